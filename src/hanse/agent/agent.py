@@ -1,0 +1,329 @@
+"""The agent: finds, calls and pays as a consumer; publishes and serves offers as a provider."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from hanse.agent.connection import Connection, now_s
+from hanse.agent.functions import Function
+from hanse.agent.provider import Provider, Runner
+from hanse.errors import HanseError, Invalid, NotFound, Unavailable
+from hanse.keyring import Keyring
+from hanse.protocol import kinds
+from hanse.protocol.amount import Amount
+from hanse.protocol.event import Event, sign_event
+from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.registry.model import Capability, Offer, Promise
+from hanse.registry.offer_event import offer_content, offer_tags
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ASK_S = 30.0
+RETRY_S = 30.0
+DEADLINE_SLACK_S = 10.0
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """One ranked answer of `find`: pass it to `call`. `raw` holds every field the node sent."""
+
+    offer: str
+    capability: str
+    name: str
+    price: Amount
+    score: float
+    reasons: tuple[str, ...]
+    raw: dict[str, Any]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call ended. `output` is the provider's data, `value` its structured part; both None
+    when the call was refunded, and then `fault` says why. `charged` is what you paid."""
+
+    status: str
+    output: dict[str, Any] | None
+    fault: str | None
+    reason: str
+    charged: Amount
+    call: str
+    receipt: str
+    raw: dict[str, Any]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the answer passed every check and was paid."""
+        return self.status == "settled"
+
+    @property
+    def value(self) -> Any:
+        """The structured output; a function's plain return value without its wrapping."""
+        found = (self.output or {}).get("structuredContent")
+        if isinstance(found, dict) and set(found) == {"result"}:
+            return found["result"]
+        return found
+
+
+class Agent:
+    """An agent of an operator, at a node. `auth` is the operator's attestation (NIP-OA tag)."""
+
+    def __init__(
+        self,
+        node: str,
+        secret: SecretKey,
+        auth: tuple[str, ...] = (),
+        *,
+        node_key: PublicKey | None = None,
+    ) -> None:
+        self._url = node
+        self._secret = secret
+        self._auth = (auth,) if auth else ()
+        self._node_key = node_key
+        self._functions: dict[str, Function] = {}
+        self._promise = Promise()
+        self._provider = Provider(secret)
+        self._connection: Connection | None = None
+
+    @classmethod
+    def from_home(cls, name: str = "default", home: str | Path | None = None) -> "Agent":
+        """The agent that `hanse init` made in a home folder (default: $HANSE_HOME or ~/.hanse), at
+        the node that `hanse up` started there ($HANSE_NODE names another)."""
+        folder = Path(home or os.environ.get("HANSE_HOME") or Path.home() / ".hanse")
+        ring = Keyring(folder, os.environ.get("HANSE_PASSPHRASE"))
+        secret, auth = ring.agent(name)
+        known = ring.known_node()
+        url = os.environ.get("HANSE_NODE")
+        if url:
+            return cls(url, secret, auth)
+        if known is None:
+            raise NotFound("no node is known here", hint="start one with `hanse up`")
+        return cls(known.url, secret, auth, node_key=known.pubkey)
+
+    @property
+    def pubkey(self) -> PublicKey:
+        """This agent's public key."""
+        return self._secret.public
+
+    @property
+    def node(self) -> PublicKey:
+        """The node's key; known once connected."""
+        return self._open.node
+
+    async def __aenter__(self) -> Self:
+        connection = Connection(self._url, self._secret, self._auth, self._node_key)
+        connection.on_request(self._answer)
+        self._connection = await connection.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        connection, self._connection = self._open, None
+        await connection.__aexit__()
+
+    # --- consumer -----------------------------------------------------------------------------
+
+    async def find(
+        self,
+        words: str,
+        *,
+        max_price: str | None = None,
+        latency_p95_ms: int | None = None,
+        success_rate: float | None = None,
+        limit: int = 10,
+    ) -> list[Service]:
+        """Ranked services for plain words under constraints."""
+        found = await self.perform(
+            "find_services",
+            {
+                "words": words,
+                "max_price_msat": Amount.parse(max_price).msat if max_price else None,
+                "latency_p95_ms": latency_p95_ms,
+                "success_rate": success_rate,
+                "limit": limit,
+            },
+        )
+        return [
+            Service(
+                offer=row["offer"],
+                capability=row["capability"],
+                name=row["name"],
+                price=Amount(row["price_msat"]),
+                score=row["score"],
+                reasons=tuple(row["reasons"]),
+                raw=row,
+            )
+            for row in found["services"]
+        ]
+
+    async def call(
+        self,
+        service: Service | str,
+        input: dict[str, Any],
+        *,
+        capability: str | None = None,
+        max_price: str | None = None,
+        deadline_ms: int | None = None,
+        key: str | None = None,
+    ) -> Result:
+        """Call a capability and pay for a checked answer.
+
+        `service` is a hit of `find`, or an offer's address or name with `capability`. `key` is the
+        idempotency key; without one a fresh one is made, and used again if the connection
+        breaks, so
+        nothing is paid twice. Raises HanseError when the call is refused; a refund is a Result.
+        """
+        if isinstance(service, Service):
+            offer, capability = service.offer, capability or service.capability
+        else:
+            offer = service
+        if not capability:
+            raise Invalid.at("capability", "is missing", "name one, or pass a hit of find()")
+        arguments = {
+            "offer": offer,
+            "capability": capability,
+            "input": input,
+            "max_price_msat": Amount.parse(max_price).msat if max_price else None,
+            "deadline_ms": deadline_ms,
+            "idempotency_key": key or secrets.token_hex(16),
+        }
+        wait_s = (deadline_ms or 600_000) / 1000 + DEADLINE_SLACK_S
+        found = await self.perform("call_service", arguments, wait_s=wait_s)
+        return Result(
+            status=found["status"],
+            output=found.get("output"),
+            fault=found.get("fault"),
+            reason=found.get("reason") or found.get("provider_said") or "",
+            charged=Amount(found["charged_msat"]),
+            call=found["call"],
+            receipt=found["receipt"],
+            raw=found,
+        )
+
+    async def balance(self) -> Amount:
+        """What this agent can spend now."""
+        return Amount((await self.perform("get_balance", {}))["available_msat"])
+
+    async def receipt(self, id: str) -> dict[str, Any]:
+        """A receipt by its id or its call's: `receipt` (the signed event) and `content`."""
+        return await self.perform("get_receipt", {"id": id})
+
+    async def perform(
+        self, tool: str, arguments: dict[str, Any], *, wait_s: float = ASK_S
+    ) -> dict[str, Any]:
+        """One of the node's tools by name; its structured result. Every tool is safe to repeat (a
+        call carries its key), so a broken connection is waited out and the request sent again."""
+        given = {key: value for key, value in arguments.items() if value is not None}
+        params = {"name": tool, "arguments": given}
+        end = asyncio.get_running_loop().time() + RETRY_S
+        while True:
+            try:
+                found = await self._open.request("tools/call", params, wait_s)
+                result: dict[str, Any] = found["structuredContent"]
+                return result
+            except Unavailable:
+                safe = tool != "call_service" or "idempotency_key" in given
+                if not safe or asyncio.get_running_loop().time() > end:
+                    raise
+                await asyncio.sleep(0.05)
+
+    # --- provider -----------------------------------------------------------------------------
+
+    def provide(
+        self,
+        *,
+        price: str,
+        latency_p95_ms: int = 1000,
+        success_rate: float = 0.99,
+        name: str | None = None,
+    ) -> Callable[[F], F]:
+        """Decorator: offer a typed function as a capability at a price per call."""
+        self._promise = Promise(latency_p95_ms=latency_p95_ms, success_rate=success_rate)
+
+        def decorate(call: F) -> F:
+            found = Function(call, Amount.parse(price, "price"), name)
+            self._functions[found.capability.name] = found
+            return call
+
+        return decorate
+
+    async def publish(
+        self,
+        *,
+        identifier: str,
+        name: str,
+        summary: str,
+        capabilities: tuple[Capability, ...],
+        promise: Promise,
+        runner: Runner,
+        topics: tuple[str, ...] = (),
+    ) -> Event:
+        """Publish an offer and answer its calls from now on. Returns the offer's event, on disk."""
+        if not capabilities:
+            raise Invalid.at("capabilities", "an offer needs at least one")
+        operator = PublicKey(self._auth[0][1]) if self._auth else self.pubkey
+        offer = Offer(
+            provider=self.pubkey,
+            operator=operator,
+            identifier=identifier,
+            name=name,
+            summary=summary,
+            capabilities=capabilities,
+            promise=promise,
+            topics=topics,
+        )
+        event = sign_event(
+            self._secret,
+            kind=kinds.OFFER,
+            created_at=now_s(),
+            content=offer_content(offer),
+            tags=(*offer_tags(offer, url=self._url, node=self.node), *self._auth),
+        )
+        self._provider.add(offer, runner)
+        await self._open.publish(event)
+        return event
+
+    async def serve(self, name: str = "", summary: str = "", identifier: str = "") -> Event:
+        """Publish the decorated functions as one offer, and answer calls while connected."""
+        if not self._functions:
+            raise Invalid.at("functions", "none is offered", "decorate one with @agent.provide")
+        first = next(iter(self._functions.values())).capability
+        return await self.publish(
+            identifier=identifier or first.name,
+            name=name or first.name,
+            summary=summary or first.description,
+            capabilities=tuple(found.capability for found in self._functions.values()),
+            promise=self._promise,
+            runner=_Functions(self._functions),
+        )
+
+    def run(self, name: str = "", summary: str = "", identifier: str = "") -> None:
+        """Serve the decorated functions until the process is stopped."""
+
+        async def forever() -> None:
+            async with self:
+                await self.serve(name, summary, identifier)
+                await asyncio.Event().wait()
+
+        asyncio.run(forever())
+
+    async def _answer(self, event: Event) -> Event | None:
+        return await self._provider.answer(event, now_s())
+
+    @property
+    def _open(self) -> Connection:
+        if self._connection is None:
+            raise HanseError("the agent is not connected", hint="use `async with agent:`")
+        return self._connection
+
+
+class _Functions:
+    """Runs decorated functions."""
+
+    def __init__(self, functions: dict[str, Function]) -> None:
+        self._functions = functions
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """See `provider.Runner`."""
+        return await self._functions[name](arguments)

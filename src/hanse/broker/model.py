@@ -1,0 +1,112 @@
+"""Values of one paid call: what was ordered, how it stands, how it ended.
+
+    OPEN → SETTLED     the answer passed every check: price less fee to the provider, fee to the
+    node
+         → REFUNDED    anything else: the whole hold is back
+
+A call opens and closes in one commit each, so a crash leaves it either unknown, OPEN (and the next
+start refunds it) or ended.
+"""
+
+import enum
+import hashlib
+from typing import Any
+
+import msgspec
+
+from hanse.protocol.amount import Amount
+from hanse.protocol.keys import PublicKey
+
+
+class CallState(enum.StrEnum):
+    """Where a call stands."""
+
+    OPEN = "open"
+    SETTLED = "settled"
+    REFUNDED = "refunded"
+
+
+class Fault(enum.StrEnum):
+    """Why a call was refunded. All but DECLINED and NODE_STOPPED count against the provider."""
+
+    TOO_LATE = "too-late"
+    OFFLINE = "provider-offline"
+    DIED = "provider-died"
+    MALFORMED = "malformed-answer"
+    TOO_LARGE = "answer-too-large"
+    SCHEMA = "schema-violation"
+    UNSIGNED = "delivery-not-signed"
+    ERROR = "provider-error"
+    DECLINED = "declined-input"
+    NODE_STOPPED = "node-stopped"
+
+
+BLAMELESS = frozenset({Fault.DECLINED, Fault.NODE_STOPPED})
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller asks for. `key` is the caller's idempotency id; times in milliseconds."""
+
+    caller: PublicKey
+    operator: PublicKey
+    key: str
+    offer: str
+    capability: str
+    input: dict[str, Any]
+    input_sha256: str
+    max_price: Amount | None
+    deadline_ms: int | None
+    request_id: str = ""
+
+    @property
+    def call_id(self) -> bytes:
+        """32 bytes that name this caller's use of this key."""
+        return hashlib.sha256(f"hanse:call:{self.caller}:{self.key}".encode()).digest()
+
+    @property
+    def fingerprint(self) -> bytes:
+        """32 bytes over what was asked: the same key must come with the same content."""
+        cap = self.max_price.msat if self.max_price is not None else ""
+        text = f"{self.offer}\n{self.capability}\n{self.input_sha256}\n{cap}\n{self.deadline_ms}"
+        return hashlib.sha256(text.encode()).digest()
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of one call."""
+
+    id: bytes
+    caller: PublicKey
+    operator: PublicKey
+    provider: PublicKey
+    offer: str
+    capability: str
+    fingerprint: bytes
+    input_sha256: str
+    price: Amount
+    fee: Amount
+    deadline_ms: int
+    opened_ms: int
+    state: CallState = CallState.OPEN
+    fault: Fault | None = None
+    detail: str = ""
+    latency_ms: int | None = None
+    closed_ms: int | None = None
+    output: dict[str, Any] | None = None
+    output_sha256: str | None = None
+    delivery: str | None = None
+    receipt_id: str | None = None
+
+    @property
+    def hex(self) -> str:
+        """The call's id as text."""
+        return self.id.hex()
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What the checks made of the provider's answer: `fault` is None when the call is settled."""
+
+    fault: Fault | None = None
+    detail: str = ""
+    output: dict[str, Any] | None = None
+    output_sha256: str | None = None
+    delivery: str | None = None

@@ -1,0 +1,250 @@
+"""The path of one paid call: check → hold → deliver → judge → settle or refund → receipt.
+
+What can be refused is refused before money moves. From the hold on, the call ends in exactly one of
+settled or refunded, by `close_call`, whatever happens here; what a crash leaves open, `recover`
+refunds.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from hanse.broker.answer import judge_answer
+from hanse.broker.model import BLAMELESS, Call, CallState, Fault, Order, Verdict
+from hanse.broker.receipt import receipt_event
+from hanse.broker.store import Calls
+from hanse.errors import Closed, Conflict, Invalid, NotFound, OverCap, RateLimited
+from hanse.payments.model import Fee
+from hanse.ports import Absent, Answered, Clock, Courier, Gone, Latch, Reply, TimedOut
+from hanse.protocol import rpc
+from hanse.protocol.keys import SecretKey
+from hanse.registry.model import Capability, Offer
+from hanse.registry.schema import violation
+from hanse.registry.service import Registry
+
+DEADLINE_MIN_MS = 1000
+DEADLINE_MAX_MS = 600_000
+KEY_MAX = 128
+CALL_META = "hanse/call"
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of the broker."""
+
+    open_calls_max: int = 4096
+    output_bytes_max: int = 256 * 1024
+    input_bytes_max: int = 64 * 1024
+
+
+class Broker:
+    """Runs calls. One per node."""
+
+    def __init__(
+        self,
+        *,
+        calls: Calls,
+        registry: Registry,
+        courier: Courier,
+        clock: Clock,
+        node: SecretKey,
+        fee: Fee,
+        latch: Callable[[], Latch],
+        bounds: Bounds | None = None,
+    ) -> None:
+        self._calls = calls
+        self._registry = registry
+        self._courier = courier
+        self._clock = clock
+        self._node = node
+        self._fee = fee
+        self._latch = latch
+        self.bounds = bounds or Bounds()
+        self._running: dict[bytes, Latch] = {}
+        self._closing = False
+
+    async def call(self, order: Order) -> Call:
+        """Run one call to its end. The same key again returns the first result.
+
+        Raises NotFound, Invalid, OverCap, InsufficientFunds, Conflict or RateLimited when the call
+        is refused; then nothing was held. A refund is not an error: it is in the Call.
+        """
+        self._check_order(order)
+        known = await self._known(order)
+        if known is not None:
+            return known
+        if self._closing:
+            raise Closed("the node is shutting down", hint="try again with the same key")
+        if len(self._running) >= self.bounds.open_calls_max:
+            raise RateLimited(f"{self.bounds.open_calls_max} calls are open", hint="try again soon")
+        offer = self._registry.offer(order.offer)
+        capability = self._check_against(offer, order)
+        latch = self._running[order.call_id] = self._latch()
+        try:
+            call = await self._calls.open_call(self._new_call(order, offer, capability))
+            if call.fingerprint != order.fingerprint:
+                raise _conflict()
+            if call.state is not CallState.OPEN:
+                return call
+            return await self._run(call, order, capability)
+        finally:
+            del self._running[order.call_id]
+            latch.set()
+
+    async def recover(self) -> int:
+        """Refund what an earlier process left open, and learn quality from what ended. Returns how
+        many were refunded. Call once, before the first `call`."""
+        left = self._calls.open_calls()
+        for call in left:
+            verdict = Verdict(fault=Fault.NODE_STOPPED, detail="the node stopped during the call")
+            await self._close(call, verdict, None)
+        for call in self._calls.recent_calls(50_000):
+            self._learn(call)
+        return len(left)
+
+    def stop_taking(self) -> None:
+        """Refuse new calls; those running go on to their end."""
+        self._closing = True
+
+    @property
+    def running(self) -> int:
+        """How many calls are in progress."""
+        return len(self._running)
+
+    # --- before money moves -----------------------------------------------------------------
+
+    def _check_order(self, order: Order) -> None:
+        if not 1 <= len(order.key) <= KEY_MAX:
+            raise Invalid.at("idempotency_key", f"must have 1 to {KEY_MAX} characters")
+        if order.deadline_ms is not None and not 1 <= order.deadline_ms <= DEADLINE_MAX_MS:
+            raise Invalid.at("deadline_ms", f"must be 1 to {DEADLINE_MAX_MS}")
+
+    async def _known(self, order: Order) -> Call | None:
+        """The call of this key as it ended; waits for it if it is in progress."""
+        while (running := self._running.get(order.call_id)) is not None:
+            await running.wait()
+        known = self._calls.call(order.call_id)
+        if known is None:
+            return None
+        if known.fingerprint != order.fingerprint:
+            raise _conflict()
+        return known
+
+    def _check_against(self, offer: Offer, order: Order) -> Capability:
+        capability = offer.capability(order.capability)
+        if capability is None:
+            names = ", ".join(found.name for found in offer.capabilities[:10])
+            raise NotFound(
+                f"the offer has no {order.capability[:64]!r}", field="capability", hint=names
+            )
+        broken = violation(capability.input_schema, order.input)
+        if broken:
+            raise Invalid.at("input", broken, "describe_service shows the input schema")
+        if order.max_price is not None and capability.price > order.max_price:
+            raise OverCap(
+                f"the price is {capability.price}, the cap {order.max_price}", field="max_price"
+            )
+        return capability
+
+    def _new_call(self, order: Order, offer: Offer, capability: Capability) -> Call:
+        deadline = order.deadline_ms or max(DEADLINE_MIN_MS, 2 * offer.promise.latency_p95_ms)
+        return Call(
+            id=order.call_id,
+            caller=order.caller,
+            operator=order.operator,
+            provider=offer.provider,
+            offer=offer.address,
+            capability=capability.name,
+            fingerprint=order.fingerprint,
+            input_sha256=order.input_sha256,
+            price=capability.price,
+            fee=self._fee.of(capability.price),
+            deadline_ms=min(deadline, DEADLINE_MAX_MS),
+            opened_ms=self._clock.now_ms(),
+        )
+
+    # --- after the hold -----------------------------------------------------------------------
+
+    async def _run(self, call: Call, order: Order, capability: Capability) -> Call:
+        started = self._clock.monotonic_ms()
+        request = rpc.request_event(
+            self._node,
+            call.provider,
+            "tools/call",
+            {
+                "name": capability.name,
+                "arguments": order.input,
+                "_meta": {CALL_META: _terms(call)},
+            },
+            id=call.hex,
+            created_at=self._clock.now_s(),
+        )
+        reply = await self._courier.ask(request, call.provider, call.deadline_ms)
+        latency = round(self._clock.monotonic_ms() - started)
+        verdict = self._judge(reply, call, capability)
+        return await self._close(call, verdict, latency)
+
+    def _judge(self, reply: Reply, call: Call, capability: Capability) -> Verdict:
+        if self._closing and isinstance(reply, Gone | Absent):
+            # Our own doors are closing: that the provider is gone is not its fault.
+            return Verdict(fault=Fault.NODE_STOPPED, detail="the node stopped during the call")
+        match reply:
+            case Answered():
+                return judge_answer(reply.event, call, capability, self.bounds.output_bytes_max)
+            case TimedOut():
+                text = f"no answer within {call.deadline_ms} ms"
+                return Verdict(fault=Fault.TOO_LATE, detail=text)
+            case Absent():
+                return Verdict(fault=Fault.OFFLINE, detail="the provider is not connected")
+            case Gone():
+                text = "the provider disconnected during the call"
+                return Verdict(fault=Fault.DIED, detail=text)
+
+    async def _close(self, call: Call, verdict: Verdict, latency_ms: int | None) -> Call:
+        ended = msgspec.structs.replace(
+            call,
+            state=CallState.REFUNDED if verdict.fault else CallState.SETTLED,
+            fault=verdict.fault,
+            detail=verdict.detail,
+            latency_ms=latency_ms,
+            closed_ms=self._clock.now_ms(),
+            output=verdict.output,
+            output_sha256=verdict.output_sha256,
+            delivery=verdict.delivery,
+        )
+        receipt = receipt_event(self._node, ended)
+        ended = msgspec.structs.replace(ended, receipt_id=receipt.id)
+        stored = await self._calls.close_call(ended, receipt)
+        self._learn(stored)
+        return stored
+
+    def _learn(self, call: Call) -> None:
+        if call.fault in BLAMELESS:
+            return
+        self._registry.record(
+            call.offer,
+            call.capability,
+            success=call.state is CallState.SETTLED,
+            latency_ms=call.latency_ms or 0,
+            at_s=(call.closed_ms or 0) // 1000,
+        )
+
+
+def _terms(call: Call) -> dict[str, object]:
+    """What a provider is told of the call: enough to refuse a bad price and to sign a delivery."""
+    return {
+        "call": call.hex,
+        "caller": call.caller,
+        "offer": call.offer,
+        "price_msat": call.price.msat,
+        "fee_msat": call.fee.msat,
+        "deadline_ms": call.deadline_ms,
+        "input_sha256": call.input_sha256,
+    }
+
+
+def _conflict() -> Conflict:
+    return Conflict(
+        "was used before with other content",
+        field="idempotency_key",
+        hint="use a new key for a new call",
+    )

@@ -1,0 +1,53 @@
+"""The verbs put together. Nothing heavy is imported here: `hanse --help` answers at once."""
+
+import typer
+
+from hanse.cli import (
+    agents,
+    balance,
+    books,
+    call,
+    find,
+    grant,
+    init,
+    mcp,
+    receipt,
+    serve,
+    show,
+    status,
+    token,
+    up,
+)
+
+app = typer.Typer(
+    name="hanse",
+    help=(
+        "Hanse: a node for your AI agents, on an open network.\n\n"
+        "Start here:  hanse init  →  hanse up  →  hanse serve python MODULE:FUNCTION --price 2sat  "
+        "→  hanse find WORDS  →  hanse call OFFER CAPABILITY JSON"
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command("init")(init.init)
+app.command("up")(up.up)
+app.add_typer(serve.app, name="serve")
+app.command("find")(find.find)
+app.command("show")(show.show)
+app.command("call")(call.call)
+app.command("balance")(balance.balance)
+app.add_typer(receipt.app, name="receipt")
+app.command("mcp")(mcp.mcp)
+app.command("status")(status.status)
+app.add_typer(agents.app, name="agent")
+app.command("grant")(grant.grant)
+app.command("token")(token.token)
+app.command("books")(books.books)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

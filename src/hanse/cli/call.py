@@ -1,0 +1,92 @@
+"""`hanse call`: call a capability and pay for a checked answer."""
+
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, err, out, performed, told
+
+
+def call(
+    offer: Annotated[str, typer.Argument(help="An offer's address, naddr, identifier or name.")],
+    capability: Annotated[str, typer.Argument(help="Which capability of it.")],
+    input: Annotated[str, typer.Argument(help="Its input, a JSON object.")] = "{}",
+    max_price: Annotated[
+        str | None, typer.Option("--max-price", help='Refuse above this: "3sat".')
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option("--deadline", help='Wait at most: "2s". After it: refunded.')
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="Idempotency key: the same again returns the first result."),
+    ] = None,
+    agent: AgentName = "default",
+    node: NodeUrl = None,
+    json: Json = False,
+) -> None:
+    """Call a capability. You pay if the answer is in time and matches its schema; else you don't.
+
+    Exit code 0: settled. 3: refunded (the reason is printed). 1: refused, nothing was held.
+
+    Example:  hanse call mcp-time get_current_time '{"timezone": "Asia/Tokyo"}' --max-price 3sat
+    """
+    with told(json):
+        import secrets
+
+        from hanse.cli.quantities import milliseconds
+        from hanse.protocol.amount import Amount, format_msat
+
+        wait_ms = milliseconds(deadline, "deadline") if deadline else None
+        asked = {
+            "offer": offer,
+            "capability": capability,
+            "input": _object(input),
+            "max_price_msat": Amount.parse(max_price, "max-price").msat if max_price else None,
+            "deadline_ms": wait_ms,
+            "idempotency_key": key or secrets.token_hex(16),
+        }
+        found = performed("call_service", asked, agent, node, (wait_ms or 600_000) / 1000 + 10)
+
+        def show() -> None:
+            if found["status"] == "settled":
+                err(
+                    f"Settled in {found['latency_ms']} ms for "
+                    f"{format_msat(found['charged_msat'])}. Receipt {found['receipt']}"
+                )
+                err(f"Data from {found['provider']}, not instructions:")
+                out(_readable(found["output"]))
+            else:
+                said = found.get("provider_said")
+                reason = f"the provider says: {said}" if said else found.get("reason", "")
+                err(f"Refunded ({found['fault']}): {reason}. Receipt {found['receipt']}")
+
+        answer(json, found, show)
+        if found["status"] != "settled":
+            raise typer.Exit(3)
+
+
+def _object(text: str) -> dict[str, Any]:
+    from hanse.errors import Invalid
+
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise Invalid.at("input", f"is not JSON: {exc}", "quote it: '{\"a\": 1}'") from exc
+    if not isinstance(found, dict):
+        raise Invalid.at("input", "must be a JSON object")
+    return found
+
+
+def _readable(output: dict[str, Any]) -> str:
+    """The structured part as JSON, or the text blocks."""
+    if "structuredContent" in output:
+        return orjson.dumps(output["structuredContent"], option=orjson.OPT_INDENT_2).decode()
+    texts = [block["text"] for block in output["content"] if block.get("type") == "text"]
+    # Control characters could move the cursor or recolour the terminal.
+    return "".join(
+        char
+        for char in "\n".join(texts)
+        if char in "\n\t" or (ord(char) >= 32 and ord(char) != 127)
+    )

@@ -1,0 +1,79 @@
+"""The home folder as the verbs use it: this operator's keys, and where the node is."""
+
+from typing import TYPE_CHECKING, Any
+
+from hanse.config import home_folder, passphrase
+from hanse.errors import NotFound
+from hanse.keyring import Keyring, NodeAddress
+
+if TYPE_CHECKING:
+    from hanse.agent import Agent
+
+
+def keyring() -> Keyring:
+    """The home folder's keys, opened with $HANSE_PASSPHRASE if they are sealed."""
+    return Keyring(home_folder(), passphrase())
+
+
+def node_address(node: str | None) -> str:
+    """The node's WebSocket URL: the one given, or the one this home knows."""
+    if node:
+        return node
+    return _known().url
+
+
+def agent_of(name: str, node: str | None) -> "Agent":
+    """One of this home's agents, at a node. Not connected yet."""
+    from hanse.agent import Agent
+
+    secret, auth = keyring().agent(name)
+    if node:
+        return Agent(node, secret, auth)
+    known = _known()
+    return Agent(known.url, secret, auth, node_key=known.pubkey)
+
+
+def operator_request(
+    node: str | None, path: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """An HTTP request signed by the operator's key (NIP-98). Raises what the node answers with."""
+    import time
+    import urllib.error
+    import urllib.request
+
+    import orjson
+
+    from hanse.errors import HanseError, Unavailable
+    from hanse.protocol.http_auth import request_header
+
+    url = node_address(node).replace("ws", "http", 1).rstrip("/") + path
+    data = orjson.dumps(body) if body is not None else b""
+    method = "POST" if body is not None else "GET"
+    header = request_header(
+        keyring().operator(), url=url, method=method, body=data, now=int(time.time())
+    )
+    asked = urllib.request.Request(
+        url,
+        data=data or None,
+        method=method,
+        headers={"Authorization": header, "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as found:
+            answer: dict[str, Any] = orjson.loads(found.read())
+            return answer
+    except urllib.error.HTTPError as exc:
+        try:
+            problem = orjson.loads(exc.read())
+        except orjson.JSONDecodeError:
+            problem = {"reason": f"the node answered {exc.code}"}
+        raise HanseError.from_dict(problem) from exc
+    except OSError as exc:
+        raise Unavailable(f"{url}: {exc}", hint="is the node up?") from exc
+
+
+def _known() -> NodeAddress:
+    known = keyring().known_node()
+    if known is None:
+        raise NotFound("no node is known here", hint="start one with `hanse up`, or give --node")
+    return known

@@ -1,0 +1,30 @@
+"""Quantities as people type them."""
+
+import re
+
+from hanse.errors import Invalid
+
+_TIME = re.compile(r"^\s*(\d{1,9})(?:\.(\d{1,3}))?\s*(ms|s|min)?\s*$")
+_FACTORS = {"ms": 1, "s": 1000, "min": 60_000, None: 1}
+
+
+def milliseconds(text: str, field: str) -> int:
+    """ "500ms", "2s", "1.5s" or plain milliseconds. Raises Invalid."""
+    found = _TIME.match(text)
+    if not found:
+        raise Invalid.at(field, f"{text[:40]!r} is not a time", 'write "500ms" or "2s"')
+    whole, fraction, unit = found.groups()
+    factor = _FACTORS[unit]
+    parts = round(float(f"0.{fraction or 0}") * factor)
+    return int(whole) * factor + parts
+
+
+def share(text: str, field: str) -> float:
+    """ "0.99" or "99%" as 0 to 1. Raises Invalid."""
+    try:
+        found = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+    except ValueError as exc:
+        raise Invalid.at(field, f"{text[:40]!r} is not a share", 'write "0.99" or "99%"') from exc
+    if not 0 <= found <= 1:
+        raise Invalid.at(field, "must be 0 to 1", 'write "0.99" or "99%"')
+    return found

@@ -1,0 +1,98 @@
+"""`hanse up`: run the node."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hanse.cli.terminal import Json, answer, out, run, told
+
+
+def up(
+    json: Json = False,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port for everything; 0 picks a free one.")] = 7447,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the database (default: HOME/data).")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Public ws:// or wss:// URL, behind a proxy.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What the node calls itself.")] = "hanse",
+    fee_ppm: Annotated[int, typer.Option(help="Your fee, parts per million of a price.")] = 10_000,
+    grant: Annotated[
+        str, typer.Option(help="Test credits for each of your own agents, once.")
+    ] = "10000sat",
+    doors: Annotated[str, typer.Option(help="Doors beside the relay, by comma.")] = "api,mcp",
+) -> None:
+    """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
+
+    Data is in SQLite inside this process; nothing else to install or start. Your own agents get a
+    starting grant of test credits, once. Stop it with Ctrl-C: calls under way end first.
+
+    Example:  hanse up --port 7447
+    """
+    with told(json):
+        import logging
+        import sys
+
+        import structlog
+
+        from hanse.cli.home import keyring
+        from hanse.config import Config
+        from hanse.keyring import NodeAddress
+        from hanse.node import Node, run_node
+        from hanse.payments.model import Fee
+        from hanse.protocol.amount import Amount
+        from hanse.protocol.keys import public_key
+
+        logging.basicConfig(level=logging.WARNING)
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
+        ring = keyring()
+        secret, auth = ring.node()
+        agents = [ring.agent(known)[0].public for known in ring.agents()]
+        config = Config(
+            data=data or ring.data,
+            host=host,
+            port=port,
+            public_url=url,
+            name=name,
+            fee=Fee(fee_ppm),
+            starting_grant=Amount.parse(grant, "grant"),
+            doors=frozenset(door for door in doors.split(",") if door),
+        )
+        operator = public_key(auth[1], "node.auth")
+
+        async def work() -> None:
+            node = Node(config, secret, operator)
+
+            def started() -> None:
+                ring.remember_node(NodeAddress(node.url, node.pubkey))
+                found = {
+                    "url": node.url,
+                    "http": node.http_url,
+                    "mcp": f"{node.http_url}/mcp",
+                    "node": node.pubkey,
+                    "operator": operator,
+                    "data": str(config.data),
+                    "refunded_on_start": node.recovered,
+                }
+
+                def show() -> None:
+                    out(f"Node {name} is up.")
+                    out(f"  relay  {node.url}")
+                    out(f"  API    {node.http_url}/docs")
+                    out(f"  MCP    {node.http_url}/mcp")
+                    out(f"  data   {config.data}")
+                    if node.recovered:
+                        out(f"  {node.recovered} calls left open by the last run were refunded.")
+                    out("Stop it with Ctrl-C.")
+
+                answer(json, found, show)
+
+            await run_node(node, agents, started)
+
+        run(work())

@@ -1,0 +1,70 @@
+"""The node's settings: name, default, help, each declared once; read from flags and environment.
+
+Strings become a frozen `Config` here, and nothing else reads the environment for the node.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from hanse.broker.service import Bounds
+from hanse.errors import Invalid
+from hanse.payments.model import Fee
+from hanse.protocol.amount import Amount
+from hanse.protocol.session import Limits, host_of
+from hanse.servers.relay.admission import Rules
+from hanse.servers.relay.socket import SocketLimits
+
+PORT = 7447
+DOORS = frozenset({"api", "mcp"})
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node is started with."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = PORT
+    public_url: str | None = None
+    name: str = "hanse"
+    fee: Fee = Fee()
+    starting_grant: Amount = Amount(10_000_000)
+    doors: frozenset[str] = DOORS
+    query_limit_max: int = 500
+    drain_s: float = 5.0
+    rules: Rules = Rules()
+    socket_limits: SocketLimits = SocketLimits()
+    session_limits: Limits = Limits()
+    broker_bounds: Bounds = Bounds()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise Invalid.at("port", "must be 0 to 65535")
+        unknown = self.doors - DOORS
+        if unknown:
+            raise Invalid.at("doors", f"{sorted(unknown)} unknown", f"any of {sorted(DOORS)}")
+        if self.public_url is not None and not host_of(self.public_url):
+            raise Invalid.at("public_url", "must be a ws://, wss://, http:// or https:// URL")
+
+    def hosts(self, port: int) -> frozenset[str]:
+        """The `host:port` names that reach this node."""
+        names = {"127.0.0.1", "localhost", "[::1]"}
+        if self.host not in ("0.0.0.0", "::"):
+            names.add(f"[{self.host}]" if ":" in self.host else self.host)
+        found = {f"{name}:{port}" for name in names}
+        if self.public_url is not None:
+            found.add(host_of(self.public_url))
+        return frozenset(found)
+
+
+def home_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """$HANSE_HOME, or ~/.hanse."""
+    found = (os.environ if environment is None else environment).get("HANSE_HOME")
+    return Path(found).expanduser() if found else Path.home() / ".hanse"
+
+
+def passphrase(environment: Mapping[str, str] | None = None) -> str | None:
+    """$HANSE_PASSPHRASE, or None."""
+    return (os.environ if environment is None else environment).get("HANSE_PASSPHRASE") or None

@@ -1,0 +1,1 @@
+"""Carrying events between those connected to this process: bus, presence, courier."""

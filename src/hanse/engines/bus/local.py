@@ -1,0 +1,19 @@
+"""The bus inside one process: every listener hears every event, in order, on the event loop."""
+
+from hanse.ports import Listener
+from hanse.protocol.event import Event
+
+
+class LocalBus:
+    """Implements `ports.Bus`."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def publish(self, event: Event) -> int:
+        """See `ports.Bus`."""
+        return sum(listener(event) for listener in self._listeners)
+
+    def listen(self, listener: Listener) -> None:
+        """See `ports.Bus`."""
+        self._listeners.append(listener)

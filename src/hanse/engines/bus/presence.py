@@ -1,0 +1,38 @@
+"""Who is connected to this process, counted per key, and whose last connection just ended."""
+
+from collections.abc import Callable
+
+from hanse.protocol.keys import PublicKey
+
+
+class LocalPresence:
+    """Implements `ports.Presence`."""
+
+    def __init__(self) -> None:
+        self._counts: dict[PublicKey, int] = {}
+        self._on_gone: list[Callable[[PublicKey], None]] = []
+
+    def is_present(self, pubkey: PublicKey) -> bool:
+        """See `ports.Presence`."""
+        return pubkey in self._counts
+
+    def arrive(self, pubkey: PublicKey) -> None:
+        """See `ports.Presence`."""
+        self._counts[pubkey] = self._counts.get(pubkey, 0) + 1
+
+    def leave(self, pubkey: PublicKey) -> None:
+        """See `ports.Presence`."""
+        left = self._counts.get(pubkey, 0) - 1
+        if left > 0:
+            self._counts[pubkey] = left
+            return
+        self._counts.pop(pubkey, None)
+        for tell in self._on_gone:
+            tell(pubkey)
+
+    def when_gone(self, tell: Callable[[PublicKey], None]) -> None:
+        """Call `tell(key)` whenever a key's last connection ends."""
+        self._on_gone.append(tell)
+
+    def __len__(self) -> int:
+        return len(self._counts)

@@ -1,0 +1,1 @@
+"""Running what a provider offers: an MCP server in a process of its own."""

@@ -1,0 +1,1 @@
+"""Keeping: the log, the ledger, calls and the offers' view, in SQLite inside the process."""

@@ -1,0 +1,61 @@
+-- name: view_seq
+SELECT seq FROM view WHERE name = $1;
+
+-- name: view_set
+INSERT INTO view (name, seq) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq;
+
+-- name: offer_upsert
+INSERT INTO offer (address, seq, identifier, name, created_at, expires, document)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (address) DO UPDATE SET seq = excluded.seq, identifier = excluded.identifier,
+    name = excluded.name, created_at = excluded.created_at, expires = excluded.expires,
+    document = excluded.document;
+
+-- name: offer_delete
+DELETE FROM offer WHERE address = $1;
+
+-- name: offer_get
+SELECT document FROM offer WHERE address = $1 AND (expires IS NULL OR expires > $2);
+
+-- name: offers_named
+SELECT document FROM offer
+WHERE (identifier = $1 OR name = $1) AND (expires IS NULL OR expires > $2)
+ORDER BY created_at DESC LIMIT 10;
+
+-- name: offers_newest
+SELECT document FROM offer WHERE expires IS NULL OR expires > $1
+ORDER BY created_at DESC LIMIT $2;
+
+-- name: offer_count
+SELECT count(*) FROM offer WHERE expires IS NULL OR expires > $1;
+
+-- name: capabilities_of
+SELECT id FROM capability WHERE address = $1;
+
+-- name: capability_insert
+INSERT INTO capability (address, name) VALUES ($1, $2) RETURNING id;
+
+-- name: capability_delete
+DELETE FROM capability WHERE id = $1;
+
+-- name: capability_text_insert
+INSERT INTO capability_text (rowid, name, description, offer, inputs) VALUES ($1, $2, $3, $4, $5);
+
+-- name: capability_text_delete
+DELETE FROM capability_text WHERE rowid = $1;
+
+-- name: capability_search
+-- Best first. The weights say where a word counts: the name most, an input's name least.
+SELECT capability.name, offer.document,
+       -bm25(capability_text, 6.0, 3.0, 2.0, 1.0) AS score
+FROM capability_text
+JOIN capability ON capability.id = capability_text.rowid
+JOIN offer ON offer.address = capability.address
+WHERE capability_text MATCH $1 AND (offer.expires IS NULL OR offer.expires > $2)
+ORDER BY score DESC LIMIT $3;
+
+-- name: offer_addresses
+SELECT address FROM offer;
+
+-- name: offers_of
+SELECT address FROM offer WHERE address LIKE $1;

@@ -1,0 +1,1 @@
+"""Money: amounts, the double-entry ledger's values and rules, prices and fees."""

@@ -1,0 +1,105 @@
+"""What the inside asks of the outside: time, and the way to others.
+
+Each is a small Protocol; engines and fakes implement them, `node.py` joins them. What a single
+room needs kept stands in that room's `store.py`.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from hanse.errors import HanseError
+from hanse.protocol.event import Event
+from hanse.protocol.keys import PublicKey
+
+
+class Clock(Protocol):
+    """The time, so that nothing inside reads it by itself."""
+
+    def now_s(self) -> int:
+        """Unix seconds, as events carry them."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+
+    def monotonic_ms(self) -> float:
+        """Milliseconds on a clock that never jumps, for measuring."""
+
+
+class Presence(Protocol):
+    """Who is connected here and has proved it."""
+
+    def is_present(self, pubkey: PublicKey) -> bool:
+        """Whether somebody with this key is connected now."""
+
+    def arrive(self, pubkey: PublicKey) -> None:
+        """One more connection proved this key."""
+
+    def leave(self, pubkey: PublicKey) -> None:
+        """One connection that had proved this key ended."""
+
+
+Listener = Callable[[Event], int]
+"""Takes an event and says to how many it went on."""
+
+
+class Bus(Protocol):
+    """Carries events to whoever listens now; keeps none."""
+
+    def publish(self, event: Event) -> int:
+        """Hand an event to every listener; how many receivers it reached."""
+
+    def listen(self, listener: Listener) -> None:
+        """Hear every event published from now on."""
+
+
+class Latch(Protocol):
+    """Lets many wait for one thing to be done (asyncio.Event is one)."""
+
+    def set(self) -> None:
+        """It is done: all who wait go on."""
+
+    async def wait(self) -> object:
+        """Wait until it is done."""
+
+
+class Answered:
+    """A reply arrived in time."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+
+class TimedOut:
+    """The deadline came first."""
+
+
+class Absent:
+    """Nobody with that key is connected."""
+
+
+class Gone:
+    """They were connected, took the request, and left without answering."""
+
+
+Reply = Answered | TimedOut | Absent | Gone
+
+
+class Courier(Protocol):
+    """Carries one request to a connected key and waits for its answer."""
+
+    async def ask(self, request: Event, to: PublicKey, timeout_ms: float) -> Reply:
+        """Deliver `request` and wait at most `timeout_ms`. Only an event by `to` whose `e` tag
+        names the request counts as an answer."""
+
+
+class Log(Protocol):
+    """The signed log: appends events, and tells what it appended."""
+
+    async def append_many(self, events: list[Event]) -> list[int | HanseError | None]:
+        """Keep checked events. For each, in order: its sequence number, None if it was here
+        already, or the rule that refuses it. On return all that were kept are on disk."""
+
+    def follow(self, reader: Callable[[int, Event], None]) -> None:
+        """Call `reader(seq, event)` for each event after it was committed, in order."""

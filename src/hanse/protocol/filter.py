@@ -1,0 +1,115 @@
+"""Filters: which events a reader asks for (NIP-01), and the pure test `matches`.
+
+`matches` is the oracle: what a store answers and what live delivery sends must agree with it.
+"""
+
+from typing import Any
+
+import msgspec
+
+from hanse.errors import Invalid
+from hanse.protocol.event import Event
+from hanse.protocol.keys import is_hex
+
+ITEMS_MAX = 1000
+"""Values in one list of a filter."""
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """One NIP-01 filter. None means "any"; `tags` maps a letter to its accepted values.
+
+    `since` and `until` are inclusive Unix seconds; `limit` counts stored events only.
+    """
+
+    ids: frozenset[str] | None = None
+    authors: frozenset[str] | None = None
+    kinds: frozenset[int] | None = None
+    since: int | None = None
+    until: int | None = None
+    limit: int | None = None
+    tags: tuple[tuple[str, frozenset[str]], ...] = ()
+
+    def matches(self, event: Event) -> bool:
+        """Whether the event passes every condition (`limit` is not one)."""
+        if self.ids is not None and event.id not in self.ids:
+            return False
+        if self.kinds is not None and event.kind not in self.kinds:
+            return False
+        if self.authors is not None and event.pubkey not in self.authors:
+            return False
+        if self.since is not None and event.created_at < self.since:
+            return False
+        if self.until is not None and event.created_at > self.until:
+            return False
+        return all(
+            any(len(tag) > 1 and tag[0] == letter and tag[1] in wanted for tag in event.tags)
+            for letter, wanted in self.tags
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form, as sent in a REQ."""
+        out: dict[str, Any] = {}
+        for name in ("ids", "authors", "kinds"):
+            values = getattr(self, name)
+            if values is not None:
+                out[name] = sorted(values)
+        for name in ("since", "until", "limit"):
+            if getattr(self, name) is not None:
+                out[name] = getattr(self, name)
+        for letter, wanted in self.tags:
+            out[f"#{letter}"] = sorted(wanted)
+        return out
+
+
+def parse_filter(found: Any, field: str = "filter") -> Filter:
+    """A decoded JSON object to a Filter. Unknown keys are refused: a condition that cannot be
+    checked must not be dropped silently. Raises Invalid naming the key."""
+    if not isinstance(found, dict):
+        raise Invalid.at(field, "must be an object")
+    values: dict[str, Any] = {}
+    tags: list[tuple[str, frozenset[str]]] = []
+    for key, value in found.items():
+        where = f"{field}.{key}"
+        if key in ("ids", "authors"):
+            values[key] = frozenset(_hexes(value, where))
+        elif key == "kinds":
+            values[key] = frozenset(_kinds(value, where))
+        elif key in ("since", "until", "limit"):
+            values[key] = _count(value, where)
+        elif len(key) == 2 and key[0] == "#" and key[1].isascii() and key[1].isalpha():
+            wanted = _hexes(value, where) if key in ("#e", "#p") else _texts(value, where)
+            tags.append((key[1], frozenset(wanted)))
+        else:
+            raise Invalid.at(where, "is not a condition this relay can check")
+    return Filter(tags=tuple(tags), **values)
+
+
+def _texts(value: Any, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise Invalid.at(where, "must be a list of strings")
+    if len(value) > ITEMS_MAX:
+        raise Invalid.at(where, f"has more than {ITEMS_MAX} values")
+    return value
+
+
+def _hexes(value: Any, where: str) -> list[str]:
+    if not all(is_hex(item, 64) for item in _texts(value, where)):
+        raise Invalid.at(where, "must hold 64 lower-case hex characters each")
+    found: list[str] = value
+    return found
+
+
+def _kinds(value: Any, where: str) -> list[int]:
+    if not isinstance(value, list) or len(value) > ITEMS_MAX:
+        raise Invalid.at(where, f"must be a list of at most {ITEMS_MAX} kinds")
+    for item in value:
+        if type(item) is not int or not 0 <= item <= 65535:
+            raise Invalid.at(where, "must hold integers from 0 to 65535")
+    return value
+
+
+def _count(value: Any, where: str) -> int:
+    # `type is int`: JSON true would pass isinstance.
+    if type(value) is not int or not 0 <= value <= 2**53 - 1:
+        raise Invalid.at(where, "must be a non-negative integer")
+    return int(value)

@@ -1,0 +1,73 @@
+"""The table of kinds: what each number means, which rule keeps it, and who may read it.
+
+Classes follow NIP-01: 1000-9999, 4-44, 1 and 2 regular; 0, 3 and 10000-19999 replaceable;
+20000-29999 ephemeral; 30000-39999 addressable.
+"""
+
+import enum
+from typing import Final
+
+import msgspec
+
+
+class KindClass(enum.Enum):
+    """How a log keeps events of a kind."""
+
+    REGULAR = "regular"
+    REPLACEABLE = "replaceable"
+    EPHEMERAL = "ephemeral"
+    ADDRESSABLE = "addressable"
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the table. `private` kinds are served only to a p-tagged, proven recipient."""
+
+    number: int
+    name: str
+    spec: str
+    private: bool = False
+    ours: bool = False
+
+
+PROFILE: Final = 0
+NOTE: Final = 1
+DELETION: Final = 5
+RECEIPT: Final = 2402
+GIFT_WRAP: Final = 1059
+EPHEMERAL_GIFT_WRAP: Final = 21059
+CLIENT_AUTH: Final = 22242
+RPC: Final = 25910
+HTTP_AUTH: Final = 27235
+TOKEN: Final = 27519
+OFFER: Final = 31402
+
+TABLE: Final[tuple[Kind, ...]] = (
+    Kind(number=PROFILE, name="profile", spec="NIP-01"),
+    Kind(number=NOTE, name="note", spec="NIP-10"),
+    Kind(number=DELETION, name="deletion", spec="NIP-09"),
+    Kind(number=GIFT_WRAP, name="gift wrap", spec="NIP-59", private=True),
+    Kind(number=RECEIPT, name="call receipt", spec="docs/receipt.md", ours=True),
+    Kind(number=EPHEMERAL_GIFT_WRAP, name="gift wrap, not kept", spec="NIP-59", private=True),
+    Kind(number=CLIENT_AUTH, name="client authentication", spec="NIP-42"),
+    Kind(number=RPC, name="MCP JSON-RPC message", spec="ContextVM", private=True),
+    Kind(number=HTTP_AUTH, name="HTTP authentication", spec="NIP-98"),
+    Kind(number=TOKEN, name="bearer token", spec="nips PR 2187"),
+    Kind(number=OFFER, name="offer", spec="nips PR 2291"),
+)
+
+BY_NUMBER: Final = {row.number: row for row in TABLE}
+PRIVATE: Final = frozenset(row.number for row in TABLE if row.private)
+
+NEVER_PUBLISHED: Final = frozenset({CLIENT_AUTH, HTTP_AUTH, TOKEN})
+"""Proofs for one connection or request: whoever reads one could use it, so none is relayed."""
+
+
+def kind_class(kind: int) -> KindClass:
+    """Which NIP-01 class a kind number belongs to."""
+    if 20000 <= kind < 30000:
+        return KindClass.EPHEMERAL
+    if kind in (0, 3) or 10000 <= kind < 20000:
+        return KindClass.REPLACEABLE
+    if 30000 <= kind < 40000:
+        return KindClass.ADDRESSABLE
+    return KindClass.REGULAR

@@ -1,0 +1,1 @@
+"""The directory: offers, their capabilities, search by words and constraints, measured quality."""

@@ -1,0 +1,103 @@
+"""The registry's verbs: find, look up an offer, and learn from finished calls."""
+
+from collections import Counter
+
+import msgspec
+
+from hanse.errors import Invalid, NotFound
+from hanse.ports import Clock, Presence
+from hanse.protocol import address as addresses
+from hanse.protocol import kinds
+from hanse.registry.model import Constraints, Offer
+from hanse.registry.quality import Quality
+from hanse.registry.rank import Hit, judge
+from hanse.registry.store import OfferStore
+from hanse.registry.words import query_words
+
+LIMIT_MAX = 50
+CANDIDATES = 200
+"""Matches judged per search: enough that constraints leave some, bounded whatever the words."""
+QUERY_MAX = 1000
+QUALITY_MAX = 100_000
+"""Capabilities whose calls are remembered in memory; the oldest unused goes first."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A search's answer: hits best first, and how many matches each constraint excluded."""
+
+    hits: list[Hit]
+    excluded: dict[str, int]
+
+
+class Registry:
+    """Offers with their measured quality, searched and ranked."""
+
+    def __init__(self, store: OfferStore, presence: Presence, clock: Clock) -> None:
+        self._store = store
+        self._presence = presence
+        self._clock = clock
+        self._quality: dict[tuple[str, str], Quality] = {}
+
+    def find(self, words: str, constraints: Constraints, limit: int = 10) -> Found:
+        """Ranked capabilities for plain words under constraints. Raises Invalid."""
+        if len(words) > QUERY_MAX:
+            raise Invalid.at("words", f"has more than {QUERY_MAX} characters")
+        if not 1 <= limit <= LIMIT_MAX:
+            raise Invalid.at("limit", f"must be 1 to {LIMIT_MAX}")
+        matches = self._store.search(query_words(words), CANDIDATES, self._clock.now_s())
+        hits: list[Hit] = []
+        excluded: Counter[str] = Counter()
+        for match in matches:
+            judged = judge(
+                match,
+                self.quality(match.offer.address, match.capability),
+                constraints,
+                online=self._presence.is_present(match.offer.provider),
+            )
+            if isinstance(judged, Hit):
+                hits.append(judged)
+            else:
+                excluded[judged] += 1
+        hits.sort(key=lambda hit: (-hit.score, hit.offer.address, hit.capability.name))
+        return Found(hits[:limit], dict(excluded))
+
+    def offer(self, reference: str) -> Offer:
+        """An offer by address (`31402:pubkey:d`), naddr, or by identifier or name if only one has
+        it. Raises NotFound or Invalid."""
+        now = self._clock.now_s()
+        if len(reference) > 2000:
+            raise Invalid.at("offer", "is too long to be a reference")
+        if reference.startswith("naddr1"):
+            pointer = addresses.decode_naddr(reference)
+            reference = f"{pointer.kind}:{pointer.pubkey}:{pointer.identifier}"
+        if reference.startswith(f"{kinds.OFFER}:"):
+            found = self._store.offer(reference, now)
+            if found is None:
+                raise NotFound("no offer has this address", field="offer", hint="search again")
+            return found
+        named = self._store.named(reference, now)
+        if not named:
+            raise NotFound("no offer has this name", field="offer", hint="search with words first")
+        if len(named) > 1:
+            listed = ", ".join(offer.address for offer in named[:3])
+            raise Invalid.at("offer", f"{len(named)} offers have this name", f"name one: {listed}")
+        return named[0]
+
+    def quality(self, address: str, capability: str) -> Quality:
+        """What is known of one capability's calls."""
+        return self._quality.get((address, capability)) or Quality()
+
+    def record(
+        self, address: str, capability: str, *, success: bool, latency_ms: int, at_s: int
+    ) -> None:
+        """Learn from one finished call."""
+        key = (address, capability)
+        found = self._quality.pop(key, None) or Quality()
+        found.record(success, latency_ms, at_s)
+        self._quality[key] = found  # re-inserted last: the first key is the least used
+        if len(self._quality) > QUALITY_MAX:
+            del self._quality[next(iter(self._quality))]
+
+    def offers(self) -> int:
+        """How many live offers there are."""
+        return self._store.count(self._clock.now_s())

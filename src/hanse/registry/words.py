@@ -1,0 +1,41 @@
+"""Words of a query or a description: split the way tool names are written, stop words dropped."""
+
+import re
+
+QUERY_WORDS_MAX = 32
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_WORD = re.compile(r"[^\W_]+")
+_SUFFIXES = ("ations", "ation", "ings", "ions", "ing", "ion", "ies", "ed", "es", "er", "s", "e")
+_STOP_TEXT = """
+a an and any are as at be by can could do does for from give has have how i in into is it its me my
+need no not of on or our please should so some somebody someone something tell than that the their
+them then there this to us use want we what when where which who will with would you your
+"""
+_STOP = frozenset(_STOP_TEXT.split())
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words in order; `getCurrentTime` and `get_current_time` give three."""
+    return [found.lower() for found in _WORD.findall(_CAMEL.sub(" ", text))]
+
+
+def query_words(text: str) -> list[str]:
+    """The words of a query worth searching for, each once, at most QUERY_WORDS_MAX."""
+    found = words_of(text)
+    useful = [word for word in found if word not in _STOP] or found
+    return list(dict.fromkeys(useful))[:QUERY_WORDS_MAX]
+
+
+def stem(word: str) -> str:
+    """A rough root, only to tell which query words a text shares."""
+    for suffix in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
+            return word[: -len(suffix)]
+    return word
+
+
+def shared_words(query: list[str], text: str) -> tuple[str, ...]:
+    """The query's words that `text` has too, by root."""
+    roots = {stem(word) for word in words_of(text)}
+    return tuple(word for word in query if stem(word) in roots)

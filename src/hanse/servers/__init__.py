@@ -1,0 +1,1 @@
+"""Doors that others knock at: each translates one wire to calls on the rooms below."""

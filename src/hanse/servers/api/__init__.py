@@ -1,0 +1,1 @@
+"""The HTTP door: the desk's tools and the operator's verbs as plain HTTP, with OpenAPI."""

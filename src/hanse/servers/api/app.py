@@ -1,0 +1,260 @@
+"""The HTTP API (FastAPI): the six tools, status, and the operator's books and grants.
+
+Bodies are checked by the same types the tools have; OpenAPI shows their schemas. Identity is an
+Authorization header: NIP-98 per request, or a bearer token. Failures are problem+json (RFC 9457).
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from hanse.broker import tools
+from hanse.errors import AuthRequired, HanseError, Invalid, Restricted, TooLarge
+from hanse.payments.model import Account
+from hanse.payments.service import Payments
+from hanse.ports import Clock
+from hanse.protocol.address import read_public_key
+from hanse.protocol.amount import Amount
+from hanse.protocol.event import field_error
+from hanse.protocol.http_gate import HttpGate
+from hanse.protocol.keys import PublicKey
+from hanse.protocol.principal import Principal
+
+BODY_BYTES_MAX = 256 * 1024
+NOSTR_JSON = "application/nostr+json"
+
+
+class Desk(Protocol):
+    """Who performs the tools."""
+
+    async def perform(
+        self, who: Principal | None, name: str, arguments: dict[str, Any], request_id: str = ""
+    ) -> dict[str, Any]:
+        """Run one tool. Raises HanseError."""
+
+
+class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /api/v1/grants: test credits for an agent, once per key."""
+
+    to: str
+    amount_msat: int
+    key: str
+    memo: str = ""
+
+
+class Api:
+    """The routes, over the rooms they speak for."""
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        payments: Payments,
+        gate: HttpGate,
+        clock: Clock,
+        operator: PublicKey,
+        info: dict[str, Any],
+        status: Callable[[], dict[str, Any]],
+        version: str,
+    ) -> None:
+        self._desk = desk
+        self._payments = payments
+        self._gate = gate
+        self._clock = clock
+        self._operator = operator
+        self._info = info
+        self._status = status
+        self._version = version
+
+    def app(self) -> FastAPI:
+        """The FastAPI application."""
+        app = FastAPI(title="Hanse node", version=self._version, docs_url="/docs", redoc_url=None)
+        app.add_exception_handler(HanseError, _problem)
+        add = app.add_api_route
+        add("/", self._root, methods=["GET"], summary="NIP-11, or where to go")
+        add("/", _preflight, methods=["OPTIONS"], include_in_schema=False)
+        add("/api/v1/status", self._get_status, methods=["GET"], summary="How the node is")
+        add("/api/v1/services", self._services, methods=["GET"], summary="Find services")
+        add("/api/v1/offers/{offer:path}", self._offer, methods=["GET"], summary="One offer")
+        add("/api/v1/receipts/{id}", self._receipt, methods=["GET"], summary="One receipt")
+        add("/api/v1/balance", self._balance, methods=["GET"], summary="Your balance")
+        add("/api/v1/whoami", self._whoami, methods=["GET"], summary="Who you are here")
+        add(
+            "/api/v1/calls",
+            self._calls,
+            methods=["POST"],
+            summary="Call a service and pay for it",
+            openapi_extra=_body(tools.BY_NAME["call_service"].input_schema()),
+        )
+        add("/api/v1/books", self._books, methods=["GET"], summary="Every account (operator)")
+        add(
+            "/api/v1/grants",
+            self._grants,
+            methods=["POST"],
+            summary="Give an agent test credits (operator)",
+            openapi_extra=_body(_grant_schema()),
+        )
+        return app
+
+    async def _root(self, request: Request) -> Response:
+        if NOSTR_JSON in request.headers.get("accept", ""):
+            return Response(orjson.dumps(self._info), media_type=NOSTR_JSON, headers=_CORS)
+        text = (
+            f"{self._info['name']}: a Hanse node.\n"
+            "Nostr relay on this URL by WebSocket, MCP at /mcp, HTTP API at /docs.\n"
+        )
+        return Response(text, media_type="text/plain; charset=utf-8")
+
+    async def _get_status(self) -> Response:
+        return _json(self._status())
+
+    async def _services(
+        self,
+        request: Request,
+        words: str = "",
+        max_price_msat: int | None = None,
+        latency_p95_ms: int | None = None,
+        success_rate: float | None = None,
+        limit: int = 10,
+    ) -> Response:
+        asked = {
+            "words": words,
+            "max_price_msat": max_price_msat,
+            "latency_p95_ms": latency_p95_ms,
+            "success_rate": success_rate,
+            "limit": limit,
+        }
+        return await self._perform(request, "find_services", asked)
+
+    async def _offer(self, request: Request, offer: str) -> Response:
+        return await self._perform(request, "describe_service", {"offer": offer})
+
+    async def _receipt(self, request: Request, id: str) -> Response:
+        return await self._perform(request, "get_receipt", {"id": id})
+
+    async def _balance(self, request: Request) -> Response:
+        return await self._perform(request, "get_balance", {})
+
+    async def _whoami(self, request: Request) -> Response:
+        return await self._perform(request, "whoami", {})
+
+    async def _calls(self, request: Request) -> Response:
+        body = await _read(request)
+        found = _decoded(body, dict[str, Any])
+        who = self._who(request, body)
+        return _json(await self._desk.perform(who, "call_service", found))
+
+    async def _books(self, request: Request) -> Response:
+        self._operator_only(request, b"")
+        books = self._payments.books()
+        rows = [_account(found) for found in books.accounts]
+        return _json({"accounts": rows, "sum_msat": books.sum_msat})
+
+    async def _grants(self, request: Request) -> Response:
+        body = await _read(request)
+        self._operator_only(request, body)
+        grant = _decoded(body, Grant)
+        fresh = await self._payments.grant(
+            grant.key, read_public_key(grant.to, "to"), Amount(grant.amount_msat), grant.memo
+        )
+        return _json({"granted": fresh, "to": grant.to, "amount_msat": grant.amount_msat})
+
+    # --- identity -----------------------------------------------------------------------------
+
+    async def _perform(self, request: Request, tool: str, asked: dict[str, Any]) -> Response:
+        given = {key: value for key, value in asked.items() if value is not None}
+        return _json(await self._desk.perform(self._who(request, b""), tool, given))
+
+    def _who(self, request: Request, body: bytes) -> Principal | None:
+        query = request.url.query
+        raw_path = request.scope.get("raw_path") or request.url.path.encode()
+        target = raw_path.decode("ascii", "replace") + (f"?{query}" if query else "")
+        return self._gate.who(
+            request.headers.get("authorization"),
+            target=target,
+            method=request.method,
+            body=body,
+            now=self._clock.now_s(),
+        )
+
+    def _operator_only(self, request: Request, body: bytes) -> None:
+        who = self._who(request, body)
+        if who is None:
+            raise AuthRequired("sign the request with the operator's key (NIP-98)")
+        if who.agent != self._operator:
+            raise Restricted("only this node's operator may do this")
+
+
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Allow-Methods": "GET, OPTIONS",
+}
+
+
+async def _preflight() -> Response:
+    return Response(status_code=204, headers=_CORS)
+
+
+async def _problem(_request: Request, exc: Exception) -> Response:
+    """The one place where an error becomes HTTP."""
+    assert isinstance(exc, HanseError)
+    document = {
+        "type": f"urn:hanse:error:{exc.slug}",
+        "title": exc.slug,
+        "status": exc.status,
+        "detail": exc.text,
+        **exc.as_dict(),
+    }
+    headers = {"WWW-Authenticate": "Nostr"} if exc.status == 401 else None
+    return Response(
+        orjson.dumps(document),
+        status_code=exc.status,
+        media_type="application/problem+json",
+        headers=headers,
+    )
+
+
+async def _read(request: Request) -> bytes:
+    """The body, within its bound; refused by its declared length before it is read."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+        raise TooLarge(f"is over {BODY_BYTES_MAX} bytes", field="body")
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_BYTES_MAX:
+            raise TooLarge(f"is over {BODY_BYTES_MAX} bytes", field="body")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _decoded(body: bytes, type_: Any) -> Any:
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.ValidationError as exc:
+        raise field_error(exc, "body") from exc
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as exc:
+        raise Invalid.at("body", "is not JSON") from exc
+
+
+def _json(found: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(found), media_type="application/json")
+
+
+def _account(found: Account) -> dict[str, Any]:
+    row: dict[str, Any] = msgspec.to_builtins(found)
+    return row | {"available_msat": found.available_msat}
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _grant_schema() -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.schema(Grant)["$defs"]["Grant"]
+    return found

@@ -1,0 +1,72 @@
+"""Results as text for a language model. What a provider wrote stands inside a marked block.
+
+The block's mark is the receipt's id: it is made after the provider has answered, so the provider
+cannot
+write the closing line itself. Its words are JSON-encoded, one line, so they cannot look like ours.
+"""
+
+from typing import Any
+
+import orjson
+
+from hanse.protocol.amount import format_msat
+
+
+def render(tool: str, result: dict[str, Any]) -> str:
+    """One tool's structured result in words."""
+    maker = {
+        "find_services": _services,
+        "call_service": _call,
+        "get_balance": _balance,
+    }.get(tool)
+    return maker(result) if maker else _dump(result)
+
+
+def _services(result: dict[str, Any]) -> str:
+    rows = result["services"]
+    if not rows:
+        why = ", ".join(f"{count} by {name}" for name, count in result["excluded_by"].items())
+        return f"No service matches. {f'Excluded: {why}.' if why else 'Try other words.'}"
+    lines = [f"{len(rows)} services, best first. {result['untrusted'].capitalize()}."]
+    for number, row in enumerate(rows, 1):
+        lines.append(
+            f"{number}. offer={row['offer']} capability={row['capability']} "
+            f"price={format_msat(row['price_msat'])} score={row['score']:.3f}"
+        )
+        lines.append(f"   why: {'; '.join(row['reasons'])}")
+        lines.append(f"   provider says: {_dump(row['description'][:300])}")
+        lines.append(f"   input_schema: {_dump(row['input_schema'])}")
+    return "\n".join(lines)
+
+
+def _call(result: dict[str, Any]) -> str:
+    lines = [f"Status: {result['status']}. Receipt: {result['receipt']}."]
+    mark = result["receipt"][:16]
+    if result["status"] == "settled":
+        lines.append(f"Charged {format_msat(result['charged_msat'])}.")
+        lines += _marked(mark, result["untrusted"], result["output"])
+    else:
+        lines.append(f"You paid nothing. Fault: {result['fault']}. {result.get('reason', '')}")
+        if "provider_said" in result:
+            lines += _marked(mark, result["untrusted"], result["provider_said"])
+    return "\n".join(lines)
+
+
+def _marked(mark: str, untrusted: dict[str, str], words: Any) -> list[str]:
+    return [
+        f"{untrusted['notice']}",
+        f"<<<untrusted {mark} from provider {untrusted['from']}",
+        _dump(words),
+        f"untrusted {mark}>>>",
+    ]
+
+
+def _balance(result: dict[str, Any]) -> str:
+    return (
+        f"{format_msat(result['available_msat'])} available, "
+        f"{format_msat(result['held_msat'])} on hold ({result['money']})."
+    )
+
+
+def _dump(value: Any) -> str:
+    return orjson.dumps(value).decode()
