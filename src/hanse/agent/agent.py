@@ -3,6 +3,8 @@
 import asyncio
 import os
 import secrets
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -299,12 +301,19 @@ class Agent:
         )
 
     def run(self, name: str = "", summary: str = "", identifier: str = "") -> None:
-        """Serve the decorated functions until the process is stopped."""
+        """Serve the decorated functions until the process is stopped (SIGINT or SIGTERM). Prints
+        one line once the offer can be found."""
 
         async def forever() -> None:
+            stop = asyncio.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
             async with self:
-                await self.serve(name, summary, identifier)
-                await asyncio.Event().wait()
+                event = await self.serve(name, summary, identifier)
+                address = f"{event.kind}:{event.pubkey}:{event.tag('d')}"
+                sys.stdout.write(f"Serving {address} at {self._url}\n")
+                sys.stdout.flush()
+                await stop.wait()
 
         asyncio.run(forever())
 
