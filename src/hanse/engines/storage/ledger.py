@@ -11,7 +11,7 @@ and a changed transfer (triggers); what it raises becomes our error here.
 
 import apsw
 
-from hanse.engines.storage.sqlite import SqliteDatabase, Transaction
+from hanse.engines.storage.sqlite import REMEMBERED_MAX, SqliteDatabase, Transaction
 from hanse.errors import Conflict, InsufficientFunds, NotFound
 from hanse.payments.model import (
     ISSUE_NAME,
@@ -73,11 +73,17 @@ def _account(row: tuple[object, ...]) -> Account:
 
 def account_id(tx: Transaction, name: str, kind: AccountKind) -> int:
     """The account's number; opened if there is none of that name."""
+    known = tx.remembered.get(name)
+    if known is not None:
+        return known
     found = tx.one("account_id", name)
     if found is None:
         tx.all("account_open", name, kind.value)
         found = tx.one("account_id", name)
     assert found is not None
+    if len(tx.remembered) >= REMEMBERED_MAX:
+        tx.remembered.clear()
+    tx.remembered[name] = int(found[0])
     return int(found[0])
 
 

@@ -140,10 +140,9 @@ class EventLog:
     def _refuse_deleted(
         self, tx: Transaction, event: Event, pubkey: bytes, address: str | None
     ) -> None:
-        for target in (event.id, address):
-            found = tx.one("tombstone_until", target, pubkey) if target else None
-            if found is not None and event.created_at <= found[0]:
-                raise Restricted("its author deleted this event", field="event")
+        found = tx.one("tombstone_until", event.id, address or event.id, pubkey)
+        if found is not None and found[0] is not None and event.created_at <= found[0]:
+            raise Restricted("its author deleted this event", field="event")
 
     def _make_way(self, tx: Transaction, event: Event, address: str) -> None:
         """Remove the version this one replaces, or refuse if that one is newer (lowest id wins

@@ -28,6 +28,8 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 Reader = Callable[[int, Event], None]
 
+REMEMBERED_MAX = 100_000
+
 BATCH_MAX = 512
 """Operations in one commit: bounds how long the first one waits for the last."""
 
@@ -47,9 +49,11 @@ _PRAGMAS = (
 class Transaction:
     """What an operation may do: run named queries, and say which events it appended."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, remembered: dict[str, int]) -> None:
         self._connection = connection
         self._queries = load_queries()
+        self.remembered = remembered
+        """Row numbers that never change once made, by name; forgotten at any rollback."""
         self.appended: list[tuple[int, Event]] = []
 
     def all(self, name: str, *params: Any) -> list[Row]:
@@ -75,6 +79,10 @@ class _Job:
         self.error: BaseException | None = None
 
 
+class _Refused(Exception):
+    """One of the operations raised."""
+
+
 class SqliteDatabase:
     """Owns the file. `async with` opens it, migrates it and starts the writer."""
 
@@ -84,6 +92,7 @@ class SqliteDatabase:
         self._waiting = 0
         self._readers: list[Reader] = []
         self._open = False
+        self._remembered: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -173,31 +182,57 @@ class SqliteDatabase:
                 return
 
     def _commit(self, jobs: list[_Job]) -> list[tuple[int, Event]]:
-        """One transaction over the jobs. Returns what was appended, in order."""
-        execute = self._writing.execute
-        tx = Transaction(self._writing)
+        """One transaction over the jobs. Returns what was appended, in order.
+
+        Refusals are rare, and a savepoint costs two statements: first all run without, and only if
+        one raises, everything is rolled back and runs again, each in a savepoint.
+        """
         try:
-            execute("BEGIN IMMEDIATE")
-            for job in jobs:
-                mark = len(tx.appended)
-                execute("SAVEPOINT job")
-                try:
-                    job.result = job.operation(tx)
-                # Whatever one operation raises is that caller's; the others must still commit.
-                except Exception as exc:
-                    job.error = exc
-                    del tx.appended[mark:]
-                    execute("ROLLBACK TO job")
-                execute("RELEASE job")
-            execute("COMMIT")
+            if len(jobs) > 1:
+                with contextlib.suppress(_Refused):
+                    return self._attempt(jobs, self._bare)
+            return self._attempt(jobs, self._guarded)
         except apsw.Error as exc:
-            if self._writing.in_transaction:
-                execute("ROLLBACK")
             refusal = Unavailable(f"the database refused to write: {exc}")
             for job in jobs:
                 job.error = job.error or refusal
             return []
+
+    def _attempt(
+        self, jobs: list[_Job], perform: Callable[[Transaction, _Job], None]
+    ) -> list[tuple[int, Event]]:
+        tx = Transaction(self._writing, self._remembered)
+        self._writing.execute("BEGIN IMMEDIATE")
+        try:
+            for job in jobs:
+                perform(tx, job)
+            self._writing.execute("COMMIT")
+        except BaseException:
+            self._remembered.clear()
+            if self._writing.in_transaction:
+                self._writing.execute("ROLLBACK")
+            raise
         return tx.appended
+
+    def _bare(self, tx: Transaction, job: _Job) -> None:
+        try:
+            job.result = job.operation(tx)
+        except Exception as exc:  # whatever it is, `_guarded` will meet it again
+            raise _Refused from exc
+
+    def _guarded(self, tx: Transaction, job: _Job) -> None:
+        execute = self._writing.execute
+        mark = len(tx.appended)
+        execute("SAVEPOINT job")
+        try:
+            job.result = job.operation(tx)
+        # Whatever one operation raises is that caller's; the others must still commit.
+        except Exception as exc:
+            job.error = exc
+            del tx.appended[mark:]
+            self._remembered.clear()
+            execute("ROLLBACK TO job")
+        execute("RELEASE job")
 
     def _finish(self, jobs: list[_Job], appended: list[tuple[int, Event]]) -> None:
         for seq, event in appended:

@@ -40,7 +40,8 @@ INSERT INTO tombstone (target, pubkey, until) VALUES ($1, $2, $3)
 ON CONFLICT (target, pubkey) DO UPDATE SET until = max(until, excluded.until);
 
 -- name: tombstone_until
-SELECT until FROM tombstone WHERE target = $1 AND pubkey = $2;
+-- The latest time up to which an id or an address is forbidden.
+SELECT max(until) FROM tombstone WHERE target IN ($1, $2) AND pubkey = $3;
 
 -- name: meta_get
 SELECT value FROM meta WHERE name = $1;

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints figures for eyes, and as its last line one JSON object."""
