@@ -1,6 +1,7 @@
 """The agent: finds, calls and pays as a consumer; publishes and serves offers as a provider."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -27,6 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ASK_S = 30.0
 RETRY_S = 30.0
+FOUND_S = 10.0
 DEADLINE_SLACK_S = 10.0
 
 
@@ -261,7 +263,8 @@ class Agent:
         runner: Runner,
         topics: tuple[str, ...] = (),
     ) -> Event:
-        """Publish an offer and answer its calls from now on. Returns the offer's event, on disk."""
+        """Publish an offer and answer its calls from now on. Returns the offer's event once it is
+        on the node's disk and can be found there."""
         if not capabilities:
             raise Invalid.at("capabilities", "an offer needs at least one")
         operator = PublicKey(self._auth[0][1]) if self._auth else self.pubkey
@@ -284,7 +287,18 @@ class Agent:
         )
         self._provider.add(offer, runner)
         await self._open.publish(event)
+        await self._until_found(offer.address, event.id)
         return event
+
+    async def _until_found(self, address: str, event_id: str) -> None:
+        """The node's registry follows its log: a moment passes between kept and findable."""
+        async with asyncio.timeout(FOUND_S):
+            while True:
+                with contextlib.suppress(NotFound):
+                    shown = await self.perform("describe_service", {"offer": address})
+                    if shown["event"] == event_id:
+                        return
+                await asyncio.sleep(0.01)
 
     async def serve(self, name: str = "", summary: str = "", identifier: str = "") -> Event:
         """Publish the decorated functions as one offer, and answer calls while connected."""

@@ -82,9 +82,10 @@ def shape_problem(output: dict[str, Any]) -> str | None:
     if len(content) > BLOCKS_MAX:
         return f"content has more than {BLOCKS_MAX} blocks"
     for index, block in enumerate(content):
-        if not isinstance(block, dict) or block.get("type") not in BLOCK_TYPES:
+        kind = block.get("type") if isinstance(block, dict) else None
+        if not isinstance(kind, str) or kind not in BLOCK_TYPES:
             return f"content[{index}] is not a content block"
-        if block["type"] == "text" and not isinstance(block.get("text"), str):
+        if kind == "text" and not isinstance(block.get("text"), str):
             return f"content[{index}].text must be a string"
     structured = output.get("structuredContent")
     if structured is None and not content:

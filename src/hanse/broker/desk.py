@@ -102,6 +102,7 @@ class Desk:
             rows.append(row)
         return {
             "offer": offer.address,
+            "event": offer.event_id,
             "naddr": address.encode_naddr(
                 address.AddressPointer(
                     kind=kinds.OFFER, pubkey=offer.provider, identifier=offer.identifier

@@ -1,11 +1,15 @@
 """`hanse up`: run the node."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hanse.cli.terminal import Json, answer, out, run, told
+
+if TYPE_CHECKING:
+    from hanse.config import Config
+    from hanse.keyring import Keyring
 
 
 def up(
@@ -33,27 +37,12 @@ def up(
     Example:  hanse up --port 7447
     """
     with told(json):
-        import logging
-        import sys
-
-        import structlog
-
         from hanse.cli.home import keyring
         from hanse.config import Config
-        from hanse.keyring import NodeAddress
-        from hanse.node import Node, run_node
         from hanse.payments.model import Fee
         from hanse.protocol.amount import Amount
-        from hanse.protocol.keys import public_key
 
-        logging.basicConfig(level=logging.WARNING)
-        structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        )
         ring = keyring()
-        secret, auth = ring.node()
-        agents = [ring.agent(known)[0].public for known in ring.agents()]
         config = Config(
             data=data or ring.data,
             host=host,
@@ -64,35 +53,55 @@ def up(
             starting_grant=Amount.parse(grant, "grant"),
             doors=frozenset(door for door in doors.split(",") if door),
         )
-        operator = public_key(auth[1], "node.auth")
+        _log_warnings()
+        run(_up(ring, config, json))
 
-        async def work() -> None:
-            node = Node(config, secret, operator)
 
-            def started() -> None:
-                ring.remember_node(NodeAddress(node.url, node.pubkey))
-                found = {
-                    "url": node.url,
-                    "http": node.http_url,
-                    "mcp": f"{node.http_url}/mcp",
-                    "node": node.pubkey,
-                    "operator": operator,
-                    "data": str(config.data),
-                    "refunded_on_start": node.recovered,
-                }
+async def _up(ring: "Keyring", config: "Config", json: bool) -> None:
+    from hanse.keyring import NodeAddress
+    from hanse.node import Node, run_node
+    from hanse.protocol.keys import public_key
 
-                def show() -> None:
-                    out(f"Node {name} is up.")
-                    out(f"  relay  {node.url}")
-                    out(f"  API    {node.http_url}/docs")
-                    out(f"  MCP    {node.http_url}/mcp")
-                    out(f"  data   {config.data}")
-                    if node.recovered:
-                        out(f"  {node.recovered} calls left open by the last run were refunded.")
-                    out("Stop it with Ctrl-C.")
+    secret, auth = ring.node()
+    operator = public_key(auth[1], "node.auth")
+    node = Node(config, secret, operator)
 
-                answer(json, found, show)
+    def started() -> None:
+        ring.remember_node(NodeAddress(node.url, node.pubkey))
+        found = {
+            "url": node.url,
+            "http": node.http_url,
+            "mcp": f"{node.http_url}/mcp",
+            "node": node.pubkey,
+            "operator": operator,
+            "data": str(config.data),
+            "refunded_on_start": node.recovered,
+        }
+        answer(json, found, lambda: _show(config.name, found))
 
-            await run_node(node, agents, started)
+    agents = [ring.agent(known)[0].public for known in ring.agents()]
+    await run_node(node, agents, started)
 
-        run(work())
+
+def _show(name: str, found: dict[str, Any]) -> None:
+    out(f"Node {name} is up.")
+    out(f"  relay  {found['url']}")
+    out(f"  API    {found['http']}/docs")
+    out(f"  MCP    {found['mcp']}")
+    out(f"  data   {found['data']}")
+    if found["refunded_on_start"]:
+        out(f"  {found['refunded_on_start']} calls left open by the last run were refunded.")
+    out("Stop it with Ctrl-C.")
+
+
+def _log_warnings() -> None:
+    import logging
+    import sys
+
+    import structlog
+
+    logging.basicConfig(level=logging.WARNING)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,6 +1,5 @@
 """Money as a value: a whole number of millisatoshi, never a bare int and never a float."""
 
-import functools
 import re
 
 import msgspec
@@ -14,7 +13,6 @@ AMOUNT_MAX_MSAT = 2_100_000_000_000_000_000
 _TEXT = re.compile(r"^\s*(\d{1,19})(?:\.(\d{1,3}))?\s*(msat|sats?)\s*$", re.IGNORECASE)
 
 
-@functools.total_ordering
 class Amount(msgspec.Struct, frozen=True):
     """A non-negative sum of money in millisatoshi."""
 
@@ -43,8 +41,18 @@ class Amount(msgspec.Struct, frozen=True):
     def __sub__(self, other: "Amount") -> "Amount":
         return Amount(self.msat - other.msat)
 
+    # Written out: functools.total_ordering takes Struct's own comparisons for ours.
     def __lt__(self, other: "Amount") -> bool:
         return self.msat < other.msat
+
+    def __le__(self, other: "Amount") -> bool:
+        return self.msat <= other.msat
+
+    def __gt__(self, other: "Amount") -> bool:
+        return self.msat > other.msat
+
+    def __ge__(self, other: "Amount") -> bool:
+        return self.msat >= other.msat
 
     def __str__(self) -> str:
         return format_msat(self.msat)

@@ -15,12 +15,17 @@ from hanse.errors import Invalid, TooLarge
 DEPTH_MAX = 64
 """Nesting nobody needs, and our own recursion (schema checks, canonical form) survives."""
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+# Possessive, and the end is optional: a string that never ends is passed over once. Trying again
+# from each of its escaped quotes took minutes for one message.
 
 
 def read_json(text: str | bytes, field: str, *, bytes_max: int, depth_max: int = DEPTH_MAX) -> Any:
     """Decode JSON no larger or deeper than the bounds. Raises Invalid or TooLarge."""
-    raw = text.encode() if isinstance(text, str) else text
+    try:
+        raw = text.encode() if isinstance(text, str) else text
+    except UnicodeError as exc:  # a lone surrogate
+        raise Invalid.at(field, "is not JSON") from exc
     if len(raw) > bytes_max:
         raise TooLarge(f"is over {bytes_max} bytes", field=field)
     _bound_depth(raw, field, depth_max)
@@ -49,7 +54,7 @@ def canonical(value: Any, field: str = "value") -> bytes:
     integers beyond 2^53 and numbers that are not finite."""
     try:
         return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, RecursionError) as exc:
+    except (rfc8785.CanonicalizationError, UnicodeError, RecursionError) as exc:
         raise Invalid.at(field, f"has no canonical JSON form: {exc}") from exc
 
 

@@ -63,21 +63,24 @@ def field_error(exc: msgspec.ValidationError, prefix: str) -> Invalid:
     found = _AT.match(str(exc))
     path = (found.group("path") or "") if found else ""
     reason = found.group("reason") if found else str(exc)
-    missing = re.match(r"Object missing required field `(.+)`", reason)
-    if missing:
-        path, reason = f"{path}.{missing.group(1)}".strip("."), "is missing"
-    return Invalid.at(f"{prefix}.{path}" if path else prefix, reason)
+    named = re.match(r"Object (missing required|contains unknown) field `(.+)`", reason)
+    if named:
+        path = f"{path}.{named.group(2)}"
+        reason = "is missing" if named.group(1) == "missing required" else "is not known here"
+    return Invalid.at(".".join(part for part in (prefix, path.strip(".")) if part), reason)
 
 
 def parse_event(raw: bytes | str | msgspec.Raw) -> Event:
     """JSON to an Event with typed fields; neither id nor signature is checked. Raises Invalid."""
-    if isinstance(raw, (bytes, str)) and len(raw) > EVENT_BYTES_MAX:
-        raise TooLarge(f"is over {EVENT_BYTES_MAX} bytes", field="event")
     try:
+        if isinstance(raw, str):
+            raw = raw.encode()
+        if isinstance(raw, bytes) and len(raw) > EVENT_BYTES_MAX:
+            raise TooLarge(f"is over {EVENT_BYTES_MAX} bytes", field="event")
         return _decode(raw)
     except msgspec.ValidationError as exc:
         raise field_error(exc, "event") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeError) as exc:
         raise Invalid.at("event", "is not JSON") from exc
     except RecursionError as exc:
         raise TooLarge("is nested too deeply", field="event") from exc
@@ -95,7 +98,10 @@ def digest_of(pubkey: str, created_at: int, kind: int, tags: Tags, content: str)
 
 def check_event(event: Event) -> bytes:
     """Check id and signature; returns the id's 32 bytes. Raises Invalid naming the field."""
-    digest = digest_of(event.pubkey, event.created_at, event.kind, event.tags, event.content)
+    try:
+        digest = digest_of(event.pubkey, event.created_at, event.kind, event.tags, event.content)
+    except TypeError as exc:
+        raise Invalid.at("event", "is not valid Unicode text") from exc
     if digest.hex() != event.id:
         raise Invalid.at("event.id", "does not match the event's content")
     try:

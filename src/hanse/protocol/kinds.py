@@ -46,7 +46,7 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=NOTE, name="note", spec="NIP-10"),
     Kind(number=DELETION, name="deletion", spec="NIP-09"),
     Kind(number=GIFT_WRAP, name="gift wrap", spec="NIP-59", private=True),
-    Kind(number=RECEIPT, name="call receipt", spec="docs/receipt.md", ours=True),
+    Kind(number=RECEIPT, name="call receipt", spec="docs/protocol.md", ours=True),
     Kind(number=EPHEMERAL_GIFT_WRAP, name="gift wrap, not kept", spec="NIP-59", private=True),
     Kind(number=CLIENT_AUTH, name="client authentication", spec="NIP-42"),
     Kind(number=RPC, name="MCP JSON-RPC message", spec="ContextVM", private=True),

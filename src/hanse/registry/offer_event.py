@@ -14,13 +14,14 @@ content: `{"capabilities": [{"name", "description", "schema", "outputSchema"}], 
 Reading takes what deployed publishers write (`about`, `sats`, `SAT`, unknown payment methods).
 """
 
+import unicodedata
 from typing import Any
 
 import orjson
 
 from hanse.errors import Invalid, TooLarge
 from hanse.protocol import kinds
-from hanse.protocol.amount import Amount
+from hanse.protocol.amount import AMOUNT_MAX_MSAT, Amount
 from hanse.protocol.canonical import read_json
 from hanse.protocol.event import Event, Tags
 from hanse.protocol.keys import PublicKey
@@ -41,6 +42,7 @@ CONTENT_BYTES_MAX = 64 * 1024
 CONTENT_DEPTH_MAX = 20
 URL_MAX = 2048
 _BAD_SCHEMES = ("data:", "file:", "javascript:", "blob:", "vbscript:")
+_LINE_BREAKING = frozenset({"Cc", "Zl", "Zp"})
 _UNITS = {"sat": 1000, "sats": 1000, "msat": 1, "msats": 1}
 
 
@@ -140,7 +142,14 @@ def _required(event: Event, tag: str, longest: int) -> str:
         raise Invalid.at(f"tags.{tag}", "is missing or blank")
     if len(found.encode()) > longest:  # bytes: an naddr holds the identifier in 255 of them
         raise TooLarge(f"is over {longest} bytes", field=f"tags.{tag}")
+    _check_line(found, f"tags.{tag}")
     return found
+
+
+def _check_line(text: str, field: str) -> None:
+    """Names are shown in lines of ours: none may begin a line or move a cursor."""
+    if any(unicodedata.category(char) in _LINE_BREAKING for char in text):
+        raise Invalid.at(field, "has control characters or line breaks")
 
 
 def _check_urls(urls: list[str]) -> None:
@@ -169,7 +178,10 @@ def _prices(event: Event) -> dict[str, Amount]:
             raise Invalid.at("tags.price", "amount must be a non-negative integer")
         if capability in found:
             raise Invalid.at("tags.price", f"{capability[:64]!r} is priced twice")
-        found[capability] = Amount(int(text) * factor)
+        msat = int(text) * factor
+        if msat > AMOUNT_MAX_MSAT:
+            raise Invalid.at("tags.price", f"is over {AMOUNT_MAX_MSAT} msat")
+        found[capability] = Amount(msat)
     return found
 
 
@@ -204,6 +216,7 @@ def _capability(row: Any, prices: dict[str, Amount], where: str) -> Capability:
     name, description = row.get("name"), row.get("description", "")
     if not isinstance(name, str) or not 1 <= len(name) <= NAME_MAX:
         raise Invalid.at(f"{where}.name", f"must have 1 to {NAME_MAX} characters")
+    _check_line(name, f"{where}.name")
     if name not in prices:
         raise Invalid.at(f"{where}.name", f"{name!r} has no price tag")
     if not isinstance(description, str) or len(description) > SUMMARY_MAX:

@@ -6,7 +6,10 @@ QUERY_WORDS_MAX = 32
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORD = re.compile(r"[^\W_]+")
-_SUFFIXES = ("ations", "ation", "ings", "ions", "ing", "ion", "ies", "ed", "es", "er", "s", "e")
+_SUFFIXES = (
+    *("ations", "ation", "ating", "ates", "ated", "ate"),
+    *("ings", "ions", "ing", "ion", "ies", "ed", "es", "er", "s", "e"),
+)
 _STOP_TEXT = """
 a an and any are as at be by can could do does for from give has have how i in into is it its me my
 need no not of on or our please should so some somebody someone something tell than that the their
