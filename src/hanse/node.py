@@ -19,6 +19,7 @@ import uvicorn
 
 from hanse import __version__
 from hanse.broker.desk import Desk
+from hanse.broker.model import Call
 from hanse.broker.service import Broker
 from hanse.config import Config
 from hanse.engines.bus.courier import LocalCourier
@@ -158,6 +159,7 @@ class Node:
             node=self._secret,
             fee=config.fee,
             latch=asyncio.Event,
+            ended=_log_refund,
             bounds=config.broker_bounds,
         )
         self.desk = Desk(
@@ -254,7 +256,6 @@ class Node:
             "node": self.pubkey,
             "operator": self.operator,
             "url": self.url,
-            "data": str(self.config.data),
             "events": self.log.count(),
             "offers": self.registry.offers(),
             "connections": len(self.relay.connections),
@@ -268,7 +269,11 @@ class Node:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            await self.log.sweep(self._clock.now_s())
+            try:
+                await self.log.sweep(self._clock.now_s())
+                await self.broker.expire()
+            except Unavailable as exc:
+                log.warning("sweep.failed", reason=exc.reason)
 
     async def _drain(self) -> None:
         """Take no more calls, and give those under way a little time to end well."""
@@ -278,6 +283,19 @@ class Node:
         end = time.monotonic() + self.config.drain_s
         while self.broker.running and time.monotonic() < end:
             await asyncio.sleep(0.02)
+
+
+def _log_refund(call: Call) -> None:
+    if call.fault is not None:
+        log.warning(
+            "call.refunded",
+            fault=call.fault.value,
+            detail=call.detail,
+            provider=call.provider,
+            offer=call.offer,
+            capability=call.capability,
+            call=call.hex,
+        )
 
 
 class _Follower:

@@ -49,6 +49,7 @@ class Broker:
         node: SecretKey,
         fee: Fee,
         latch: Callable[[], Latch],
+        ended: Callable[[Call], None],
         bounds: Bounds | None = None,
     ) -> None:
         self._calls = calls
@@ -58,6 +59,7 @@ class Broker:
         self._node = node
         self._fee = fee
         self._latch = latch
+        self._ended = ended
         self.bounds = bounds or Bounds()
         self._running: dict[bytes, Latch] = {}
         self._closing = False
@@ -100,6 +102,20 @@ class Broker:
         for call in self._calls.recent_calls(50_000):
             self._learn(call)
         return len(left)
+
+    async def expire(self) -> int:
+        """Refund calls that are past their deadline and no longer run here: those whose ending
+        could not be written at its time. Returns how many."""
+        now = self._clock.now_ms()
+        late = [
+            call
+            for call in self._calls.open_calls()
+            if call.id not in self._running and now > call.opened_ms + call.deadline_ms
+        ]
+        for call in late:
+            verdict = Verdict(fault=Fault.NODE_STOPPED, detail="the node could not end the call")
+            await self._close(call, verdict, None)
+        return len(late)
 
     def stop_taking(self) -> None:
         """Refuse new calls; those running go on to their end."""
@@ -215,6 +231,7 @@ class Broker:
         ended = msgspec.structs.replace(ended, receipt_id=receipt.id)
         stored = await self._calls.close_call(ended, receipt)
         self._learn(stored)
+        self._ended(stored)
         return stored
 
     def _learn(self, call: Call) -> None:

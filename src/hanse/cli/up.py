@@ -101,7 +101,13 @@ def _log_warnings() -> None:
     import structlog
 
     logging.basicConfig(level=logging.WARNING)
+    # JSON, one line each: what a provider wrote can stand in a field and must not look like ours.
     structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

@@ -14,6 +14,9 @@ from hanse.protocol.keys import is_hex
 ITEMS_MAX = 1000
 """Values in one list of a filter."""
 
+VALUES_MAX = 10_000
+"""Values in all lists of a filter together: SQLite binds at most 32766 in one query."""
+
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """One NIP-01 filter. None means "any"; `tags` maps a letter to its accepted values.
@@ -66,6 +69,8 @@ def parse_filter(found: Any, field: str = "filter") -> Filter:
     checked must not be dropped silently. Raises Invalid naming the key."""
     if not isinstance(found, dict):
         raise Invalid.at(field, "must be an object")
+    if sum(len(value) for value in found.values() if isinstance(value, list)) > VALUES_MAX:
+        raise Invalid.at(field, f"has more than {VALUES_MAX} values")
     values: dict[str, Any] = {}
     tags: list[tuple[str, frozenset[str]]] = []
     for key, value in found.items():

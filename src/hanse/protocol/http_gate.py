@@ -37,7 +37,10 @@ class HttpGate:
         url = event.tag("u") or ""
         if host_of(url) not in self._hosts:
             raise AuthRequired("names another host", field="Authorization.u")
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as exc:
+            raise AuthRequired("is not a URL", field="Authorization.u") from exc
         signed = parts.path + (f"?{parts.query}" if parts.query else "")
         # The host is one of ours and the target is compared below: the URL is this request's.
         if signed != target:

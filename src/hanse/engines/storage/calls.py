@@ -106,7 +106,9 @@ def _close(tx: Transaction, call: Call, receipt: Event, log: EventLog) -> Call:
         resolve(tx, _transfer_id(call.id, "post"), held, TransferKind.POST, at_ms)
         _pay(tx, call, at_ms)
     else:
-        resolve(tx, _transfer_id(call.id, "void"), held, TransferKind.VOID, at_ms)
+        left = call.fault is Fault.NODE_STOPPED
+        kind = TransferKind.EXPIRE if left else TransferKind.VOID
+        resolve(tx, _transfer_id(call.id, "void"), held, kind, at_ms)
     log.append_event(tx, receipt)
     return call
 

@@ -6,6 +6,7 @@ of a call that names none: a replayed event gets the first result and charges no
 
 import asyncio
 import functools
+import logging
 from typing import Any, Protocol, Self
 
 from hanse.broker.tools import TOOLS
@@ -15,6 +16,8 @@ from hanse.protocol import kinds, rpc
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.protocol.principal import Principal, identify
+
+_log = logging.getLogger("hanse.contextvm")
 
 PROTOCOL_VERSION = "2025-06-18"
 RUNNING_MAX = 4096
@@ -74,6 +77,10 @@ class ContextVmDoor:
                 self._answer(event, id, result=result)
         except HanseError as exc:
             self._answer(event, id, error=exc)
+        # The door's boundary: a fault of ours must cost this request, not the node.
+        except Exception as exc:
+            _log.exception("a request failed")
+            self._answer(event, id, error=HanseError(f"the node failed: {type(exc).__name__}"))
         finally:
             self._running -= 1
 

@@ -10,6 +10,9 @@ from hanse.protocol.event import parse_event
 from hanse.protocol.filter import Filter
 from hanse.servers.relay.watch import Receiver, Watcher, may_read
 
+ANSWER_BYTES_MAX = 8 << 20
+"""Event bytes in one answer: it is built in memory and written at once."""
+
 
 class StoredRow(Protocol):
     """A stored event as the store hands it out."""
@@ -51,7 +54,11 @@ class Answer:
         except HanseError as exc:
             receiver.send(message.closed(subscription, exc.wire))
             return
+        room = ANSWER_BYTES_MAX
         for row in rows:
+            room -= len(row.json)
+            if room < 0:
+                break  # as with a limit: the client asks on with `until`
             if row.kind in kinds.PRIVATE and not may_read(
                 parse_event(row.json), receiver.identities
             ):
