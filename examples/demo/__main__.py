@@ -23,7 +23,6 @@ from hanse.protocol.amount import format_msat
 from hanse.protocol.event import parse_event
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / ".demo"
 SERVERS = ROOT / ".venvs" / "demo-servers" / "bin"
 SQLITE = ROOT / ".venvs" / "demo-sqlite" / "bin"
 CLOCK_WORDS = "what is the current time in another timezone"
@@ -88,10 +87,11 @@ async def consumer(url: str, token: str) -> Any:
 class Demo:
     """The steps in order."""
 
-    def __init__(self, telling: Telling) -> None:
+    def __init__(self, telling: Telling, folder: Path) -> None:
         self.telling = telling
-        self.homes = {name: FOLDER / name for name in ("ada", "bruno", "cleo", "mallory")}
-        logs = FOLDER / "logs"
+        self.folder = folder
+        self.homes = {name: folder / name for name in ("ada", "bruno", "cleo", "mallory")}
+        logs = folder / "logs"
         logs.mkdir(parents=True)
         self.processes = Processes(logs)
         self.node: dict[str, Any] = {}
@@ -129,7 +129,7 @@ class Demo:
             "Ada runs the node and a greeter of her own: ten lines with the SDK.",
             "Bruno wraps three MCP servers from PyPI. Cleo has an agent that wants things done.",
         )
-        repository = _repository(FOLDER / "repository")
+        repository = _repository(self.folder / "repository")
         wrapped = {
             "clock": ("2sat", str(SERVERS / "mcp-server-time"), "--local-timezone", "UTC"),
             "git": ("2sat", str(SERVERS / "mcp-server-git"), "--repository", str(repository)),
@@ -137,7 +137,7 @@ class Demo:
                 "1sat",
                 str(SQLITE / "mcp-server-sqlite"),
                 "--db-path",
-                str(FOLDER / "shop.db"),
+                str(self.folder / "shop.db"),
             ),
         }
         started = [
@@ -187,7 +187,7 @@ class Demo:
         self._show_call(await buyer.call(hits[0], {"timezone": "Asia/Tokyo"}))
         for words, input in (
             ("list the tables of a database", {}),
-            ("show the git log of commits", {"repo_path": str(FOLDER / "repository")}),
+            ("show the git log of commits", {"repo_path": str(self.folder / "repository")}),
             ("greet somebody by name", {"name": "Ada"}),
         ):
             found = await buyer.find(words, max_price_msat=3000)
@@ -220,7 +220,7 @@ class Demo:
 
     async def books(self, buyer: Consumer) -> dict[str, Any]:
         """Step 5."""
-        folder = FOLDER / "receipts"
+        folder = self.folder / "receipts"
         folder.mkdir()
         verified = 0
         for call in buyer.calls:
@@ -240,7 +240,7 @@ class Demo:
         checked = hanse(self.homes["cleo"], "receipt", "verify", str(first))
         self.telling.step("A receipt, verified offline", file=str(first), **checked)
         self.telling.say(
-            f"hanse receipt verify {first.relative_to(ROOT)}",
+            f"hanse receipt verify {first}",
             f"node {checked['node'][:16]}…, provider {checked['provider'][:16]}…: both signed",
             f"{checked['outcome']}: {format_msat(checked['paid_msat'])} to the provider, "
             f"{format_msat(checked['fee_msat'])} to the node",
@@ -318,14 +318,29 @@ def _repository(folder: Path) -> Path:
     return folder
 
 
+def _fresh(folder: Path) -> None:
+    """An empty folder with our mark; one without it is somebody's and stays as it is."""
+    mark = folder / "made-by-the-demo"
+    if folder.exists() and any(folder.iterdir()):
+        if not mark.exists():
+            raise SystemExit(f"{folder} is not empty and not a demo's: name another --folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+
+
 def main() -> None:
     """Run the demo; every process it started has ended when this returns."""
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object per step")
-    telling = Telling(parser.parse_args().json)
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / ".demo", help="where keys, data and receipts go"
+    )
+    asked = parser.parse_args()
+    telling = Telling(asked.json)
+    _fresh(asked.folder)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    demo = Demo(telling)
+    demo = Demo(telling, asked.folder)
     try:
         telling.last(asyncio.run(demo.run()))
     except KeyboardInterrupt:
