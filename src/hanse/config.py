@@ -45,15 +45,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         unknown = self.doors - DOORS
         if unknown:
             raise Invalid.at("doors", f"{sorted(unknown)} unknown", f"any of {sorted(DOORS)}")
-        if self.public_url is not None and not host_of(self.public_url):
-            raise Invalid.at("public_url", "must be a ws://, wss://, http:// or https:// URL")
+        if self.doors == {"mcp"}:
+            raise Invalid.at("doors", "mcp stands on api's server", "name both: api,mcp")
+        url = self.public_url
+        if url is not None and not (url.startswith(("ws://", "wss://")) and host_of(url)):
+            raise Invalid.at("public_url", "must be a ws:// or wss:// URL")
 
     def hosts(self, port: int) -> frozenset[str]:
         """The `host:port` names that reach this node."""
         names = {"127.0.0.1", "localhost", "[::1]"}
         if self.host not in ("0.0.0.0", "::"):
             names.add(f"[{self.host}]" if ":" in self.host else self.host)
-        found = {f"{name}:{port}" for name in names}
+        found = {host_of(f"ws://{name}:{port}") for name in names}  # port 80 is left out of names
         if self.public_url is not None:
             found.add(host_of(self.public_url))
         return frozenset(found)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from hanse.errors import Conflict, Invalid, NotFound, WrongPassphrase
+from hanse.errors import Conflict, HanseError, Invalid, NotFound, WrongPassphrase
 from hanse.protocol import address, attestation, passphrase
 from hanse.protocol.keys import PublicKey, SecretKey, public_key
 
@@ -50,6 +50,7 @@ class Keyring:
         has an operator already."""
         if self.exists():
             raise Conflict("has an operator key already", field=str(self.home))
+        _check_name(agent)
         operator = new_secret()
         self._save_secret("operator.key", operator)
         for name in (f"agents/{agent}", "node"):
@@ -57,8 +58,7 @@ class Keyring:
 
     def add_agent(self, name: str) -> SecretKey:
         """One more agent of this operator."""
-        if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
-            raise Invalid.at("agent", "use letters, digits, - and _")
+        _check_name(name)
         if (self.home / f"agents/{name}.key").exists():
             raise Conflict("exists already", field=f"agent {name}")
         return self._attested(f"agents/{name}", self.operator())
@@ -73,6 +73,7 @@ class Keyring:
 
     def agent(self, name: str = "default") -> tuple[SecretKey, tuple[str, ...]]:
         """An agent's key and its `auth` tag."""
+        _check_name(name)
         if not (self.home / f"agents/{name}.key").exists():
             known = ", ".join(self.agents()) or "none"
             raise NotFound(f"no agent {name!r} here", field="agent", hint=f"known: {known}")
@@ -124,11 +125,15 @@ class Keyring:
         if not path.exists():
             raise NotFound("is missing", field=str(path), hint="run `hanse init` first")
         text = path.read_text(encoding="ascii", errors="replace").strip()
-        if text.startswith("ncryptsec1"):
-            if not self._phrase:
-                raise WrongPassphrase("is sealed", field=str(path), hint="set HANSE_PASSPHRASE")
-            return SecretKey(passphrase.decrypt(text, self._phrase))
-        return SecretKey(address.decode_nsec(text))
+        sealed = text.startswith("ncryptsec1")
+        if sealed and not self._phrase:
+            raise WrongPassphrase("is sealed", field=str(path), hint="set HANSE_PASSPHRASE")
+        try:
+            if sealed:
+                return SecretKey(passphrase.decrypt(text, self._phrase or ""))
+            return SecretKey(address.decode_nsec(text))
+        except HanseError as exc:
+            raise type(exc)(exc.reason, field=str(path), hint=exc.hint) from None
 
     def _load_tag(self, name: str) -> tuple[str, ...]:
         path = self.home / name
@@ -150,6 +155,12 @@ class Keyring:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
+
+
+def _check_name(name: str) -> None:
+    """An agent's name is a file's name: it must not lead elsewhere."""
+    if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
+        raise Invalid.at("agent", "use letters, digits, - and _")
 
 
 def new_secret() -> SecretKey:

@@ -232,6 +232,8 @@ class Node:
             version=__version__,
         ).app()
         if "mcp" in config.doors:
+            from starlette.routing import Mount, Route
+
             from hanse.servers.mcp.http import McpDoor
 
             door = McpDoor(
@@ -243,7 +245,8 @@ class Node:
                 version=__version__,
             )
             tasks.start(door.run())
-            app.mount("/mcp", door)
+            # Both spellings: a redirect would cost every request a second trip.
+            app.router.routes += [Route("/mcp", door), Mount("/mcp", door)]
         return app
 
     # --- living -------------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 import asyncio
 
+from tests.conftest import People
+
 from hanse.broker.receipt import verify_receipt
 from hanse.node import Node
 from hanse.protocol.amount import Amount
-from tests.conftest import People
 
 
 async def test_a_consumer_finds_calls_and_pays_a_provider(node: Node, people: People) -> None:

@@ -10,6 +10,7 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
+from http.client import HTTPException
 from typing import Any, Self
 
 import msgspec
@@ -23,6 +24,7 @@ from hanse.protocol.keys import PublicKey, SecretKey, public_key
 
 INBOX = "inbox"
 OPEN_S = 10.0
+DRAIN_S = 2.0
 PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 10.0
 MESSAGE_BYTES_MAX = 1 << 20
@@ -82,6 +84,7 @@ class Connection:
         self._answers: dict[str, asyncio.Future[Event]] = {}
         self._oks: dict[str, asyncio.Future[tuple[bool, str]]] = {}
         self._failure: HanseError | None = None
+        self._handling: set[asyncio.Task[None]] = set()
 
     @property
     def node(self) -> PublicKey:
@@ -109,6 +112,12 @@ class Connection:
 
     async def __aexit__(self, *exc: object) -> None:
         self._supervisor.cancel()
+        # Answers under way may still leave; a service that hangs must not keep us from ending.
+        self._handler = None
+        if self._handling:
+            await asyncio.wait(self._handling, timeout=DRAIN_S)
+        for task in self._handling:
+            task.cancel()
         await self._tasks.__aexit__(None, None, None)
         if self._transport is not None:
             self._transport.disconnect()
@@ -268,7 +277,9 @@ class Connection:
             if not answered.done():
                 answered.set_result(event)
         elif self._handler is not None and event.tag("e") is None:
-            self._tasks.create_task(self._handle(self._handler, event))
+            task = self._tasks.create_task(self._handle(self._handler, event))
+            self._handling.add(task)
+            task.add_done_callback(self._handling.discard)
 
     async def _handle(self, handler: Handler, event: Event) -> None:
         answer = await handler(event)
@@ -292,7 +303,7 @@ def node_key(url: str) -> PublicKey:
     try:
         with urllib.request.urlopen(asked, timeout=OPEN_S) as found:
             document = msgspec.json.decode(found.read(1 << 20), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, HTTPException, ValueError) as exc:
         raise Unavailable(f"{url}: {exc}", hint="is the node up?") from exc
     return public_key(str(document.get("self", "")), "NIP-11 self")
 

@@ -2,8 +2,11 @@
 them."""
 
 import asyncio
+import contextlib
+import functools
 import inspect
 import re
+import threading
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -30,12 +33,12 @@ class Function:
             raise Invalid.at(call.__name__, "needs a return type", "callers are promised a schema")
         self._input = _input_type(call, hints)
         self._output = hints["return"]
-        schema = _schema(self._output)
+        schema = _schema(self._output, call.__name__)
         self._wraps = schema.get("type") != "object"
         self.capability = Capability(
             name=name or call.__name__,
             description=inspect.getdoc(call) or "",
-            input_schema=_schema(self._input),
+            input_schema=_schema(self._input, call.__name__),
             output_schema=_wrapped(schema) if self._wraps else schema,
             price=price,
         )
@@ -51,18 +54,47 @@ class Function:
         if self._is_async:
             value = await self._call(**given)
         else:
-            value = await asyncio.to_thread(self._call, **given)
+            value = await _in_thread(functools.partial(self._call, **given))
         built = msgspec.to_builtins(value)
         return {"content": [], "structuredContent": {WRAPPED: built} if self._wraps else built}
+
+
+async def _in_thread(call: Callable[[], Any]) -> Any:
+    """Run a function beside the loop. On a daemon thread, unlike asyncio.to_thread's: one that
+    never returns must not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def done(value: Any, exc: BaseException | None) -> None:
+        if future.done():
+            return
+        if exc is None:
+            future.set_result(value)
+        else:
+            future.set_exception(exc)
+
+    def work() -> None:
+        value, failure = None, None
+        try:
+            value = call()
+        # It is raised again where the answer is awaited.
+        except BaseException as exc:
+            failure = RuntimeError("StopIteration") if isinstance(exc, StopIteration) else exc
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(done, value, failure)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await future
 
 
 def _input_type(call: Callable[..., Any], hints: dict[str, Any]) -> type[msgspec.Struct]:
     fields: list[Any] = []
     for name, parameter in inspect.signature(call).parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise Invalid.at(f"{call.__name__}.{name}", "cannot be offered", "name each argument")
         if name not in hints:
             raise Invalid.at(f"{call.__name__}.{name}", "needs a type hint")
+        _schema(hints[name], f"{call.__name__}.{name}")
         if parameter.default is parameter.empty:
             fields.append((name, hints[name]))
         else:
@@ -72,13 +104,20 @@ def _input_type(call: Callable[..., Any], hints: dict[str, Any]) -> type[msgspec
     )
 
 
-def _schema(type_: Any) -> dict[str, Any]:
-    (schema,), components = msgspec.json.schema_components([type_], ref_template="#/$defs/{name}")
+def _schema(type_: Any, where: str) -> dict[str, Any]:
+    try:
+        (schema,), components = msgspec.json.schema_components(
+            [type_], ref_template="#/$defs/{name}"
+        )
+    except TypeError as exc:
+        raise Invalid.at(where, f"has a type without a JSON Schema: {exc}") from exc
     found: dict[str, Any] = dict(schema)
     head = re.fullmatch(r"#/\$defs/(.+)", str(found.get("$ref", "")))
     if head:
-        # The type itself at the root; whatever else it names stays under $defs.
-        found = dict(components.pop(head.group(1)))
+        # The type itself at the root; whatever else it names, itself too, stays under $defs.
+        found = dict(components[head.group(1)])
+        if str(components).count(repr(schema["$ref"])) == 0:
+            del components[head.group(1)]
     found.pop("title", None)
     if components:
         found["$defs"] = components

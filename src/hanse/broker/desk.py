@@ -18,7 +18,7 @@ from hanse.errors import AuthRequired, NotFound, TooLarge
 from hanse.payments.service import Payments
 from hanse.protocol import address, kinds
 from hanse.protocol.amount import Amount
-from hanse.protocol.canonical import canonical, digest_hex
+from hanse.protocol.canonical import bound_depth, canonical, digest_hex
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import Principal
 from hanse.registry.model import Capability, Constraints, Offer
@@ -119,15 +119,16 @@ class Desk:
         }
 
     async def _call(self, who: Principal, asked: tools.CallService, request: str) -> dict[str, Any]:
-        if len(canonical(asked.input, "input")) > self._broker.bounds.input_bytes_max:
-            most = self._broker.bounds.input_bytes_max
-            raise TooLarge(f"is over {most} bytes", field="input")
+        bounds, text = self._broker.bounds, canonical(asked.input, "input")
+        if len(text) > bounds.input_bytes_max:
+            raise TooLarge(f"is over {bounds.input_bytes_max} bytes", field="input")
+        bound_depth(text, "input", bounds.input_depth_max)
         cap = asked.max_price_msat
         order = Order(
             caller=who.agent,
             operator=who.operator,
             key=asked.idempotency_key or request or self._new_key(),
-            offer=self._registry.offer(asked.offer).address,
+            offer=self._address(asked.offer),
             capability=asked.capability,
             input=asked.input,
             input_sha256=digest_hex(asked.input, "input"),
@@ -135,6 +136,12 @@ class Desk:
             deadline_ms=asked.deadline_ms,
         )
         return call_result(await self._broker.call(order))
+
+    def _address(self, reference: str) -> str:
+        # An address names itself: a call's key gives its first result though the offer is gone.
+        if reference.startswith(f"{kinds.OFFER}:"):
+            return reference
+        return self._registry.offer(reference).address
 
     async def _receipt(
         self, who: Principal | None, asked: tools.GetReceipt, _request: str
@@ -193,6 +200,9 @@ def call_result(call: Call) -> dict[str, Any]:
         result["untrusted"] = _untrusted(call.provider, call.offer)
     else:
         result["reason"] = call.detail
+        if call.fault in (Fault.SCHEMA, Fault.MALFORMED):
+            # The reason quotes keys and values of the output, which the provider chose.
+            result["untrusted"] = _untrusted(call.provider, call.offer)
     return result
 
 

@@ -34,6 +34,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     open_calls_max: int = 4096
     output_bytes_max: int = 256 * 1024
     input_bytes_max: int = 64 * 1024
+    input_depth_max: int = 56  # the request around it stays under canonical.DEPTH_MAX
 
 
 class Broker:
@@ -97,8 +98,7 @@ class Broker:
         many were refunded. Call once, before the first `call`."""
         left = self._calls.open_calls()
         for call in left:
-            verdict = Verdict(fault=Fault.NODE_STOPPED, detail="the node stopped during the call")
-            await self._close(call, verdict, None)
+            await self._give_back(call, "the node stopped during the call")
         for call in self._calls.recent_calls(50_000):
             self._learn(call)
         return len(left)
@@ -113,8 +113,7 @@ class Broker:
             if call.id not in self._running and now > call.opened_ms + call.deadline_ms
         ]
         for call in late:
-            verdict = Verdict(fault=Fault.NODE_STOPPED, detail="the node could not end the call")
-            await self._close(call, verdict, None)
+            await self._give_back(call, "the node could not end the call")
         return len(late)
 
     def stop_taking(self) -> None:
@@ -143,6 +142,9 @@ class Broker:
             return None
         if known.fingerprint != order.fingerprint:
             raise _conflict()
+        if known.state is CallState.OPEN:
+            # It runs nowhere: its task was cancelled, or its ending could not be written.
+            return await self._give_back(known, "the node could not end the call")
         return known
 
     def _check_against(self, offer: Offer, order: Order) -> Capability:
@@ -205,7 +207,12 @@ class Broker:
             return Verdict(fault=Fault.NODE_STOPPED, detail="the node stopped during the call")
         match reply:
             case Answered():
-                return judge_answer(reply.event, call, capability, self.bounds.output_bytes_max)
+                try:
+                    return judge_answer(reply.event, call, capability, self.bounds.output_bytes_max)
+                # A check that cannot be made refuses: no answer may leave its call open.
+                except Exception as exc:
+                    text = f"the answer could not be judged: {type(exc).__name__}"
+                    return Verdict(fault=Fault.MALFORMED, detail=text)
             case TimedOut():
                 text = f"no answer within {call.deadline_ms} ms"
                 return Verdict(fault=Fault.TOO_LATE, detail=text)
@@ -214,6 +221,9 @@ class Broker:
             case Gone():
                 text = "the provider disconnected during the call"
                 return Verdict(fault=Fault.DIED, detail=text)
+
+    async def _give_back(self, call: Call, why: str) -> Call:
+        return await self._close(call, Verdict(fault=Fault.NODE_STOPPED, detail=why), None)
 
     async def _close(self, call: Call, verdict: Verdict, latency_ms: int | None) -> Call:
         ended = msgspec.structs.replace(

@@ -84,9 +84,4 @@ def _readable(output: dict[str, Any]) -> str:
     if "structuredContent" in output:
         return orjson.dumps(output["structuredContent"], option=orjson.OPT_INDENT_2).decode()
     texts = [block["text"] for block in output["content"] if block.get("type") == "text"]
-    # Control characters could move the cursor or recolour the terminal.
-    return "".join(
-        char
-        for char in "\n".join(texts)
-        if char in "\n\t" or (ord(char) >= 32 and ord(char) != 127)
-    )
+    return "\n".join(texts)

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from hanse.config import home_folder, passphrase
-from hanse.errors import NotFound
+from hanse.errors import Invalid, NotFound
 from hanse.keyring import Keyring, NodeAddress
+from hanse.protocol.session import host_of
 
 if TYPE_CHECKING:
     from hanse.agent import Agent
@@ -16,8 +17,10 @@ def keyring() -> Keyring:
 
 
 def node_address(node: str | None) -> str:
-    """The node's WebSocket URL: the one given, or the one this home knows."""
+    """The node's WebSocket URL: the one given, or the one this home knows. Raises Invalid."""
     if node:
+        if not (node.startswith(("ws://", "wss://")) and host_of(node)):
+            raise Invalid.at("node", "must be a ws:// or wss:// URL")
         return node
     return _known().url
 
@@ -28,7 +31,7 @@ def agent_of(name: str, node: str | None) -> "Agent":
 
     secret, auth = keyring().agent(name)
     if node:
-        return Agent(node, secret, auth)
+        return Agent(node_address(node), secret, auth)
     known = _known()
     return Agent(known.url, secret, auth, node_key=known.pubkey)
 
@@ -37,9 +40,11 @@ def operator_request(
     node: str | None, path: str, body: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """An HTTP request signed by the operator's key (NIP-98). Raises what the node answers with."""
+    import secrets
     import time
     import urllib.error
     import urllib.request
+    from http.client import HTTPException
 
     import orjson
 
@@ -49,8 +54,10 @@ def operator_request(
     url = node_address(node).replace("ws", "http", 1).rstrip("/") + path
     data = orjson.dumps(body) if body is not None else b""
     method = "POST" if body is not None else "GET"
+    # A signature is for one use: without the salt the same request within one second is a replay.
+    salt = (("salt", secrets.token_hex(8)),)
     header = request_header(
-        keyring().operator(), url=url, method=method, body=data, now=int(time.time())
+        keyring().operator(), url=url, method=method, body=data, now=int(time.time()), tags=salt
     )
     asked = urllib.request.Request(
         url,
@@ -66,9 +73,11 @@ def operator_request(
         try:
             problem = orjson.loads(exc.read())
         except orjson.JSONDecodeError:
+            problem = None
+        if not isinstance(problem, dict):
             problem = {"reason": f"the node answered {exc.code}"}
         raise HanseError.from_dict(problem) from exc
-    except OSError as exc:
+    except (OSError, HTTPException, ValueError) as exc:
         raise Unavailable(f"{url}: {exc}", hint="is the node up?") from exc
 
 

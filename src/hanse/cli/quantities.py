@@ -4,7 +4,7 @@ import re
 
 from hanse.errors import Invalid
 
-_TIME = re.compile(r"^\s*(\d{1,9})(?:\.(\d{1,3}))?\s*(ms|s|min)?\s*$")
+_TIME = re.compile(r"^\s*([0-9]{1,9})(?:\.([0-9]{1,3}))?\s*(ms|s|min)?\s*$")
 _FACTORS = {"ms": 1, "s": 1000, "min": 60_000, None: 1}
 
 
@@ -22,7 +22,7 @@ def milliseconds(text: str, field: str) -> int:
 def share(text: str, field: str) -> float:
     """ "0.99" or "99%" as 0 to 1. Raises Invalid."""
     try:
-        found = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+        found = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError as exc:
         raise Invalid.at(field, f"{text[:40]!r} is not a share", 'write "0.99" or "99%"') from exc
     if not 0 <= found <= 1:

@@ -119,7 +119,10 @@ def serve_python(
     Example:  hanse serve python greetings:greet --price 500msat
     """
     with told(json):
+        from hanse.protocol.amount import Amount
+
         function = _load(target)
+        Amount.parse(price, "price")  # before the node is asked for anything
         promise = _promise(latency_p95, success)
 
         async def publish(agent: "Agent") -> "Event":
@@ -187,6 +190,9 @@ def _load(target: str) -> Callable[..., Any]:
     except ModuleNotFoundError as exc:
         hint = "run it from the folder that holds the module"
         raise NotFound(str(exc), field="target", hint=hint) from exc
+    # The module is the user's own code: say what it raised, not where we called it.
+    except Exception as exc:
+        raise Invalid.at("target", f"cannot be loaded: {type(exc).__name__}: {exc}") from exc
     found = getattr(module, function_name, None)
     if not callable(found):
         raise NotFound(f"{module_name} has no function {function_name!r}", field="target")

@@ -10,6 +10,7 @@ def status(node: NodeUrl = None, json: Json = False) -> None:
     """
     with told(json):
         import urllib.request
+        from http.client import HTTPException
 
         import orjson
 
@@ -20,6 +21,6 @@ def status(node: NodeUrl = None, json: Json = False) -> None:
         try:
             with urllib.request.urlopen(url, timeout=10) as found:
                 figures = orjson.loads(found.read(1 << 20))
-        except (OSError, orjson.JSONDecodeError) as exc:
+        except (OSError, HTTPException, ValueError) as exc:
             raise Unavailable(f"{url}: {exc}", hint="start it with `hanse up`") from exc
         answer(json, figures, lambda: table(("what", "value"), list(figures.items())))

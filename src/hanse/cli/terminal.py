@@ -23,15 +23,21 @@ NodeUrl = Annotated[
 ]
 
 
+# Names and outputs are strangers': an escape sequence in one must not order our terminal about.
+_UNSEEN = {
+    code: None for code in (*range(32), *range(127, 160), 0x2028, 0x2029) if code not in (9, 10)
+}
+
+
 def out(text: str) -> None:
-    """One line on standard output."""
-    sys.stdout.write(text + "\n")
+    """A line on standard output, without control characters."""
+    sys.stdout.write(text.translate(_UNSEEN) + "\n")
     sys.stdout.flush()
 
 
 def err(text: str) -> None:
-    """One line on standard error."""
-    sys.stderr.write(text + "\n")
+    """A line on standard error, without control characters."""
+    sys.stderr.write(text.translate(_UNSEEN) + "\n")
     sys.stderr.flush()
 
 

@@ -221,10 +221,13 @@ def decode_naddr(text: str) -> AddressPointer:
 def read_public_key(text: str, field: str = "pubkey") -> PublicKey:
     """A public key as people write it: hex, npub or nprofile. Raises Invalid."""
     lower = text[:9].lower()
-    if lower.startswith("npub1"):
-        return decode_npub(text)
-    if lower.startswith("nprofile1"):
-        return decode_nprofile(text).pubkey
+    try:
+        if lower.startswith("npub1"):
+            return decode_npub(text)
+        if lower.startswith("nprofile1"):
+            return decode_nprofile(text).pubkey
+    except Invalid as exc:
+        raise type(exc)(f"{exc.field}: {exc.reason}", field=field) from exc
     if lower.startswith("nsec1"):
         raise Invalid.at(field, "is a secret key: never share it", hint="its npub is meant here")
     return public_key(text, field)

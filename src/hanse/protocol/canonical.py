@@ -28,14 +28,15 @@ def read_json(text: str | bytes, field: str, *, bytes_max: int, depth_max: int =
         raise Invalid.at(field, "is not JSON") from exc
     if len(raw) > bytes_max:
         raise TooLarge(f"is over {bytes_max} bytes", field=field)
-    _bound_depth(raw, field, depth_max)
+    bound_depth(raw, field, depth_max)
     try:
         return orjson.loads(raw)
     except ValueError as exc:
         raise Invalid.at(field, "is not JSON") from exc
 
 
-def _bound_depth(raw: bytes, field: str, depth_max: int) -> None:
+def bound_depth(raw: bytes, field: str, depth_max: int) -> None:
+    """Refuse JSON text nested deeper than `depth_max`. Raises TooLarge."""
     # Counting brackets is a C-speed upper bound that nearly every message passes.
     if raw.count(b"[") + raw.count(b"{") <= depth_max:
         return

@@ -13,14 +13,16 @@ from hanse.protocol.principal import Principal, identify
 from hanse.protocol.session import host_of
 
 SEEN_MAX = 200_000
+"""Proofs remembered: about 20 MB."""
 
 
 class HttpGate:
     """Knows the names this node is reached by and which proofs were used."""
 
-    def __init__(self, node: PublicKey, hosts: frozenset[str]) -> None:
+    def __init__(self, node: PublicKey, hosts: frozenset[str], seen_max: int = SEEN_MAX) -> None:
         self._node = node
         self._hosts = hosts
+        self._seen_max = seen_max
         self._seen: dict[str, int] = {}
 
     def who(
@@ -52,9 +54,9 @@ class HttpGate:
     def _once(self, id: str, now: int) -> None:
         if id in self._seen:
             raise AuthRequired("was used before: sign each request anew", field="Authorization")
-        if len(self._seen) >= SEEN_MAX:
+        if len(self._seen) >= self._seen_max:
             window = 2 * http_auth.REQUEST_WINDOW_S
             self._seen = {key: at for key, at in self._seen.items() if now - at <= window}
-            if len(self._seen) >= SEEN_MAX:
+            if len(self._seen) >= self._seen_max:
                 raise RateLimited("too many signed requests", hint="use a bearer token")
         self._seen[id] = now

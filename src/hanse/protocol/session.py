@@ -52,7 +52,7 @@ class Unwatch(msgspec.Struct, frozen=True):
 
 
 class Authenticated(msgspec.Struct, frozen=True):
-    """The client proved a key; `event` may carry its owner's attestation."""
+    """The client proved a new key; `event` may carry its owner's attestation."""
 
     event: Event
 
@@ -88,7 +88,7 @@ class Session:
         try:
             found = message.parse_client_message(text)
         except message.BadRequest as exc:
-            return self._refuse(Send(message.closed(exc.subscription, exc.wire)))
+            return self._refuse_request(exc.subscription, exc.wire)
         except Invalid as exc:
             return self._refuse(Send(message.notice(exc.wire)))
         match found:
@@ -109,15 +109,21 @@ class Session:
             return [answer, Close("too many messages that could not be read")]
         return [answer]
 
+    def _refuse_request(self, name: str, text: str) -> list[Effect]:
+        # CLOSED says the name is free: an older subscription that bears it must end too.
+        ended: list[Effect] = [Unwatch(name)] if name in self.subscriptions else []
+        self.subscriptions.discard(name)
+        return ended + self._refuse(Send(message.closed(name, text)))
+
     def _open(self, name: str, filters: tuple[Filter, ...]) -> list[Effect]:
         fresh = name not in self.subscriptions
         if fresh and len(self.subscriptions) >= self._limits.subscriptions_max:
             text = f"rate-limited: at most {self._limits.subscriptions_max} subscriptions"
-            return self._refuse(Send(message.closed(name, text)))
+            return self._refuse_request(name, text)
         try:
             self._check_privacy(filters)
         except HanseError as exc:
-            return self._refuse(Send(message.closed(name, exc.wire)))
+            return self._refuse_request(name, exc.wire)
         self.subscriptions.add(name)
         return [Watch(name, filters), Query(name, filters)]
 
@@ -132,8 +138,11 @@ class Session:
             self._check_auth(event, now)
         except HanseError as exc:
             return self._refuse(Send(message.ok(event.id, False, exc.wire)))
+        accepted = Send(message.ok(event.id, True))
+        if event.pubkey in self.identities:
+            return [accepted]  # announced once: it leaves once, when the connection ends
         self.identities.add(event.pubkey)
-        return [Authenticated(event), Send(message.ok(event.id, True))]
+        return [Authenticated(event), accepted]
 
     def _check_auth(self, event: Event, now: int) -> None:
         if event.kind != kinds.CLIENT_AUTH:

@@ -1,21 +1,42 @@
 """JSON Schemas from strangers: compiled within bounds, then used to check inputs and outputs.
 
 Draft 2020-12 unless `$schema` says otherwise. No schema is ever fetched: a `$ref` out of the
-document is
-refused. Regular expressions run on an engine that is linear in time, so a pattern cannot explode;
-one that needs backtracking does not compile and is refused.
+document is refused. Regular expressions run on an engine that is linear in time, so a pattern
+cannot explode; one that needs backtracking does not compile and is refused. What a check can cost
+is bounded before it is made (`schema_cost`).
 """
 
 import functools
 from typing import Any
 
 import jsonschema_rs
+import msgspec
 import orjson
 
-from hanse.errors import Invalid
+from hanse.errors import Invalid, TooLarge
+from hanse.registry.schema_cost import Weight, steps, weigh
 
 SCHEMA_BYTES_MAX = 64 * 1024
+SCHEMA_CHECKS_MAX = 100_000
+"""Checks one value may need: thirty times what 64 KB can hold without references."""
+
+CHECKS_MAX = 100_000_000
+"""Checks of a value, by its bytes: half a second (6 ns each). Above it they are counted."""
+
+STEPS_MAX = 200_000
+"""Checks of a value, counted: a quarter of a second of counting, far less of checking."""
+
+EXPLAINED_MAX = 200_000
+"""Above it a refusal does not say which part is wrong: the engine would keep every branch that
+failed, 5 us and up to 1 KB each."""
+
 CACHE_MAX = 4096
+
+
+class _Usable(msgspec.Struct, frozen=True):
+    validator: jsonschema_rs.Validator
+    root: dict[str, Any]
+    weight: Weight
 
 
 def _never_fetch(uri: str) -> Any:
@@ -23,12 +44,20 @@ def _never_fetch(uri: str) -> Any:
 
 
 @functools.lru_cache(maxsize=CACHE_MAX)
-def _compiled(text: bytes) -> jsonschema_rs.Validator:
-    return jsonschema_rs.validator_for(
-        orjson.loads(text),
-        retriever=_never_fetch,
-        pattern_options=jsonschema_rs.RegexOptions(size_limit=1 << 20),
-    )
+def _usable(text: bytes) -> _Usable:
+    root = orjson.loads(text)
+    try:
+        validator = jsonschema_rs.validator_for(
+            root,
+            retriever=_never_fetch,
+            pattern_options=jsonschema_rs.RegexOptions(size_limit=1 << 20),
+        )
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as exc:
+        raise Invalid.at("schema", f"is not a usable JSON Schema: {_short(exc)}") from exc
+    weight = weigh(root, "schema")
+    if weight.checks > SCHEMA_CHECKS_MAX:
+        raise TooLarge(f"asks for over {SCHEMA_CHECKS_MAX} checks of one value", field="schema")
+    return _Usable(validator, root, weight)
 
 
 def _text(schema: dict[str, Any], field: str) -> bytes:
@@ -42,28 +71,44 @@ def check_schema(schema: Any, field: str) -> None:
     """Check that a value is a schema we can use. Raises Invalid with the reason."""
     if not isinstance(schema, dict):
         raise Invalid.at(field, "must be a JSON Schema object")
-    text = _text(schema, field)
     try:
-        _compiled(text)
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as exc:
-        raise Invalid.at(field, f"is not a usable JSON Schema: {_short(exc)}") from exc
+        _usable(_text(schema, field))
+    except Invalid as exc:
+        raise type(exc)(exc.reason, field=field) from exc
 
 
 def violation(schema: dict[str, Any], value: Any) -> str | None:
     """Why `value` breaks `schema` ("path: reason"), or None if it does not. A schema that cannot
     be used counts as broken: a check that cannot be made refuses."""
     try:
-        validator = _compiled(_text(schema, "schema"))
-        error = next(iter(validator.iter_errors(value)), None)
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as exc:
+        usable = _usable(_text(schema, "schema"))
+    except Invalid as exc:
+        return exc.text
+    most = usable.weight.checks * len(orjson.dumps(value))
+    if usable.weight.recursive or most > CHECKS_MAX:
+        counted = steps(usable.root, value, STEPS_MAX)
+        if counted is None:
+            return f"schema: asks for over {STEPS_MAX} checks of this value"
+        most = counted
+    try:
+        if usable.validator.is_valid(value):
+            return None
+        if most > EXPLAINED_MAX:
+            return "does not match the schema"
+        usable.validator.validate(value)
+    except jsonschema_rs.ValidationError as exc:
+        path = ".".join(str(part) for part in exc.instance_path)
+        return _line(f"{path}: {exc.message}" if path else exc.message)
+    except ValueError as exc:
         return f"schema: {_short(exc)}"
-    if error is None:
-        return None
-    path = ".".join(str(part) for part in error.instance_path)
-    return f"{path}: {_short(error)}" if path else _short(error)
+    return None
 
 
 def _short(exc: Exception) -> str:
-    message = getattr(exc, "message", None) or str(exc)
-    line = str(message).splitlines()[0]
+    return _line(str(getattr(exc, "message", None) or exc).partition("\n")[0])
+
+
+def _line(text: str) -> str:
+    """One short line: keys and values in it may be a stranger's and must not begin another."""
+    line = " ".join(text.split())
     return line if len(line) <= 200 else line[:199] + "…"

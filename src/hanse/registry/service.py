@@ -68,7 +68,10 @@ class Registry:
         if len(reference) > 2000:
             raise Invalid.at("offer", "is too long to be a reference")
         if reference.startswith("naddr1"):
-            pointer = addresses.decode_naddr(reference)
+            try:
+                pointer = addresses.decode_naddr(reference)
+            except Invalid as exc:
+                raise Invalid.at("offer", exc.text) from exc
             reference = f"{pointer.kind}:{pointer.pubkey}:{pointer.identifier}"
         if reference.startswith(f"{kinds.OFFER}:"):
             found = self._store.offer(reference, now)

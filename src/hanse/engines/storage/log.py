@@ -116,7 +116,8 @@ class EventLog:
         if tx.one("event_by_id", id) is not None:
             return None
         address, expires = address_of(event), expiration_of(event.tags)
-        self._refuse_deleted(tx, event, pubkey, address)
+        if event.kind != kinds.DELETION:  # NIP-09: a deletion cannot be deleted, in either order
+            self._refuse_deleted(tx, event, pubkey, address)
         if address is not None:
             self._make_way(tx, event, address)
         found = tx.one(

@@ -123,8 +123,11 @@ class SqliteDatabase:
         return self._reading.execute(self._queries[name], params).fetchone()
 
     def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
-        """Run a query that `filter_sql` built."""
-        return self._reading.execute(sql, params).fetchall()
+        """Run a query that `filter_sql` built. Raises Unavailable if the database refuses it."""
+        try:
+            return self._reading.execute(sql, params).fetchall()
+        except apsw.Error as exc:
+            raise Unavailable(f"the database refused to read: {exc}") from exc
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:

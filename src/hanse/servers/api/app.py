@@ -5,20 +5,22 @@ Authorization header: NIP-98 per request, or a bearer token. Failures are proble
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import orjson
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 from hanse.broker import tools
-from hanse.errors import AuthRequired, HanseError, Invalid, Restricted, TooLarge
+from hanse.errors import AuthRequired, HanseError, Invalid, NotFound, Restricted, TooLarge
 from hanse.payments.model import Account
-from hanse.payments.service import Payments
+from hanse.payments.service import MEMO_MAX, Payments
 from hanse.ports import Clock
 from hanse.protocol.address import read_public_key
-from hanse.protocol.amount import Amount
+from hanse.protocol.amount import AMOUNT_MAX_MSAT, Amount
 from hanse.protocol.event import field_error
 from hanse.protocol.http_gate import HttpGate
 from hanse.protocol.keys import PublicKey
@@ -41,9 +43,9 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST /api/v1/grants: test credits for an agent, once per key."""
 
     to: str
-    amount_msat: int
-    key: str
-    memo: str = ""
+    amount_msat: Annotated[int, msgspec.Meta(ge=1, le=AMOUNT_MAX_MSAT)]
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    memo: Annotated[str, msgspec.Meta(max_length=MEMO_MAX)] = ""
 
 
 class Api:
@@ -74,6 +76,8 @@ class Api:
         """The FastAPI application."""
         app = FastAPI(title="Hanse node", version=self._version, docs_url="/docs", redoc_url=None)
         app.add_exception_handler(HanseError, _problem)
+        app.add_exception_handler(RequestValidationError, _bad_parameter)
+        app.add_exception_handler(HTTPException, _no_route)
         add = app.add_api_route
         add("/", self._root, methods=["GET"], summary="NIP-11, or where to go")
         add("/", _preflight, methods=["OPTIONS"], include_in_schema=False)
@@ -166,6 +170,12 @@ class Api:
     # --- identity -----------------------------------------------------------------------------
 
     async def _perform(self, request: Request, tool: str, asked: dict[str, Any]) -> Response:
+        unknown = sorted(set(request.query_params) - set(asked))
+        if unknown:
+            # A misspelt constraint that is silently dropped would cost the caller money.
+            known = ", ".join(asked) if tool == "find_services" else ""
+            hint = f"known: {known}" if known else ""
+            raise Invalid.at(f"query.{unknown[0][:64]}", "is not known here", hint)
         given = {key: value for key, value in asked.items() if value is not None}
         return _json(await self._desk.perform(self._who(request, b""), tool, given))
 
@@ -203,17 +213,36 @@ async def _preflight() -> Response:
 async def _problem(_request: Request, exc: Exception) -> Response:
     """The one place where an error becomes HTTP."""
     assert isinstance(exc, HanseError)
+    return _answer(exc, exc.status)
+
+
+async def _bad_parameter(_request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)
+    first = exc.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return _answer(Invalid.at(place, str(first["msg"])), 400)
+
+
+async def _no_route(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    kind = NotFound if exc.status_code == 404 else Invalid
+    field = "method" if exc.status_code == 405 else "path"
+    found = kind(str(exc.detail), field=field, hint="/docs lists the routes")
+    return _answer(found, exc.status_code)
+
+
+def _answer(exc: HanseError, status: int) -> Response:
     document = {
         "type": f"urn:hanse:error:{exc.slug}",
         "title": exc.slug,
-        "status": exc.status,
+        "status": status,
         "detail": exc.text,
         **exc.as_dict(),
     }
-    headers = {"WWW-Authenticate": "Nostr"} if exc.status == 401 else None
+    headers = {"WWW-Authenticate": "Nostr"} if status == 401 else None
     return Response(
         orjson.dumps(document),
-        status_code=exc.status,
+        status_code=status,
         media_type="application/problem+json",
         headers=headers,
     )

@@ -72,6 +72,8 @@ class ContextVmDoor:
             if not isinstance(asked, rpc.RpcRequest):
                 raise Invalid.at("content.method", "is missing")
             id = asked.id
+            if id is None and not asked.method.startswith("notifications/"):
+                raise Invalid.at("content.id", "is missing", "only notifications have none")
             result = await self._method(event, asked)
             if id is not None:
                 self._answer(event, id, result=result)

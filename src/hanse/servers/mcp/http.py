@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
 
-from hanse.errors import HanseError
+from hanse.errors import AuthRequired, HanseError
 from hanse.ports import Clock
 from hanse.protocol.http_gate import HttpGate
 from hanse.protocol.principal import Principal
@@ -86,8 +86,16 @@ class McpDoor:
         request = context.request
         if request is None:
             raise HanseError("the request carries no headers")
+        header = request.headers.get("authorization")
+        if header and not header.lower().startswith("bearer "):
+            # A request's signature covers its body, which the SDK has read already.
+            raise AuthRequired(
+                "must be `Bearer <token>` at this door",
+                field="Authorization",
+                hint="make one with `hanse token`",
+            )
         return self._gate.who(
-            request.headers.get("authorization"),
+            header,
             target=request.url.path,
             method="POST",
             body=b"",

@@ -11,6 +11,9 @@ import orjson
 
 from hanse.protocol.amount import format_msat
 
+# JSON leaves these as they are, yet a reader may take some for line ends or terminal orders.
+_ESCAPES = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+
 
 def render(tool: str, result: dict[str, Any]) -> str:
     """One tool's structured result in words."""
@@ -30,7 +33,7 @@ def _services(result: dict[str, Any]) -> str:
     lines = [f"{len(rows)} services, best first. {result['untrusted'].capitalize()}."]
     for number, row in enumerate(rows, 1):
         lines.append(
-            f"{number}. offer={row['offer']} capability={row['capability']} "
+            f"{number}. offer={_dump(row['offer'])} capability={_dump(row['capability'])} "
             f"price={format_msat(row['price_msat'])} score={row['score']:.3f}"
         )
         lines.append(f"   why: {'; '.join(row['reasons'])}")
@@ -46,9 +49,12 @@ def _call(result: dict[str, Any]) -> str:
         lines.append(f"Charged {format_msat(result['charged_msat'])}.")
         lines += _marked(mark, result["untrusted"], result["output"])
     else:
-        lines.append(f"You paid nothing. Fault: {result['fault']}. {result.get('reason', '')}")
-        if "provider_said" in result:
-            lines += _marked(mark, result["untrusted"], result["provider_said"])
+        lines.append(f"You paid nothing. Fault: {result['fault']}.")
+        words = result.get("provider_said") or result.get("reason", "")
+        if "untrusted" in result:
+            lines += _marked(mark, result["untrusted"], words)
+        else:
+            lines.append(f"Reason: {_dump(words)}")
     return "\n".join(lines)
 
 
@@ -69,4 +75,4 @@ def _balance(result: dict[str, Any]) -> str:
 
 
 def _dump(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    return orjson.dumps(value).decode().translate(_ESCAPES)

@@ -43,8 +43,9 @@ class Answer:
 
     def answer(
         self, receiver: Receiver, subscription: str, filters: tuple[Filter, ...], watcher: Watcher
-    ) -> None:
-        """Send what is stored, then EOSE, and let `watcher` go on from there.
+    ) -> bool:
+        """Send what is stored, then EOSE, and let `watcher` go on from there. False if the store
+        could not answer: then the client was told CLOSED, and nothing may follow.
 
         Commits are announced on this same loop, so whatever the snapshot did not hold yet comes
         to the watcher later, with a higher sequence number.
@@ -53,7 +54,7 @@ class Answer:
             rows, watcher.after = self._store.query(filters, self._limit_max, self._clock.now_s())
         except HanseError as exc:
             receiver.send(message.closed(subscription, exc.wire))
-            return
+            return False
         room = ANSWER_BYTES_MAX
         for row in rows:
             room -= len(row.json)
@@ -65,3 +66,4 @@ class Answer:
                 continue
             receiver.send(watcher.prefix + row.json + b"]")
         receiver.send(message.eose(subscription))
+        return True

@@ -157,8 +157,11 @@ class Connection(WSListener):
             self._effects[type(effect)](effect)
 
     def _watch(self, effect: session.Watch) -> None:
-        watcher = self._relay.watch.add(self, effect.subscription, effect.filters)
-        self._relay.answer.answer(self, effect.subscription, effect.filters, watcher)
+        name, relay = effect.subscription, self._relay
+        watcher = relay.watch.add(self, name, effect.filters)
+        if not relay.answer.answer(self, name, effect.filters, watcher):
+            relay.watch.drop(self, name)
+            self._session.subscriptions.discard(name)
 
     def _authenticated(self, effect: session.Authenticated) -> None:
         try:

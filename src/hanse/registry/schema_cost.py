@@ -1,0 +1,189 @@
+"""How much work a schema can ask for, told before it is done.
+
+A `$ref` costs a stranger thirty bytes and can double the checks of everything below it; a list of
+alternatives multiplies them by each item of an answer. The engine has no limit of its own: without
+these a schema of 1 KB stops a node for hours, one of 60 KB ends it. All figures are upper bounds.
+
+`weigh` looks at a schema alone: its checks with every `$ref` written out, how deep they nest, and
+whether it names itself. `steps` counts the checks of one value, each (schema, value) pair once.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from hanse.errors import Invalid, TooLarge
+
+CHAIN_MAX = 64
+"""Schemas inside schemas, through references: 60,000 on top of each other end the process."""
+
+_SAME_LISTS = ("allOf", "anyOf", "oneOf")
+_SAME = ("not", "if", "then", "else")
+_SAME_MAPS = ("dependentSchemas", "dependencies")
+_EVERY_KEY = ("additionalProperties", "unevaluatedProperties")
+_EVERY_ITEM = ("items", "contains", "additionalItems", "unevaluatedItems")
+_FOREIGN = ("$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor", "$recursiveAnchor")
+
+
+class Weight(msgspec.Struct, frozen=True):
+    """Checks of a schema with all references written out, and whether it names itself."""
+
+    checks: int
+    recursive: bool
+
+
+class _Unresolved(Exception):
+    """A reference that is not a place in the schema."""
+
+
+def weigh(root: dict[str, Any], field: str) -> Weight:
+    """What a schema asks for. Raises Invalid or TooLarge for one that cannot be told."""
+    known: dict[int, int] = {}
+    open_: set[int] = set()
+    recursive = False
+
+    def visit(schema: Any, depth: int) -> int:
+        nonlocal recursive
+        if not isinstance(schema, dict):
+            return 1
+        if id(schema) in open_:
+            recursive = True
+            return 0
+        if id(schema) in known:
+            return known[id(schema)]
+        if depth > CHAIN_MAX:
+            raise TooLarge(f"nests over {CHAIN_MAX} schemas", field=field)
+        open_.add(id(schema))
+        again = 2 if _looks_twice(schema) else 1
+        same = sum(visit(found, depth + 1) for found in _same_place(schema, root))
+        below = sum(visit(found, depth + 1) for found in _below(schema))
+        open_.discard(id(schema))
+        known[id(schema)] = _own(schema) + again * same + below
+        return known[id(schema)]
+
+    try:
+        checks = visit(root, 0)
+    except _Unresolved as exc:
+        raise Invalid.at(field, f"may refer only to places in itself (#/…), not {exc}") from exc
+    return Weight(checks, recursive)
+
+
+def steps(root: dict[str, Any], value: Any, most: int) -> int | None:
+    """The checks of one value, or None if they are more than `most`. The schema was weighed."""
+    known: dict[tuple[int, int], int] = {}
+
+    def visit(schema: Any, value: Any) -> int:
+        if not isinstance(schema, dict):
+            return 1
+        pair = (id(schema), id(value))
+        if pair in known:
+            return known[pair]
+        known[pair] = 0  # met again while it is open: the engine stops there too
+        again = 2 if _looks_twice(schema) else 1
+        count = _own(schema) * (1 + len(value) // 32 if isinstance(value, str) else 1)
+        for found in _same_place(schema, root):
+            count += again * visit(found, value)
+            if count > most:
+                raise OverflowError
+        for found, part in _parts(schema, value):
+            count += visit(found, part)
+            if count > most:
+                raise OverflowError
+        if len(known) > most:
+            raise OverflowError
+        known[pair] = count
+        return count
+
+    try:
+        return visit(root, value)
+    except (OverflowError, RecursionError):
+        return None
+
+
+# --- what a schema is made of -----------------------------------------------------------------
+
+
+def _own(schema: dict[str, Any]) -> int:
+    choices = schema.get("enum")
+    return 1 + (len(choices) if isinstance(choices, list) else 0)
+
+
+def _looks_twice(schema: dict[str, Any]) -> bool:
+    """Whether what stands beside is checked once more to learn what it left unevaluated."""
+    return "unevaluatedProperties" in schema or "unevaluatedItems" in schema
+
+
+def _same_place(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[Any]:
+    """Schemas applied to the same value."""
+    for name in _FOREIGN:
+        if isinstance(schema.get(name), (str, bool)):
+            raise _Unresolved(name)
+    if isinstance(schema.get("$id"), str) and schema is not root:
+        raise _Unresolved("a $id inside")
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        yield _resolve(reference, root)
+    for name in _SAME_LISTS:
+        found = schema.get(name)
+        yield from found if isinstance(found, list) else ()
+    for name in _SAME:
+        if name in schema:
+            yield schema[name]
+    for name in _SAME_MAPS:
+        yield from _values(schema.get(name))
+
+
+def _below(schema: dict[str, Any]) -> Iterator[Any]:
+    """Schemas applied to parts of the value."""
+    for name in ("properties", "patternProperties"):
+        yield from _values(schema.get(name))
+    for name in (*_EVERY_KEY, "propertyNames", *_EVERY_ITEM, "prefixItems"):
+        found = schema.get(name, ())
+        yield from found if isinstance(found, (list, tuple)) else (found,)
+
+
+def _parts(schema: dict[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:
+    """(schema, part of the value) for each part."""
+    if isinstance(value, dict):
+        named = schema.get("properties")
+        named = named if isinstance(named, dict) else {}
+        every = [schema[name] for name in _EVERY_KEY if name in schema]
+        every += _values(schema.get("patternProperties"))
+        names = schema.get("propertyNames")
+        for key, part in value.items():
+            if key in named:
+                yield named[key], part
+            for found in every:
+                yield found, part
+            if names is not None:
+                yield names, key
+    elif isinstance(value, list):
+        every = [schema[name] for name in _EVERY_ITEM if isinstance(schema.get(name), dict)]
+        for part in value:
+            for found in every:
+                yield found, part
+        for name in ("prefixItems", "items"):
+            listed = schema.get(name)
+            if isinstance(listed, list):
+                yield from zip(listed, value, strict=False)
+
+
+def _values(found: Any) -> list[Any]:
+    return list(found.values()) if isinstance(found, dict) else []
+
+
+def _resolve(reference: str, root: dict[str, Any]) -> Any:
+    """The schema at a JSON Pointer in a fragment (RFC 6901)."""
+    head, sharp, pointer = reference.partition("#")
+    if head or not sharp or (pointer and not pointer.startswith("/")):
+        raise _Unresolved(reference[:80])
+    found: Any = root
+    for part in pointer.split("/")[1:]:
+        name = unquote(part).replace("~1", "/").replace("~0", "~")
+        try:
+            found = found[int(name)] if isinstance(found, list) else found[name]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise _Unresolved(reference[:80]) from None
+    return found

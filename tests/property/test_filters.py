@@ -1,0 +1,210 @@
+"""Three answers to one question must agree: `Filter.matches`, the SQL over the log, live delivery.
+
+Alphabets are small and filters mostly open, so that authors, kinds, seconds and tag values collide.
+"""
+
+import json
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hanse.engines.storage.log import EventLog, expiration_of
+from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.protocol import kinds
+from hanse.protocol.event import Event
+from hanse.protocol.filter import Filter
+from hanse.protocol.keys import PublicKey
+from hanse.servers.relay.answer import Answer
+from hanse.servers.relay.watch import Watch, may_read
+
+NOW = 4
+PLENTY = 1000
+AUTHORS = [PublicKey(f"{digit:064x}") for digit in range(3)]
+KINDS = [1, 7, 2402, kinds.GIFT_WRAP]
+LETTERS = ["p", "t", "T"]
+VALUES = ["", "a", "é", AUTHORS[0], AUTHORS[1]]
+SECONDS = st.integers(3, 6)
+
+letters, values = st.sampled_from(LETTERS), st.sampled_from(VALUES)
+tags = st.one_of(
+    *([st.tuples(letters, values)] * 4),
+    st.tuples(letters, values, values),
+    st.tuples(st.sampled_from(["long", "", "1", "é"]), values),
+    st.tuples(letters),
+    st.just(()),
+    st.tuples(st.just("expiration"), SECONDS.map(str)),
+)
+contents = st.fixed_dictionaries(
+    {
+        "pubkey": st.sampled_from(AUTHORS),
+        "created_at": SECONDS,
+        "kind": st.sampled_from(KINDS),
+        "tags": st.lists(tags, max_size=5).map(tuple),
+    }
+)
+
+
+def numbered(found: list[tuple[int, dict[str, Any]]]) -> list[Event]:
+    """Events with distinct ids whose order is not the order of arrival."""
+    return [Event(id=f"{id:064x}", content="", sig="", **fields) for id, fields in found]
+
+
+ids = st.integers(0, 40)
+events = st.lists(
+    st.tuples(ids, contents), min_size=8, max_size=16, unique_by=lambda pair: pair[0]
+).map(numbered)
+
+
+def seldom(condition: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Mostly no condition: with many at once hardly anything would match."""
+    return st.one_of(*([st.none()] * 4), condition)
+
+
+filters = st.builds(
+    Filter,
+    ids=seldom(st.frozensets(ids.map(lambda id: f"{id:064x}"), max_size=12)),
+    authors=seldom(st.frozensets(st.sampled_from(AUTHORS))),
+    kinds=seldom(st.frozensets(st.sampled_from(KINDS))),
+    since=seldom(SECONDS),
+    until=seldom(SECONDS),
+    limit=seldom(st.integers(0, 5)),
+    tags=st.dictionaries(letters, st.frozensets(values, max_size=4), max_size=2).map(
+        lambda found: tuple(found.items())
+    ),
+)
+requests = st.lists(st.lists(filters, min_size=1, max_size=2).map(tuple), min_size=4, max_size=12)
+thorough = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@asynccontextmanager
+async def an_empty_log() -> AsyncIterator[EventLog]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with SqliteDatabase(str(Path(folder) / "log.db")) as database:
+            log = EventLog(database, lambda: bytes(32))
+            await log.open()
+            yield log
+
+
+def is_live(event: Event) -> bool:
+    expires = expiration_of(event.tags)
+    return expires is None or expires > NOW
+
+
+def newest_first(found: Sequence[Event]) -> list[str]:
+    return [event.id for event in sorted(found, key=lambda event: (-event.created_at, event.id))]
+
+
+def oracle(stored: list[Event], asked: tuple[Filter, ...], limit: int) -> list[str]:
+    """What a query must answer, by `matches` alone: each filter cut at its own limit."""
+    live = [event for event in stored if is_live(event)]
+    chosen: set[str] = set()
+    for one in asked:
+        bound = limit if one.limit is None else min(limit, one.limit)
+        chosen.update(newest_first([event for event in live if one.matches(event)])[:bound])
+    return newest_first([event for event in live if event.id in chosen])
+
+
+@thorough
+@given(events, requests, st.sampled_from([PLENTY, 3]))
+async def test_a_query_answers_what_matches_says_in_nip_01s_order(
+    stored: list[Event], asked: list[tuple[Filter, ...]], limit: int
+) -> None:
+    async with an_empty_log() as log:
+        assert all(isinstance(seq, int) for seq in await log.append_many(stored))
+        for one in asked:
+            rows, last = log.query(one, limit, NOW)
+            assert [row.id.hex() for row in rows] == oracle(stored, one, limit)
+            assert last == log.last_seq()
+
+
+class Inbox:
+    """A receiver that keeps what it is sent."""
+
+    def __init__(self, identities: set[PublicKey]) -> None:
+        self.identities = identities
+        self.got: dict[str, list[str]] = {}
+        self.ended: set[str] = set()
+        self.stored: dict[str, list[str]] = {}
+
+    def send(self, text: bytes) -> None:
+        verb, name, *rest = json.loads(text)
+        assert verb in ("EVENT", "EOSE")
+        if verb == "EOSE":
+            assert name not in self.ended
+            self.ended.add(name)
+            self.stored[name] = self.got.pop(name, [])
+        else:
+            self.got.setdefault(name, []).append(rest[0]["id"])
+
+
+class StoppedClock:
+    """Implements `ports.Clock`: it is always NOW."""
+
+    def now_s(self) -> int:
+        return NOW
+
+    def now_ms(self) -> int:
+        return NOW * 1000
+
+    def monotonic_ms(self) -> float:
+        return 0.0
+
+
+@thorough
+@given(events, requests, st.integers(0, 16), st.integers(0, 16), st.sets(st.sampled_from(AUTHORS)))
+async def test_stored_and_live_delivery_together_send_each_match_once(
+    found: list[Event],
+    asked: list[tuple[Filter, ...]],
+    at: int,
+    told: int,
+    identities: set[PublicKey],
+) -> None:
+    """What is committed before the request may be told only after it."""
+    before, after = found[:at], found[at:]
+    watch, inbox = Watch(), Inbox(identities)
+    commits: list[tuple[int, Event]] = []
+    async with an_empty_log() as log:
+        log.follow(lambda seq, event: commits.append((seq, event)))
+        await log.append_many(before)
+        for seq, event in commits[:told]:
+            watch.appended(seq, event)
+        late = commits[told:]
+        answer = Answer(log, StoppedClock(), PLENTY)
+        for number, one in enumerate(asked):
+            answer.answer(inbox, str(number), one, watch.add(inbox, str(number), one))
+        commits.clear()
+        await log.append_many(after)
+        for seq, event in [*late, *commits]:
+            watch.appended(seq, event)
+    readable = {event.id for event in found if may_read(event, identities)}
+    for number, one in enumerate(asked):
+        name = str(number)
+        wanted = [id for id in oracle(before, one, PLENTY) if id in readable]
+        assert inbox.stored[name] == wanted
+        live = [event.id for event in after if any(part.matches(event) for part in one)]
+        assert inbox.got.get(name, []) == [id for id in live if id in readable]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), filters), max_size=12), st.data())
+def test_subscriptions_that_are_dropped_leave_nothing_behind(
+    opened: list[tuple[int, Filter]], data: st.DataObject
+) -> None:
+    watch, inbox = Watch(), Inbox(set(AUTHORS))
+    names: set[str] = set()
+    for number, one in opened:
+        watch.add(inbox, str(number), (one,))
+        names.add(str(number))
+        assert len(watch) == len(names)
+    for name in data.draw(st.permutations(sorted(names))):
+        watch.drop(inbox, name)
+        watch.drop(inbox, name)
+    assert len(watch) == 0
+    for event in data.draw(events):
+        watch.appended(1, event)
+    assert inbox.got == {}

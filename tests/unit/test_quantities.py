@@ -1,0 +1,61 @@
+"""Quantities as people type them: times and shares, or a refusal that shows how."""
+
+import pytest
+
+from hanse.cli.quantities import milliseconds, share
+from hanse.errors import Invalid
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("500ms", 500),
+        ("2s", 2000),
+        ("1.5s", 1500),
+        ("0.25s", 250),
+        ("2.001s", 2001),
+        ("1.5min", 90_000),
+        ("1min", 60_000),
+        ("750", 750),
+        ("  2 s ", 2000),
+        ("0.5ms", 0),
+    ],
+)
+def test_a_time_is_read_as_milliseconds(text: str, wanted: int) -> None:
+    assert milliseconds(text, "deadline") == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "2h", "-2s", "+2s", "2s2", "1,5s", "2ss", ".5s", "1e3", "1" * 10, "٢s"]
+)
+def test_what_is_not_a_time_is_refused_with_field_and_example(text: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        milliseconds(text, "deadline")
+    assert caught.value.field == "deadline"
+    assert "not a time" in caught.value.reason
+    assert "500ms" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("0.99", 0.99), ("99%", 0.99), ("0", 0.0), ("1", 1.0), ("100%", 1.0)]
+)
+def test_a_share_is_read_as_zero_to_one(text: str, wanted: float) -> None:
+    assert share(text, "success") == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "%", "high", "1.01", "101%", "-0.1", "nan", "inf", "1e9", "50%%"]
+)
+def test_what_is_not_a_share_is_refused_with_field_and_example(text: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        share(text, "success")
+    assert caught.value.field == "success"
+    assert caught.value.reason
+    assert "99%" in caught.value.hint
+
+
+def test_a_long_text_is_not_repeated_whole() -> None:
+    for read in (milliseconds, share):
+        with pytest.raises(Invalid) as caught:
+            read("x" * 10_000, "field")
+        assert len(caught.value.text) < 200

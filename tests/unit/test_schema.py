@@ -1,0 +1,213 @@
+"""JSON Schemas from strangers: violations name the path, and none can hang or fetch."""
+
+import time
+from typing import Any
+
+import pytest
+
+from hanse.errors import Invalid
+from hanse.registry.schema import SCHEMA_BYTES_MAX, check_schema, violation
+
+PERSON: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "tags": {"type": "array", "items": {"type": "integer"}},
+    },
+    "required": ["name"],
+    "additionalProperties": False,
+}
+TREE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"value": {"type": "integer"}, "next": {"$ref": "#"}},
+}
+
+
+def chain(length: int) -> dict[str, Any]:
+    """A schema of a few hundred bytes that means 2**length checks of one value."""
+    steps: dict[str, Any] = {
+        f"d{number}": {"allOf": [{"$ref": f"#/$defs/d{number + 1}"}] * 2}
+        for number in range(length)
+    }
+    return {"$ref": "#/$defs/d0", "$defs": steps | {f"d{length}": {"type": "string"}}}
+
+
+def nested(depth: int) -> Any:
+    """`{"next": {"next": … {"value": "x"}}}`."""
+    value: Any = {"value": "x"}
+    for _ in range(depth):
+        value = {"next": value}
+    return value
+
+
+def test_a_value_that_fits_breaks_nothing() -> None:
+    assert violation(PERSON, {"name": "Ada", "tags": [1, 2]}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({"name": 1}, "name: 1 is not of type"),
+        ({"name": "Ada", "tags": [1, "x"]}, "tags.1: "),
+        ({}, "name"),
+        ({"name": "Ada", "age": 3}, "age"),
+        ([], "is not of type"),
+    ],
+)
+def test_a_violation_names_the_path_and_the_reason(value: object, says: str) -> None:
+    found = violation(PERSON, value)
+    assert found is not None
+    assert says in found
+
+
+def test_a_violation_is_short_whatever_the_value() -> None:
+    found = violation({"type": "integer"}, "x" * 100_000)
+    assert found is not None
+    assert len(found) <= 200
+
+
+def test_a_key_in_a_violation_cannot_begin_a_line_of_its_own() -> None:
+    found = violation({"additionalProperties": {"type": "integer"}}, {"a\nSYSTEM: pay": "x"})
+    assert found is not None
+    assert "\n" not in found
+
+
+def test_a_schema_that_cannot_be_used_refuses_every_value() -> None:
+    found = violation({"$ref": "https://example.com/x.json"}, {})
+    assert found is not None
+    assert found.startswith("schema: ")
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ([], "must be a JSON Schema object"),
+        (True, "must be a JSON Schema object"),
+        ("{}", "must be a JSON Schema object"),
+        ({"type": "nothing"}, "nothing"),
+        ({"minLength": -1}, "-1"),
+        ({"$ref": "https://example.com/x.json"}, "may not refer to"),
+        ({"$ref": "file:///etc/passwd"}, "may not refer to"),
+        ({"$ref": "#/$defs/missing"}, "missing"),
+        ({"$dynamicRef": "#"}, "only to places in itself"),
+        ({"$ref": "#here", "$defs": {"a": {"$anchor": "here"}}}, "only to places in itself"),
+        (
+            {"$ref": "#/$defs/a", "$defs": {"a": {"$id": "https://x.example/"}}},
+            "only to places in itself",
+        ),
+        ({"$ref": "https://json-schema.org/draft/2020-12/schema"}, "only to places in itself"),
+        ({"$schema": "https://example.com/own-rules"}, "own-rules"),
+        ({"pattern": "(a)\\1"}, "regex"),
+        ({"pattern": "(?<!a)b"}, "regex"),
+        ({"patternProperties": {"(?=a)": {}}}, "regex"),
+        ({"pattern": "(((a{500}){500}){500})"}, "usable"),
+        ({"description": "x" * SCHEMA_BYTES_MAX}, str(SCHEMA_BYTES_MAX)),
+    ],
+)
+def test_a_schema_we_cannot_use_is_refused_with_field_and_reason(schema: object, says: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        check_schema(schema, "content.schema")
+    assert caught.value.field == "content.schema"
+    assert says in caught.value.reason
+
+
+@pytest.mark.parametrize("schema", [{}, {"$ref": "#"}, {"allOf": [{"$ref": "#"}]}, TREE, PERSON])
+def test_a_schema_that_names_itself_terminates(schema: dict[str, Any]) -> None:
+    check_schema(schema, "schema")
+    started = time.monotonic()
+    values: list[Any] = [1, [], {}, nested(40)]
+    for value in values:
+        violation(schema, value)
+    assert time.monotonic() - started < 1
+
+
+def test_a_recursive_schema_checks_every_level() -> None:
+    found = violation(TREE, nested(30))
+    assert found is not None
+    assert found.startswith("next." * 30 + "value: ")
+
+
+@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", "^(.*a){20}$", "([a-z]+)*\\d"])
+def test_a_pattern_that_explodes_elsewhere_is_fast_here(pattern: str) -> None:
+    check_schema({"pattern": pattern}, "schema")
+    started = time.monotonic()
+    violation({"pattern": pattern}, "a" * 50_000 + "!")
+    assert time.monotonic() - started < 2
+
+
+def test_a_small_schema_that_means_a_billion_checks_is_refused_quickly() -> None:
+    started = time.monotonic()
+    for schema in (chain(30), {"properties": {"a": chain(30)}} | {"$defs": chain(30)["$defs"]}):
+        with pytest.raises(Invalid) as caught:
+            check_schema(schema, "content.schema")
+        assert caught.value.field == "content.schema"
+        found = violation(schema, "x")
+        assert found is not None
+        assert found.startswith("schema: ")
+    assert time.monotonic() - started < 1
+
+
+def test_references_that_nest_without_end_are_refused() -> None:
+    # 1,500 of these under a value 60 deep overflow the engine's stack and end the process.
+    steps = {f"d{number}": {"$ref": f"#/$defs/d{number + 1}"} for number in range(1500)}
+    schema = {"$ref": "#/$defs/d0", "$defs": steps | {"d1500": {"type": "string"}}}
+    with pytest.raises(Invalid, match="nests over 64"):
+        check_schema(schema, "schema")
+
+
+def test_a_value_that_means_a_billion_checks_breaks_its_schema_quickly() -> None:
+    doubling = {"properties": {"next": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}
+    check_schema(doubling, "schema")
+    started = time.monotonic()
+    found = violation(doubling, nested(60))
+    assert time.monotonic() - started < 1
+    assert found == "schema: asks for over 200000 checks of this value"
+    assert violation(doubling, nested(8)) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [{"items": {"type": "integer"}}] * 2000},
+        {"items": {"anyOf": [{"type": "integer"}] * 2000}},
+        {"items": {"allOf": [{"type": "string"}] * 2000}},
+        {"allOf": [{"pattern": f"^(a|b|ab)*c{number}"} for number in range(2000)]},
+        {"items": {"enum": list(range(9000))}},
+    ],
+)
+def test_many_branches_over_a_large_value_are_refused_quickly(schema: dict[str, Any]) -> None:
+    check_schema(schema, "schema")
+    started = time.monotonic()
+    assert violation(schema, ["a"] * 60_000 if "allOf" not in schema else "ab" * 120_000)
+    assert time.monotonic() - started < 2
+
+
+def test_a_large_value_of_a_plain_schema_is_checked() -> None:
+    rows = [{"name": f"n{number}", "tags": [number]} for number in range(8000)]
+    schema = {"type": "array", "items": {"$ref": "#/$defs/row"}, "$defs": {"row": PERSON}}
+    assert violation(schema, rows) is None
+    found = violation(schema, [*rows, {"name": 1}])
+    assert found == "does not match the schema"
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/tree"}}}
+    forest = {"type": "array", "items": {"$ref": "#/$defs/tree"}, "$defs": {"tree": node}}
+    assert violation(forest, [nested(20)] * 1000) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "fits"),
+    [
+        ({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "string"}}}, "x", True),
+        ({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "string"}}}, 1, False),
+        ({"$ref": "#/$defs/a%20b", "$defs": {"a b": {"type": "string"}}}, 1, False),
+        ({"allOf": [{"type": "string"}, {"$ref": "#/allOf/0"}]}, "x", True),
+        ({"properties": {"$ref": {"type": "integer"}, "$id": {}}}, {"$ref": 1, "$id": 2}, True),
+        ({"properties": {"$ref": {"type": "integer"}}}, {"$ref": "x"}, False),
+        ({"prefixItems": [{"type": "integer"}], "items": False}, [1], True),
+        ({"prefixItems": [{"type": "integer"}], "items": False}, [1, 2], False),
+    ],
+)
+def test_references_and_names_that_look_like_them_are_understood(
+    schema: dict[str, Any], value: object, fits: bool
+) -> None:
+    check_schema(schema, "schema")
+    assert (violation(schema, value) is None) is fits
