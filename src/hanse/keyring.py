@@ -52,9 +52,10 @@ class Keyring:
             raise Conflict("has an operator key already", field=str(self.home))
         _check_name(agent)
         operator = new_secret()
-        self._save_secret("operator.key", operator)
         for name in (f"agents/{agent}", "node"):
             self._attested(name, operator)
+        # Last: it is what says that this home is made, so a crash before it can be repeated.
+        self._save_secret("operator.key", operator)
 
     def add_agent(self, name: str) -> SecretKey:
         """One more agent of this operator."""
@@ -147,7 +148,8 @@ class Keyring:
     def _write(self, name: str, text: str) -> None:
         """Whole or not at all, for the owner's eyes only."""
         path = self.home / name
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.mkdir(exist_ok=True, mode=0o700)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

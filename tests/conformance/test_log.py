@@ -163,6 +163,13 @@ async def test_a_caller_that_gives_up_does_not_undo_its_write(log: Opened) -> No
     assert an_event().id in log.kept()
 
 
+async def test_an_event_that_passes_twice_counts_once_toward_the_limit(log: Opened) -> None:
+    twice = an_event(created_at=1001, tags=[["t", "a"], ["t", "b"]])
+    once = an_event(tags=[["t", "a"]])
+    await log.keep(twice, once)
+    assert log.kept(Filter(tags=(("t", frozenset("ab")),), limit=2)) == [twice.id, once.id]
+
+
 # --- replaceable and addressable ----------------------------------------------------------------
 
 KEPT_ONCE = [

@@ -26,7 +26,7 @@ INBOX = "inbox"
 OPEN_S = 10.0
 DRAIN_S = 2.0
 PAUSE_MIN_S = 0.1
-PAUSE_MAX_S = 10.0
+PAUSE_MAX_S = 2.0
 MESSAGE_BYTES_MAX = 1 << 20
 
 Handler = Callable[[Event], Awaitable[Event | None]]
@@ -84,6 +84,7 @@ class Connection:
         self._answers: dict[str, asyncio.Future[Event]] = {}
         self._oks: dict[str, asyncio.Future[tuple[bool, str]]] = {}
         self._failure: HanseError | None = None
+        self._entered = False
         self._handling: set[asyncio.Task[None]] = set()
 
     @property
@@ -103,11 +104,15 @@ class Connection:
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
         self._supervisor = self._tasks.create_task(self._supervise())
-        try:
-            await self._wait_ready(OPEN_S)
-        except HanseError:
+        opened = self._tasks.create_task(self._ready.wait())
+        await asyncio.wait(
+            (opened, self._supervisor), timeout=OPEN_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        opened.cancel()
+        if not self._ready.is_set():
             await self.__aexit__()
-            raise
+            raise self._unreachable()
+        self._entered = True
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -171,8 +176,11 @@ class Connection:
             async with asyncio.timeout(timeout_s):
                 await self._ready.wait()
         except TimeoutError:
-            reason = self._failure.reason if self._failure else "no connection"
-            raise Unavailable(f"{self.url}: {reason}", hint="is the node up?") from None
+            raise self._unreachable() from None
+
+    def _unreachable(self) -> Unavailable:
+        reason = self._failure.reason if self._failure else "no connection"
+        return Unavailable(f"{self.url}: {reason}", hint="is the node up?")
 
     async def _supervise(self) -> None:
         pause = PAUSE_MIN_S
@@ -185,6 +193,8 @@ class Connection:
             except (OSError, HanseError, TimeoutError) as exc:
                 self._failure = exc if isinstance(exc, HanseError) else Unavailable(str(exc))
             self._down()
+            if not self._entered:
+                return  # who is just starting hears at once that nobody answers
             await asyncio.sleep(pause)
             pause = min(PAUSE_MAX_S, pause * 2)
 

@@ -95,9 +95,11 @@ class Provider:
         output: dict[str, Any] = {key: result[key] for key in kept if key in result}
         if result.get("isError"):
             return {**output, "isError": True}
-        signed = delivery_digest(
-            terms["call"], asked, digest_hex(output, "output"), capability.price.msat
-        )
+        try:
+            digest = digest_hex(output, "output")
+        except Invalid as exc:
+            raise HanseError(exc.reason, field="output") from exc  # our fault, not the caller's
+        signed = delivery_digest(terms["call"], asked, digest, capability.price.msat)
         return {**output, "_meta": {DELIVERY_META: self._secret.sign(signed)}}
 
 

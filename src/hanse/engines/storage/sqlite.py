@@ -40,6 +40,7 @@ _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
+    "recursive_triggers=ON",  # or REPLACE would delete a transfer past its trigger
     "cache_size=-65536",
     "mmap_size=268435456",
     "wal_autocheckpoint=8000",
