@@ -1,11 +1,13 @@
 """What every test may use: a real node on a free loopback port, and agents connected to it."""
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from hanse.agent import Agent
 from hanse.config import Config
@@ -14,6 +16,11 @@ from hanse.node import Node
 from hanse.protocol import attestation
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import SecretKey
+
+# A search as deep as there is time for: `./dev test` asks for the thorough one.
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=200, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session")

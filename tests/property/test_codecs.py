@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hanse.errors import Invalid
@@ -274,7 +274,6 @@ def test_any_tags_give_an_attestation_or_invalid(tags: tuple[tuple[str, ...], ..
 
 
 @given(conditions=any_text | st.text("kindcreate_t=<>&019"), owner=secrets, agent=secrets)
-@settings(max_examples=300)
 def test_only_what_can_be_attested_passes_the_check(
     conditions: str, owner: SecretKey, agent: SecretKey
 ) -> None:

@@ -78,7 +78,7 @@ filters = st.builds(
     ),
 )
 requests = st.lists(st.lists(filters, min_size=1, max_size=2).map(tuple), min_size=4, max_size=12)
-thorough = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 @asynccontextmanager
@@ -190,7 +190,6 @@ async def test_stored_and_live_delivery_together_send_each_match_once(
         assert inbox.got.get(name, []) == [id for id in live if id in readable]
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), filters), max_size=12), st.data())
 def test_subscriptions_that_are_dropped_leave_nothing_behind(
     opened: list[tuple[int, Filter]], data: st.DataObject

@@ -232,4 +232,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestLedger.settings = settings(stateful_step_count=60)

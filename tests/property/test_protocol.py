@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import HanseError
@@ -113,13 +113,11 @@ PARSERS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=400, deadline=None)
 @given(found=anything)
 def test_any_input_gives_a_value_or_a_named_refusal(name: str, found: bytes | str) -> None:
     named(lambda: PARSERS[name](found))
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.fixed_dictionaries(
         {
@@ -139,7 +137,6 @@ def test_what_reads_as_an_event_is_checked_without_a_surprise(raw: str) -> None:
         assert isinstance(named(lambda: check_event(found)), HanseError)
 
 
-@settings(max_examples=300, deadline=None)
 @given(json_values | st.dictionaries(surrogates, surrogates) | st.floats())
 def test_any_value_has_a_canonical_form_that_reads_back_or_none(value: Any) -> None:
     found = named(lambda: canonical(value))
@@ -150,13 +147,11 @@ def test_any_value_has_a_canonical_form_that_reads_back_or_none(value: Any) -> N
         assert canonical(read) == found
 
 
-@settings(max_examples=300, deadline=None)
 @given(text | json_values.map(json.dumps) | st.binary(max_size=60).map(str))
 def test_any_content_is_rpc_or_a_named_refusal(content: str) -> None:
     named(lambda: parse_rpc(sign_event(KEYS[0], kind=kinds.RPC, created_at=1, content=content)))
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     surrogates
     | st.builds("{} {}".format, st.sampled_from(["Nostr", "Bearer"]), surrogates)
@@ -169,7 +164,6 @@ def test_any_header_is_read_or_refused_by_name(header: str) -> None:
 # --- round trips ------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
 @given(signed)
 def test_an_event_reads_back_and_still_holds(event: Event) -> None:
     raw = encode_event(event)
@@ -182,7 +176,6 @@ def test_an_event_reads_back_and_still_holds(event: Event) -> None:
     assert message.parse_relay_message(prefixed).event == event
 
 
-@settings(max_examples=300, deadline=None)
 @given(names, st.lists(filters, min_size=1, max_size=4))
 def test_a_request_reads_back(name: str, asked: list[Filter]) -> None:
     found = message.parse_client_message(message.request(name, *asked))
@@ -192,7 +185,6 @@ def test_a_request_reads_back(name: str, asked: list[Filter]) -> None:
     assert [parse_filter(one.as_dict()) for one in asked] == list(found.filters)
 
 
-@settings(max_examples=200, deadline=None)
 @given(text, st.dictionaries(text, st.integers(-(2**53), 2**53) | text, max_size=4), text)
 def test_a_request_and_its_answer_read_back(method: str, params: dict[str, Any], id: str) -> None:
     request = request_event(KEYS[0], KEYS[1].public, method, params, id=id, created_at=NOW)
@@ -251,7 +243,6 @@ class Client:
                 self.proved.append(effect.event.pubkey)
 
 
-@settings(max_examples=250, deadline=None)
 @given(st.lists(steps, max_size=30))
 def test_any_sequence_of_messages_leaves_the_session_as_it_said(sent: list[bytes | str]) -> None:
     session, client = Session("right", frozenset({"here"}), LIMITS), Client()
