@@ -86,11 +86,14 @@ class _Tasks:
 class Node:
     """A running node. `async with` starts it; `url` says where."""
 
-    def __init__(self, config: Config, secret: SecretKey, operator: PublicKey) -> None:
+    def __init__(
+        self, config: Config, secret: SecretKey, operator: PublicKey, *, rebuild: bool = False
+    ) -> None:
         self.config = config
         self.pubkey = secret.public
         self.operator = operator
         self._secret = secret
+        self._rebuild = rebuild
         self._stack = AsyncExitStack()
         self._stopping = asyncio.Event()
         self._clock = SystemClock()
@@ -171,7 +174,7 @@ class Node:
             new_key=lambda: secrets.token_hex(16),
         )
         self.recovered = await self.broker.recover()
-        await self.offers.advance()
+        await (self.offers.rebuild() if self._rebuild else self.offers.advance())
         tasks = await enter(_Tasks())
         follower = _Follower(self.offers)
         self.log.follow(follower.saw)

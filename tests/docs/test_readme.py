@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import People
 
 from hanse.node import Node
+from hanse.protocol import kinds
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -103,3 +104,9 @@ def test_the_bounds_in_the_settings_page_stand_where_it_says() -> None:
             path = ROOT / "src/hanse" / (name if "/" in name else folder + name)
             folder = name.rpartition("/")[0] + "/"
             assert path.exists(), name
+
+
+def test_every_kind_of_the_table_is_in_the_protocol_page() -> None:
+    page = (ROOT / "docs/protocol.md").read_text()
+    for row in kinds.TABLE:
+        assert re.search(rf"\b{row.number}\b", page), f"{row.number}: {row.name}, {row.spec}"

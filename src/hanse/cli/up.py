@@ -27,6 +27,9 @@ def up(
     grant: Annotated[
         str, typer.Option(help="Test credits for each of your own agents, once.")
     ] = "10000sat",
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="First build the registry anew from the log.")
+    ] = False,
     doors: Annotated[str, typer.Option(help="Doors beside the relay, by comma.")] = "api,mcp",
 ) -> None:
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
@@ -54,17 +57,17 @@ def up(
             doors=frozenset(door for door in doors.split(",") if door),
         )
         _log_warnings()
-        run(_up(ring, config, json))
+        run(_up(ring, config, rebuild, json))
 
 
-async def _up(ring: "Keyring", config: "Config", json: bool) -> None:
+async def _up(ring: "Keyring", config: "Config", rebuild: bool, json: bool) -> None:
     from hanse.keyring import NodeAddress
     from hanse.node import Node, run_node
     from hanse.protocol.keys import public_key
 
     secret, auth = ring.node()
     operator = public_key(auth[1], "node.auth")
-    node = Node(config, secret, operator)
+    node = Node(config, secret, operator, rebuild=rebuild)
 
     def started() -> None:
         ring.remember_node(NodeAddress(node.url, node.pubkey))

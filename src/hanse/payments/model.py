@@ -57,20 +57,6 @@ class TransferKind(enum.IntEnum):
     EXPIRE = 4
 
 
-class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """One immutable entry: `amount` from `debit` to `credit`. `id` is the idempotency key."""
-
-    id: bytes
-    debit: str
-    credit: str
-    amount: Amount
-    kind: TransferKind
-    pending: bytes | None = None
-    expires_ms: int | None = None
-    memo: str = ""
-    at_ms: int = 0
-
-
 class Fee(msgspec.Struct, frozen=True):
     """The node's share of a settled price, in parts per million, rounded down."""
 

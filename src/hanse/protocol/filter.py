@@ -74,7 +74,7 @@ def parse_filter(found: Any, field: str = "filter") -> Filter:
     values: dict[str, Any] = {}
     tags: list[tuple[str, frozenset[str]]] = []
     for key, value in found.items():
-        where = f"{field}.{key}"
+        where = f"{field}.{key[:40]}"
         if key in ("ids", "authors"):
             values[key] = frozenset(_hexes(value, where))
         elif key == "kinds":

@@ -55,7 +55,6 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=OFFER, name="offer", spec="nips PR 2291"),
 )
 
-BY_NUMBER: Final = {row.number: row for row in TABLE}
 PRIVATE: Final = frozenset(row.number for row in TABLE if row.private)
 
 NEVER_PUBLISHED: Final = frozenset({CLIENT_AUTH, HTTP_AUTH, TOKEN})

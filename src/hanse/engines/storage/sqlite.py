@@ -98,7 +98,11 @@ class SqliteDatabase:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._writing = _connect(self.path)
-        _migrate(self._writing)
+        try:
+            _migrate(self._writing)
+        except BaseException:
+            self._writing.close()
+            raise
         self._reading = _connect(self.path)
         self._queries = load_queries()
         self._thread = threading.Thread(target=self._run, name="hanse-writer", daemon=True)

@@ -81,6 +81,7 @@ class Connection(WSListener):
         self._transport: WSTransport | None = None
         self._parts: list[bytes] = []
         self._parts_size = 0
+        self._fragmented = False
         self._out: list[bytes] = []
         self._effects: dict[type, Callable[[Any], None]] = {
             session.Send: lambda effect: self.send(effect.text),
@@ -117,6 +118,11 @@ class Connection(WSListener):
         if kind is WSMsgType.BINARY:
             self._close(session.Close("binary frames are not spoken here"))
             return
+        if (kind is WSMsgType.CONTINUATION) != self._fragmented:
+            transport.send_close(WSCloseCode.PROTOCOL_ERROR)
+            transport.disconnect()
+            return
+        self._fragmented = not frame.fin
         payload = frame.get_payload_as_bytes()
         if frame.fin and kind is WSMsgType.TEXT:
             self._receive(payload)
