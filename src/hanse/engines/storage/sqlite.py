@@ -200,7 +200,8 @@ class SqliteDatabase:
                 with contextlib.suppress(_Refused):
                     return self._attempt(jobs, self._bare)
             return self._attempt(jobs, self._guarded)
-        except apsw.Error as exc:
+        # Whatever it is: the writer must live, or every later write would wait for ever.
+        except Exception as exc:
             refusal = Unavailable(f"the database refused to write: {exc}")
             for job in jobs:
                 job.error = job.error or refusal
