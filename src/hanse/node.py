@@ -6,12 +6,14 @@ database → log, ledger, calls, offers → bus, presence, courier → registry,
 
 import asyncio
 import contextlib
+import fcntl
 import secrets
 import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Self
 
 import structlog
@@ -144,6 +146,7 @@ class Node:
         self.port = listening.getsockname()[1]
         hosts = config.hosts(self.port)
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._stack.enter_context(_alone(config.data))
         database = await enter(SqliteDatabase(str(config.data / "hanse.db")))
         self.log = EventLog(database, lambda: secrets.token_bytes(32))
         await self.log.open()
@@ -360,6 +363,20 @@ async def _serving(
             yield
         finally:
             server.should_exit = True
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One node to a data folder: a second would refund the calls of the first. The system drops the
+    lock with the process, however that ends."""
+    with (folder / "node.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise Unavailable(
+                "another node runs on this folder", field=str(folder), hint="stop it, or use --data"
+            ) from exc
+        yield
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -150,7 +150,7 @@ class RawProvider(RawClient):
             name="greet",
             summary="Greet somebody by name.",
             capabilities=(CAPABILITY,),
-            promise=Promise(latency_p95_ms=500, success_rate=0.99),
+            promise=Promise(latency_p95_ms=200, success_rate=0.99),
         )
 
     async def serve(self) -> None:

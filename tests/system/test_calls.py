@@ -247,7 +247,7 @@ async def test_a_refund_is_the_result_of_its_key_too(
     first = await buy(consumer, shop, key="one", deadline_ms=50)
     shop.open.set()
     again = await buy(consumer, shop, key="one", deadline_ms=50)
-    assert first.fault == "too-late"
+    assert first.fault == "deadline-below-promise"
     assert again == first
     assert shop.worked == 1
     assert await consumer.balance() == Amount(10_000)

@@ -231,3 +231,11 @@ def test_an_error_with_odd_words_is_still_an_error(message: Any) -> None:
     verdict = judged(PARTIES.answer(CALL, error={"code": 1, "message": message}))
     assert verdict.fault is Fault.ERROR
     assert len(verdict.detail) <= 300
+
+
+def test_an_answer_that_grows_over_the_bound_when_it_is_written_again_is_too_large() -> None:
+    numbers = ",".join(["1e15"] * (BYTES_MAX // 6))
+    text = f'"result":{{"content":[],"structuredContent":{{"numbers":[{numbers}]}}}}'
+    content = f'{{"jsonrpc":"2.0","id":"{CALL.hex}",{text}}}'
+    assert len(content) < BYTES_MAX
+    assert judged(PARTIES.says(content), schema=False).fault is Fault.TOO_LARGE

@@ -135,7 +135,7 @@ def test_each_bad_tag_is_refused_by_name(given: Event, field: str, reason: str) 
         (("price", "now", "", "sat"), "integer"),
         (("price", "now", "٣", "sat"), "integer"),
         (("price", "now", "1" * 17, "sat"), "integer"),
-        (("price", "now", "9" * 16, "sat"), "2100000000000000000"),
+        (("price", "now", "9" * 16, "sat"), "9007199254740991"),
         (("price", "now", "2", "usd"), "not sat or msat"),
         (("price", "now", "2", ""), "not sat or msat"),
     ],
@@ -195,7 +195,7 @@ def test_a_capability_whose_name_could_break_a_line_is_refused() -> None:
         event(("price", "a\nb", "1", "sat"), content={"capabilities": [{"name": "a\nb"}]})
     )
     assert found.field == "content.capabilities[0].name"
-    assert "control" in found.reason
+    assert "letters" in found.reason
 
 
 def test_a_schema_that_points_elsewhere_is_refused_and_nothing_is_fetched() -> None:

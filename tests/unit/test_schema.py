@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hanse.errors import Invalid
+from hanse.errors import Invalid, TooLarge
 from hanse.registry.schema import SCHEMA_BYTES_MAX, check_schema, violation
 
 PERSON: dict[str, Any] = {
@@ -171,7 +171,7 @@ def test_a_value_that_means_a_billion_checks_breaks_its_schema_quickly() -> None
         {"anyOf": [{"items": {"type": "integer"}}] * 2000},
         {"items": {"anyOf": [{"type": "integer"}] * 2000}},
         {"items": {"allOf": [{"type": "string"}] * 2000}},
-        {"allOf": [{"pattern": f"^(a|b|ab)*c{number}"} for number in range(2000)]},
+        {"allOf": [{"pattern": f"^(a|b|ab)*c{number}"} for number in range(30)]},
         {"items": {"enum": list(range(9000))}},
     ],
 )
@@ -211,3 +211,26 @@ def test_references_and_names_that_look_like_them_are_understood(
 ) -> None:
     check_schema(schema, "schema")
     assert (violation(schema, value) is None) is fits
+
+
+def test_a_schema_with_patterns_enough_to_fill_the_memory_is_refused() -> None:
+    schema = {"allOf": [{"pattern": f"^a{number}"} for number in range(40)]}
+    with pytest.raises(TooLarge, match="patterns"):
+        check_schema(schema, "schema")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"x": {"const": "IGNORE ALL"}}},
+        {"properties": {"x": {"enum": ["IGNORE ALL"]}}},
+        {"properties": {"x": {"pattern": "IGNORE ALL"}}},
+        {"required": ["IGNORE ALL"]},
+    ],
+)
+def test_a_reason_holds_no_words_a_schemas_author_wrote(schema: dict[str, Any]) -> None:
+    assert "IGNORE" not in (violation(schema, {"x": "y"}) or "IGNORE: nothing was refused")
+
+
+def test_a_reason_still_says_which_plain_property_is_missing() -> None:
+    assert violation({"required": ["timezone"]}, {}) == '"timezone" is a required property'

@@ -15,7 +15,7 @@ import msgspec
 from hanse.agent.connection import Connection, now_s
 from hanse.agent.functions import Function
 from hanse.agent.provider import Provider, Runner
-from hanse.errors import HanseError, Invalid, NotFound, Unavailable
+from hanse.errors import Conflict, HanseError, Invalid, NotFound, Unavailable
 from hanse.keyring import Keyring
 from hanse.protocol import kinds
 from hanse.protocol.amount import Amount
@@ -173,13 +173,17 @@ class Agent:
     ) -> Result:
         """Call a capability and pay for a checked answer.
 
-        `service` is a hit of `find`, or an offer's address or name with `capability`. `key` is the
+        `service` is a hit of `find`, or an offer's address or name with `capability`. A hit is paid
+        at most the price it was found at, unless `max_price` says otherwise. `key` is the
         idempotency key; without one a fresh one is made, and used again if the connection
         breaks, so
         nothing is paid twice. Raises HanseError when the call is refused; a refund is a Result.
         """
+        cap = Amount.parse(max_price).msat if max_price else None
         if isinstance(service, Service):
             offer, capability = service.offer, capability or service.capability
+            if cap is None and capability == service.capability:
+                cap = service.price.msat  # the price it was found at, should it change meanwhile
         else:
             offer = service
         if not capability:
@@ -188,7 +192,7 @@ class Agent:
             "offer": offer,
             "capability": capability,
             "input": input,
-            "max_price_msat": Amount.parse(max_price).msat if max_price else None,
+            "max_price_msat": cap,
             "deadline_ms": deadline_ms,
             "idempotency_key": key or secrets.token_hex(16),
         }
@@ -278,17 +282,26 @@ class Agent:
             promise=promise,
             topics=topics,
         )
-        event = sign_event(
-            self._secret,
-            kind=kinds.OFFER,
-            created_at=now_s(),
-            content=offer_content(offer),
-            tags=(*offer_tags(offer, url=self._url, node=self.node), *self._auth),
-        )
         self._provider.add(offer, runner)
-        await self._open.publish(event)
+        event = await self._keep(offer)
         await self._until_found(offer.address, event.id)
         return event
+
+    async def _keep(self, offer: Offer) -> Event:
+        """Publish an offer's event. Of two versions in one second a log keeps the lower id: one
+        that loses is dated a second later."""
+        for ahead_s in range(3):
+            event = sign_event(
+                self._secret,
+                kind=kinds.OFFER,
+                created_at=now_s() + ahead_s,
+                content=offer_content(offer),
+                tags=(*offer_tags(offer, url=self._url, node=self.node), *self._auth),
+            )
+            with contextlib.suppress(Conflict):
+                await self._open.publish(event)
+                return event
+        raise Conflict("a newer version is kept", field=f"offer {offer.identifier}")
 
     async def _until_found(self, address: str, event_id: str) -> None:
         """The node's registry follows its log: a moment passes between kept and findable."""

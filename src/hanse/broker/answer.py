@@ -7,10 +7,12 @@ provider's signature over the delivery digest.
 
 from typing import Any
 
+import orjson
+
 from hanse.broker.model import Call, Fault, Verdict
 from hanse.broker.receipt import delivery_digest
 from hanse.errors import Invalid, TooLarge
-from hanse.protocol.canonical import digest_hex
+from hanse.protocol.canonical import DEPTH_MAX, bound_depth, digest_hex
 from hanse.protocol.event import Event
 from hanse.protocol.keys import is_hex
 from hanse.protocol.rpc import RpcAnswer, parse_rpc
@@ -22,6 +24,7 @@ DELIVERY_META = "hanse/delivery"
 INVALID_PARAMS = -32602
 BLOCK_TYPES = frozenset({"text", "image", "audio", "resource", "resource_link"})
 BLOCKS_MAX = 1000
+OUTPUT_DEPTH_MAX = DEPTH_MAX - 8  # the answers around it stay under DEPTH_MAX
 DETAIL_MAX = 300
 
 
@@ -43,12 +46,22 @@ def judge_answer(event: Event, call: Call, capability: Capability, bytes_max: in
     result = answer.result or {}
     if result.get("isError"):
         return _fault(Fault.ERROR, _first_text(result) or "the tool reported an error")
-    return _judge_result(result, call, capability)
+    return _judge_result(result, call, capability, bytes_max)
 
 
-def _judge_result(result: dict[str, Any], call: Call, capability: Capability) -> Verdict:
+def _judge_result(
+    result: dict[str, Any], call: Call, capability: Capability, bytes_max: int
+) -> Verdict:
     kept = ("content", "structuredContent")
     output: dict[str, Any] = {name: result[name] for name in kept if name in result}
+    # What is settled must reach the caller: measured as it will be sent on, inside our envelope.
+    text = orjson.dumps(output)
+    if len(text) > bytes_max:
+        return _fault(Fault.TOO_LARGE, f"the output is over {bytes_max} bytes")
+    try:
+        bound_depth(text, "output", OUTPUT_DEPTH_MAX)
+    except TooLarge as exc:
+        return _fault(Fault.TOO_LARGE, exc.text)
     problem = shape_problem(output)
     if problem:
         return _fault(Fault.MALFORMED, problem)

@@ -27,9 +27,10 @@ class CallState(enum.StrEnum):
 
 
 class Fault(enum.StrEnum):
-    """Why a call was refunded. All but DECLINED and NODE_STOPPED count against the provider."""
+    """Why a call was refunded. All but the BLAMELESS count against the provider."""
 
     TOO_LATE = "too-late"
+    IMPATIENT = "deadline-below-promise"
     OFFLINE = "provider-offline"
     DIED = "provider-died"
     MALFORMED = "malformed-answer"
@@ -41,7 +42,7 @@ class Fault(enum.StrEnum):
     NODE_STOPPED = "node-stopped"
 
 
-BLAMELESS = frozenset({Fault.DECLINED, Fault.NODE_STOPPED})
+BLAMELESS = frozenset({Fault.DECLINED, Fault.IMPATIENT, Fault.NODE_STOPPED})
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +57,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     input_sha256: str
     max_price: Amount | None
     deadline_ms: int | None
-    request_id: str = ""
 
     @property
     def call_id(self) -> bytes:

@@ -5,6 +5,7 @@ settled or refunded, by `close_call`, whatever happens here; what a crash leaves
 refunds.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -18,7 +19,7 @@ from hanse.payments.model import Fee
 from hanse.ports import Absent, Answered, Clock, Courier, Gone, Latch, Reply, TimedOut
 from hanse.protocol import rpc
 from hanse.protocol.keys import SecretKey
-from hanse.registry.model import Capability, Offer
+from hanse.registry.model import Capability, Offer, Promise
 from hanse.registry.schema import violation
 from hanse.registry.service import Registry
 
@@ -32,6 +33,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of the broker."""
 
     open_calls_max: int = 4096
+    open_calls_of_one_max: int = 256
     output_bytes_max: int = 256 * 1024
     input_bytes_max: int = 64 * 1024
     input_depth_max: int = 56  # the request around it stays under canonical.DEPTH_MAX
@@ -63,6 +65,7 @@ class Broker:
         self._ended = ended
         self.bounds = bounds or Bounds()
         self._running: dict[bytes, Latch] = {}
+        self._open: Counter[str] = Counter()
         self._closing = False
 
     async def call(self, order: Order) -> Call:
@@ -81,16 +84,23 @@ class Broker:
             raise RateLimited(f"{self.bounds.open_calls_max} calls are open", hint="try again soon")
         offer = self._registry.offer(order.offer)
         capability = self._check_against(offer, order)
+        self._check_share(order, offer)
         latch = self._running[order.call_id] = self._latch()
+        sides = (f"caller {order.caller}", f"provider {offer.provider}")
+        self._open.update(sides)
         try:
             call = await self._calls.open_call(self._new_call(order, offer, capability))
             if call.fingerprint != order.fingerprint:
                 raise _conflict()
             if call.state is not CallState.OPEN:
                 return call
-            return await self._run(call, order, capability)
+            return await self._run(call, order, capability, offer.promise)
         finally:
             del self._running[order.call_id]
+            self._open.subtract(sides)
+            for side in sides:
+                if not self._open[side]:
+                    del self._open[side]
             latch.set()
 
     async def recover(self) -> int:
@@ -147,10 +157,21 @@ class Broker:
             return await self._give_back(known, "the node could not end the call")
         return known
 
+    def _check_share(self, order: Order, offer: Offer) -> None:
+        """No key, calling or called, may fill the node."""
+        most = self.bounds.open_calls_of_one_max
+        for role, key in (("caller", order.caller), ("provider", offer.provider)):
+            if self._open[f"{role} {key}"] >= most:
+                raise RateLimited(
+                    f"{most} calls of this {role} are open", field=role, hint="try again soon"
+                )
+
     def _check_against(self, offer: Offer, order: Order) -> Capability:
         capability = offer.capability(order.capability)
         if capability is None:
-            names = ", ".join(found.name for found in offer.capabilities[:10])
+            names = ", ".join(
+                found.name for found in offer.capabilities[:10]
+            )  # tool names: no text
             raise NotFound(
                 f"the offer has no {order.capability[:64]!r}", field="capability", hint=names
             )
@@ -182,7 +203,9 @@ class Broker:
 
     # --- after the hold -----------------------------------------------------------------------
 
-    async def _run(self, call: Call, order: Order, capability: Capability) -> Call:
+    async def _run(
+        self, call: Call, order: Order, capability: Capability, promise: Promise
+    ) -> Call:
         started = self._clock.monotonic_ms()
         request = rpc.request_event(
             self._node,
@@ -198,10 +221,10 @@ class Broker:
         )
         reply = await self._courier.ask(request, call.provider, call.deadline_ms)
         latency = round(self._clock.monotonic_ms() - started)
-        verdict = self._judge(reply, call, capability)
+        verdict = self._judge(reply, call, capability, promise)
         return await self._close(call, verdict, latency)
 
-    def _judge(self, reply: Reply, call: Call, capability: Capability) -> Verdict:
+    def _judge(self, reply: Reply, call: Call, capability: Capability, promise: Promise) -> Verdict:
         if self._closing and isinstance(reply, Gone | Absent):
             # Our own doors are closing: that the provider is gone is not its fault.
             return Verdict(fault=Fault.NODE_STOPPED, detail="the node stopped during the call")
@@ -215,7 +238,9 @@ class Broker:
                     return Verdict(fault=Fault.MALFORMED, detail=text)
             case TimedOut():
                 text = f"no answer within {call.deadline_ms} ms"
-                return Verdict(fault=Fault.TOO_LATE, detail=text)
+                # Only a broken promise counts: a caller may be in more of a hurry than that.
+                short = call.deadline_ms < promise.latency_p95_ms
+                return Verdict(fault=Fault.IMPATIENT if short else Fault.TOO_LATE, detail=text)
             case Absent():
                 return Verdict(fault=Fault.OFFLINE, detail="the provider is not connected")
             case Gone():

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import msgspec
 
 from hanse.errors import Invalid
+from hanse.protocol.amount import AMOUNT_MAX_MSAT
 from hanse.protocol.event import field_error
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
-Msat = Annotated[int, msgspec.Meta(ge=0, le=2_100_000_000_000_000_000)]
+Msat = Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX_MSAT)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=600_000)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]

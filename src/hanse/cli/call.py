@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, err, out, performed, told
+from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, err, out, performed, quoted, told
 
 
 def call(
@@ -59,7 +59,7 @@ def call(
                 out(_readable(found["output"]))
             else:
                 said = found.get("provider_said")
-                reason = f"the provider says: {said}" if said else found.get("reason", "")
+                reason = quoted(f"the provider says: {said}" if said else found.get("reason", ""))
                 err(f"Refunded ({found['fault']}): {reason}. Receipt {found['receipt']}")
 
         answer(json, found, show)

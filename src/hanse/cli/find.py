@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, out, performed, told
+from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, out, performed, quoted, told
 
 
 def find(
@@ -46,7 +46,8 @@ def find(
         def show() -> None:
             for number, row in enumerate(found["services"], 1):
                 price = format_msat(row["price_msat"])
-                out(f"{number}. {row['name']}: {row['capability']}  {price}  {row['score']:.3f}")
+                name = quoted(row["name"], 80)
+                out(f"{number}. {name}: {row['capability']}  {price}  {row['score']:.3f}")
                 for reason in row["reasons"]:
                     out(f"     {reason}")
                 out(f"     {row['offer']}")

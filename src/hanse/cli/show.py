@@ -5,7 +5,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, out, performed, told
+from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, out, performed, quoted, told
 
 
 def show(
@@ -24,14 +24,14 @@ def show(
         found = performed("describe_service", {"offer": offer}, agent, node)
 
         def for_eyes() -> None:
-            out(f"{found['name']} {found['version']}: {found['summary']}")
+            out(f"{quoted(found['name'])} {quoted(found['version'])}: {quoted(found['summary'])}")
             out(f"  offer     {found['offer']}")
             out(f"  provider  {found['provider']}")
             out(f"  operator  {found['operator']}")
             for row in found["capabilities"]:
                 promise, measured = row["promise"], row["measured"]
                 out(f"\n{row['capability']}  {format_msat(row['price_msat'])} a call")
-                out(f"  {row['description']}")
+                out(f"  {quoted(row['description'])}")
                 out(
                     f"  promised  {promise['success_rate']:.1%} within "
                     f"{promise['latency_p95_ms']} ms (p95)"

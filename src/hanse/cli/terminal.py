@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import unicodedata
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
@@ -39,6 +40,13 @@ def err(text: str) -> None:
     """A line on standard error, without control characters."""
     sys.stderr.write(text.translate(_UNSEEN) + "\n")
     sys.stderr.flush()
+
+
+def quoted(text: str, most: int = 400) -> str:
+    """A stranger's words on one line of ours: they can neither begin another nor reorder it."""
+    line = " ".join(text.split())
+    seen = "".join(char for char in line if unicodedata.category(char) not in ("Cf", "Co", "Cs"))
+    return seen if len(seen) <= most else seen[: most - 1] + "…"
 
 
 def answer(as_json: bool, found: Any, for_eyes: Callable[[], None]) -> None:

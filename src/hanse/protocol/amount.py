@@ -7,8 +7,9 @@ import msgspec
 from hanse.errors import Invalid
 
 MSAT_PER_SAT = 1000
-AMOUNT_MAX_MSAT = 2_100_000_000_000_000_000
-"""All the bitcoin there can be, in msat; under 2^63, so sums of a few stay exact in SQLite."""
+AMOUNT_MAX_MSAT = 2**53 - 1
+"""90,000 bitcoin: what every JSON reader carries exactly, and a thousandth of what an account's
+turnover may reach in SQLite's integers."""
 
 _TEXT = re.compile(r"^\s*(\d{1,19})(?:\.(\d{1,3}))?\s*(msat|sats?)\s*$", re.IGNORECASE)
 

@@ -14,6 +14,7 @@ content: `{"capabilities": [{"name", "description", "schema", "outputSchema"}], 
 Reading takes what deployed publishers write (`about`, `sats`, `SAT`, unknown payment methods).
 """
 
+import re
 import unicodedata
 from typing import Any
 
@@ -41,6 +42,7 @@ FORMAT_VERSION = "1.0.0"
 CONTENT_BYTES_MAX = 64 * 1024
 CONTENT_DEPTH_MAX = 20
 URL_MAX = 2048
+_TOOL_NAME = re.compile(r"[A-Za-z0-9._/-]+")
 _BAD_SCHEMES = ("data:", "file:", "javascript:", "blob:", "vbscript:")
 _LINE_BREAKING = frozenset({"Cc", "Zl", "Zp"})
 _UNITS = {"sat": 1000, "sats": 1000, "msat": 1, "msats": 1}
@@ -216,7 +218,8 @@ def _capability(row: Any, prices: dict[str, Amount], where: str) -> Capability:
     name, description = row.get("name"), row.get("description", "")
     if not isinstance(name, str) or not 1 <= len(name) <= NAME_MAX:
         raise Invalid.at(f"{where}.name", f"must have 1 to {NAME_MAX} characters")
-    _check_line(name, f"{where}.name")
+    if not _TOOL_NAME.fullmatch(name):
+        raise Invalid.at(f"{where}.name", "must be letters, digits, and . _ - / as MCP tools are")
     if name not in prices:
         raise Invalid.at(f"{where}.name", f"{name!r} has no price tag")
     if not isinstance(description, str) or len(description) > SUMMARY_MAX:

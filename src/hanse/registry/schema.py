@@ -7,6 +7,7 @@ is bounded before it is made (`schema_cost`).
 """
 
 import functools
+import re
 from typing import Any
 
 import jsonschema_rs
@@ -30,7 +31,30 @@ EXPLAINED_MAX = 200_000
 """Above it a refusal does not say which part is wrong: the engine would keep every branch that
 failed, 5 us and up to 1 KB each."""
 
-CACHE_MAX = 4096
+CACHE_MAX = 512
+PATTERN_BYTES_MAX = 1 << 16
+"""Compiled size of one pattern; with PATTERNS_MAX and CACHE_MAX it bounds what offers can fill."""
+PATTERNS_MAX = 32
+
+_PLAIN = frozenset(
+    [
+        "type",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "minProperties",
+        "maxProperties",
+        "additionalProperties",
+        "uniqueItems",
+    ]
+)
+_PLAIN_NAME = re.compile(r'"[A-Za-z0-9_-]{1,64}" is a required property$')
 
 
 class _Usable(msgspec.Struct, frozen=True):
@@ -46,11 +70,13 @@ def _never_fetch(uri: str) -> Any:
 @functools.lru_cache(maxsize=CACHE_MAX)
 def _usable(text: bytes) -> _Usable:
     root = orjson.loads(text)
+    if text.count(b'"pattern"') + text.count(b'"patternProperties"') > PATTERNS_MAX:
+        raise TooLarge(f"has over {PATTERNS_MAX} patterns", field="schema")
     try:
         validator = jsonschema_rs.validator_for(
             root,
             retriever=_never_fetch,
-            pattern_options=jsonschema_rs.RegexOptions(size_limit=1 << 20),
+            pattern_options=jsonschema_rs.RegexOptions(size_limit=PATTERN_BYTES_MAX),
         )
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as exc:
         raise Invalid.at("schema", f"is not a usable JSON Schema: {_short(exc)}") from exc
@@ -98,10 +124,20 @@ def violation(schema: dict[str, Any], value: Any) -> str | None:
         usable.validator.validate(value)
     except jsonschema_rs.ValidationError as exc:
         path = ".".join(str(part) for part in exc.instance_path)
-        return _line(f"{path}: {exc.message}" if path else exc.message)
+        reason = _reason(exc)
+        return _line(f"{path}: {reason}" if path else reason)
     except ValueError as exc:
         return f"schema: {_short(exc)}"
     return None
+
+
+def _reason(exc: jsonschema_rs.ValidationError) -> str:
+    """Why, in words that hold nothing a schema's author could have written as a message: constants,
+    patterns and odd property names are named by their keyword alone."""
+    keyword = str(exc.schema_path[-1]) if exc.schema_path else ""
+    if keyword in _PLAIN or (keyword == "required" and _PLAIN_NAME.match(exc.message)):
+        return str(exc.message)
+    return f"does not meet the schema's {keyword if keyword.isalpha() else 'rules'}"
 
 
 def _short(exc: Exception) -> str:

@@ -82,8 +82,8 @@ class Registry:
         if not named:
             raise NotFound("no offer has this name", field="offer", hint="search with words first")
         if len(named) > 1:
-            listed = ", ".join(offer.address for offer in named[:3])
-            raise Invalid.at("offer", f"{len(named)} offers have this name", f"name one: {listed}")
+            hint = "name one by its address: find_services lists them"
+            raise Invalid.at("offer", f"{len(named)} offers have this name", hint)
         return named[0]
 
     def quality(self, address: str, capability: str) -> Quality:

@@ -12,14 +12,14 @@ and a changed transfer (triggers); what it raises becomes our error here.
 import apsw
 
 from hanse.engines.storage.sqlite import REMEMBERED_MAX, SqliteDatabase, Transaction
-from hanse.errors import Conflict, InsufficientFunds, NotFound
+from hanse.errors import Conflict, InsufficientFunds, Invalid, NotFound
 from hanse.payments.model import (
     ISSUE_NAME,
     Account,
     AccountKind,
     TransferKind,
 )
-from hanse.protocol.amount import Amount
+from hanse.protocol.amount import AMOUNT_MAX_MSAT, Amount
 
 
 class SqliteLedger:
@@ -39,6 +39,9 @@ class SqliteLedger:
                 if known[:3] != (issue, agent, amount.msat) or known[5] != memo:
                     raise Conflict("was granted before with other content", field="key")
                 return False
+            issued = tx.one("account_get", ISSUE_NAME)
+            if issued is not None and amount.msat - issued[2] > AMOUNT_MAX_MSAT:
+                raise Invalid.at("amount", f"a node issues at most {AMOUNT_MAX_MSAT} msat in all")
             move(tx, id, issue, agent, amount.msat, at_ms, memo)
             return True
 

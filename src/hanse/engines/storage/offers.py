@@ -5,6 +5,7 @@ got since; it is called after commits and at start, never by what reads a socket
 """
 
 import contextlib
+from collections import Counter
 
 import msgspec
 
@@ -18,6 +19,10 @@ from hanse.registry.offer_event import read_offer
 from hanse.registry.words import shared_words, words_of
 
 VIEW = "offers"
+LOOKED_AT = 2000
+SHARE_MAX = 20
+"""Matches of one provider in a search: no key can fill it with its own."""
+
 STEP = 500
 """Events applied in one commit."""
 
@@ -52,11 +57,21 @@ class SqliteOffers:
         if not words:
             return self._newest(limit, now_s)
         asked = " OR ".join(f'"{word}"' for word in words)  # words hold letters and digits only
-        rows = self._database.all("capability_search", asked, now_s, limit)
+        rows = self._database.all("capability_search", asked, now_s, LOOKED_AT)
         best = max((row[2] for row in rows), default=0.0)
-        found = []
-        for name, document, score in rows:
-            offer = _decode(document)
+        found: list[Match] = []
+        offers: dict[str, Offer | None] = {}
+        shares: Counter[str] = Counter()
+        for name, address, score in rows:
+            provider = address.split(":")[1]
+            if shares[provider] >= SHARE_MAX or len(found) >= limit:
+                continue
+            shares[provider] += 1
+            if address not in offers:
+                offers[address] = self.offer(address, now_s)
+            offer = offers[address]
+            if offer is None:
+                continue
             shared = shared_words(words, " ".join(_texts(offer, name)))
             text = score / best if best > 0 else 0.0
             relevance = 0.5 * text + 0.5 * len(shared) / len(words)
@@ -103,7 +118,9 @@ class SqliteOffers:
                     _drop_if_gone(tx, address)
                 # An offer deleted by id leaves no address in the deletion: ask each of the
                 # author's.
-                for (address,) in tx.all("offers_of", f"{kinds.OFFER}:{event.pubkey}:%"):
+                for (address,) in tx.all(
+                    "offers_of", f"{kinds.OFFER}:{event.pubkey}:", f"{kinds.OFFER}:{event.pubkey};"
+                ):
                     _drop_if_gone(tx, address)
         if rows:
             tx.all("view_set", VIEW, seq)

@@ -20,7 +20,7 @@ from hanse.protocol.principal import Principal, identify
 _log = logging.getLogger("hanse.contextvm")
 
 PROTOCOL_VERSION = "2025-06-18"
-RUNNING_MAX = 4096
+RUNNING_MAX = 16_384
 METHOD_NOT_FOUND = -32601
 
 

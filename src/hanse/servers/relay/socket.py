@@ -83,6 +83,7 @@ class Connection(WSListener):
         self._parts_size = 0
         self._fragmented = False
         self._out: list[bytes] = []
+        self._out_size = 0
         self._effects: dict[type, Callable[[Any], None]] = {
             session.Send: lambda effect: self.send(effect.text),
             session.Store: lambda effect: relay.ingest.submit(effect.raw, self.send),
@@ -160,6 +161,8 @@ class Connection(WSListener):
 
     def _perform(self, effects: list[session.Effect]) -> None:
         for effect in effects:
+            if self._transport is None:
+                return
             self._effects[type(effect)](effect)
 
     def _watch(self, effect: session.Watch) -> None:
@@ -194,9 +197,15 @@ class Connection(WSListener):
         if not self._out:
             asyncio.get_running_loop().call_soon(self._flush)
         self._out.append(text)
+        self._out_size += len(text)
+        if self._out_size > self._relay.limits.unsent_bytes_max:
+            # Many large answers asked for in one breath: gone before they fill the memory.
+            self._out, self._out_size = [], 0
+            transport, self._transport = self._transport, None
+            transport.disconnect(graceful=False)
 
     def _flush(self) -> None:
-        out, self._out = self._out, []
+        out, self._out, self._out_size = self._out, [], 0
         transport = self._transport
         if transport is None or not out or transport.is_close_frame_sent:
             return

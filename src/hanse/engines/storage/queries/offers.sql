@@ -46,7 +46,7 @@ DELETE FROM capability_text WHERE rowid = $1;
 
 -- name: capability_search
 -- Best first. The weights say where a word counts: the name most, an input's name least.
-SELECT capability.name, offer.document,
+SELECT capability.name, offer.address,
        -bm25(capability_text, 6.0, 3.0, 2.0, 1.0) AS score
 FROM capability_text
 JOIN capability ON capability.id = capability_text.rowid
@@ -58,4 +58,5 @@ ORDER BY score DESC LIMIT $3;
 SELECT address FROM offer;
 
 -- name: offers_of
-SELECT address FROM offer WHERE address LIKE $1;
+-- Those of one author: addresses between `kind:pubkey:` and the next character after the colon.
+SELECT address FROM offer WHERE address >= $1 AND address < $2;
