@@ -247,7 +247,7 @@ def test_a_refunded_call_is_exit_code_3(home: Home, greeter: Running) -> None:
     assert result["fault"] == "provider-error"
     done = home.run("call", "greet", "greet", '{"name": "sleep"}', "--deadline", "100ms")
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.startswith("Refunded (too-late): no answer within 100 ms.")
+    assert done.stderr.startswith("Refunded (deadline-below-promise): no answer within 100 ms.")
     assert home.json("balance") == before
 
 

@@ -1,6 +1,9 @@
 """The command line's refusals: one readable line, exit code 1, and JSON when asked for."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -210,3 +213,18 @@ def test_a_usage_error_is_exit_code_2_and_shows_the_usage(home: Home) -> None:
         done = home.run(*words)
         assert (done.returncode, done.stdout) == (2, "")
         assert "Usage:" in done.stderr
+
+
+def test_a_passphrase_in_the_environment_seals_without_the_flag(tmp_path: Path) -> None:
+    home = tmp_path / "sealed"
+    environment = os.environ | {"HANSE_HOME": str(home), "HANSE_PASSPHRASE": "a good phrase"}
+    done = subprocess.run(
+        [sys.executable, "-m", "hanse", "init", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert json.loads(done.stdout)["sealed"] is True
+    assert (home / "operator.key").read_text().startswith("ncryptsec1")

@@ -28,7 +28,8 @@ def call(
 ) -> None:
     """Call a capability. You pay if the answer is in time and matches its schema; else you don't.
 
-    Exit code 0: settled. 3: refunded (the reason is printed). 1: refused, nothing was held.
+    Exit code 0: settled. 3: refunded (the reason is printed). 1: refused, nothing was held,
+    unless the message gives a key to repeat with: then the outcome is not known yet.
 
     Example:  hanse call mcp-time get_current_time '{"timezone": "Asia/Tokyo"}' --max-price 3sat
     """
@@ -36,6 +37,7 @@ def call(
         import secrets
 
         from hanse.cli.quantities import milliseconds
+        from hanse.errors import PastDeadline, Unavailable
         from hanse.protocol.amount import Amount, format_msat
 
         wait_ms = milliseconds(deadline, "deadline") if deadline else None
@@ -47,7 +49,12 @@ def call(
             "deadline_ms": wait_ms,
             "idempotency_key": key or secrets.token_hex(16),
         }
-        found = performed("call_service", asked, agent, node, (wait_ms or 600_000) / 1000 + 10)
+        try:
+            found = performed("call_service", asked, agent, node, (wait_ms or 600_000) / 1000 + 10)
+        except (PastDeadline, Unavailable) as exc:
+            # The call may have gone through: only its key can tell.
+            hint = f"repeat with --key {asked['idempotency_key']}: nothing is paid twice"
+            raise type(exc)(exc.reason, field=exc.field, hint=hint) from exc
 
         def show() -> None:
             if found["status"] == "settled":

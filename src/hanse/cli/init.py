@@ -15,7 +15,8 @@ def init(
         bool,
         typer.Option(
             "--passphrase",
-            help="Seal the keys with a passphrase (NIP-49), asked for or in $HANSE_PASSPHRASE.",
+            help="Seal the keys with a passphrase (NIP-49), asked for unless $HANSE_PASSPHRASE "
+            "has it (then they are sealed without this flag too).",
         ),
     ] = False,
 ) -> None:
@@ -33,7 +34,7 @@ def init(
         from hanse.keyring import Keyring
         from hanse.protocol.address import encode_npub
 
-        phrase = os.environ.get("HANSE_PASSPHRASE") if seal else None
+        phrase = os.environ.get("HANSE_PASSPHRASE")
         if seal and not phrase:
             phrase = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
         if seal and not phrase:

@@ -4,7 +4,7 @@ A transfer never changes; a pending one is resolved
 once, by a post, a void or an expiry:
 
     SINGLE            moves at once
-    PENDING → POST    moves (all or part; the rest returns)
+    PENDING → POST    moves
             → VOID    returns: the promise was broken
             → EXPIRE  returns: nobody resolved it in time
 

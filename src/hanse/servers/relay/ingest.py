@@ -22,6 +22,7 @@ from hanse.servers.relay.admission import Context, Policy, Rules
 
 _log = logging.getLogger("hanse.relay")
 
+WAITING_BYTES_MAX = 64 << 20
 BATCH_MAX = 128
 INLINE_MAX = 2
 THREADS = 2
@@ -58,6 +59,7 @@ class Ingest:
         self._rules = rules
         self._pending_max = pending_max
         self._pending: list[tuple[bytes, Respond]] = []
+        self._waiting_bytes = 0
         self._verifying = 0
         self._scheduled = False
 
@@ -73,11 +75,12 @@ class Ingest:
 
     def submit(self, raw: bytes, respond: Respond) -> None:
         """Take one event's JSON; `respond` gets its OK, or a NOTICE if it has no readable id."""
-        if len(self._pending) >= self._pending_max:
+        if len(self._pending) >= self._pending_max or self._waiting_bytes > WAITING_BYTES_MAX:
             busy = RateLimited("too many events are waiting", hint="try again soon")
             respond(message.notice(busy.wire))
             return
         self._pending.append((raw, respond))
+        self._waiting_bytes += len(raw)
         if not self._scheduled:
             # At the end of this turn of the loop: all frames read in it form one batch.
             self._scheduled = True
@@ -87,10 +90,12 @@ class Ingest:
         self._scheduled = False
         if len(self._pending) <= INLINE_MAX and self._verifying == 0:
             batch, self._pending = self._pending, []
+            self._waiting_bytes = 0
             self._admit(batch, [_verified(raw) for raw, _ in batch])
             return
         while self._pending and self._verifying <= THREADS:
             batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
+            self._waiting_bytes -= sum(len(raw) for raw, _ in batch)
             self._verifying += 1
             self._tasks.create_task(self._verify(batch))
 
