@@ -4,7 +4,6 @@ was told is lost, and every call ends in exactly one of settled and refunded.
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import random
 import signal
@@ -284,7 +283,7 @@ def assert_money_follows_calls(books: Books, agents: int) -> None:
             stopped = fault == "node-stopped"
             parts["void"] = (caller, ESCROW_NAME, 0, 4 if stopped else 3)
         for part, expected in parts.items():
-            assert transfers.pop(hashlib.sha256(bytes(id) + part.encode()).digest()) == expected
+            assert transfers.pop(bytes(id) + part.encode()) == expected
     assert transfers == {}
     assert books.rows(UNBALANCED) == []
 
