@@ -151,3 +151,16 @@ def test_an_event_pasted_behind_its_prefix_reads_back() -> None:
 def test_what_is_no_relay_message_is_refused(raw: str) -> None:
     with pytest.raises(Invalid):
         parse_relay_message(raw)
+
+
+def test_a_client_opens_continues_and_ends_a_comparison() -> None:
+    opened = json.loads(message.neg_open("n", Filter(kinds=frozenset({1})), b"\x61\x00"))
+    assert opened == ["NEG-OPEN", "n", {"kinds": [1]}, "6100"]
+    assert json.loads(message.neg_more("n", b"\x61")) == ["NEG-MSG", "n", "61"]
+    assert json.loads(message.neg_close("n")) == ["NEG-CLOSE", "n"]
+
+
+def test_a_client_reads_the_answers_of_a_comparison() -> None:
+    assert message.parse_relay_message('["NEG-MSG","n","61"]').arguments == ("n", "61")
+    refused = message.parse_relay_message('["NEG-ERR","n","blocked: too big",100]')
+    assert (refused.verb, refused.arguments) == ("NEG-ERR", ("n", "blocked: too big", 100))

@@ -176,6 +176,21 @@ def drop(subscription: str) -> bytes:
     return orjson.dumps(("CLOSE", subscription))
 
 
+def neg_open(subscription: str, filter: Filter, first: bytes) -> bytes:
+    """NEG-OPEN (NIP-77), from a client: compare what matches a filter, beginning with `first`."""
+    return orjson.dumps(("NEG-OPEN", subscription, filter.as_dict(), first.hex()))
+
+
+def neg_more(subscription: str, next: bytes) -> bytes:
+    """NEG-MSG, from a client: the next question of an open comparison."""
+    return orjson.dumps(("NEG-MSG", subscription, next.hex()))
+
+
+def neg_close(subscription: str) -> bytes:
+    """NEG-CLOSE, from a client."""
+    return orjson.dumps(("NEG-CLOSE", subscription))
+
+
 def authenticate(event: Event) -> bytes:
     """AUTH, from a client."""
     return b'["AUTH",' + encode_event(event) + b"]"
