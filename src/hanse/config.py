@@ -15,7 +15,9 @@ from hanse.payments.model import Fee
 from hanse.protocol.amount import Amount
 from hanse.protocol.session import Limits, host_of
 from hanse.servers.relay.admission import Rules
-from hanse.servers.relay.socket import SocketLimits
+from hanse.servers.relay.compare import CompareLimits
+from hanse.servers.relay.reads import ReadLimits
+from hanse.servers.relay.relay import SocketLimits
 
 PORT = 7447
 DOORS = frozenset({"api", "mcp"})
@@ -37,6 +39,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rules: Rules = Rules()
     socket_limits: SocketLimits = SocketLimits()
     session_limits: Limits = Limits()
+    read_limits: ReadLimits = ReadLimits()
+    compare_limits: CompareLimits = CompareLimits()
     broker_bounds: Bounds = Bounds()
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@
     │   └── OverCap            invalid        the price is above the caller's cap
     ├── AuthRequired           auth-required  nobody has proved who they are
     ├── Restricted             restricted     known, but not allowed
+    ├── Blocked                blocked        more than this relay gives to anybody
     ├── NotFound               invalid        nothing has that name
     ├── Conflict               duplicate      the same id with other content
     ├── InsufficientFunds      restricted     the account cannot cover the amount
@@ -112,6 +113,15 @@ class Restricted(HanseError):
 
     word = "restricted"
     slug = "restricted"
+    status = 403
+    rpc_code = -32003
+
+
+class Blocked(HanseError):
+    """This relay does not do that."""
+
+    word = "blocked"
+    slug = "blocked"
     status = 403
     rpc_code = -32003
 

@@ -40,10 +40,10 @@ from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.service import Registry
 from hanse.servers.contextvm.door import ContextVmDoor
 from hanse.servers.relay.admission import POLICIES
-from hanse.servers.relay.answer import Answer
-from hanse.servers.relay.info import relay_info
+from hanse.servers.relay.handshake import Entrance
+from hanse.servers.relay.info import only_info, relay_info
 from hanse.servers.relay.ingest import Ingest
-from hanse.servers.relay.socket import Relay
+from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
 
 log = structlog.get_logger("hanse")
@@ -196,17 +196,21 @@ class Node:
         )
         self.relay = Relay(
             ingest=ingest,
-            answer=Answer(self.log, self._clock, config.query_limit_max),
+            log=self.log,
             watch=self.watch,
             presence=self.presence,
             clock=self._clock,
             hosts=hosts,
             new_challenge=lambda: secrets.token_hex(16),
+            limit_max=config.query_limit_max,
             session_limits=config.session_limits,
             socket_limits=config.socket_limits,
+            read_limits=config.read_limits,
+            compare_limits=config.compare_limits,
         )
+        await enter(self.relay)
         app = self._application(hosts, tasks)
-        await enter(_serving(app, self.relay.protocol, listening))
+        await enter(_serving(app, Entrance(self.relay), listening))
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
 
     def _application(self, hosts: frozenset[str], tasks: _Tasks) -> Any:
@@ -222,7 +226,7 @@ class Node:
             session_limits=config.session_limits,
         )
         if "api" not in config.doors:
-            return _only_info(info)
+            return only_info(info)
         # Imported here: FastAPI takes half a second to load, and a bare relay needs none of it.
         from hanse.servers.api.app import Api
 
@@ -341,13 +345,11 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _serving(
-    app: Any, protocol: Callable[..., Any], listening: socket.socket
-) -> AsyncIterator[None]:
+async def _serving(app: Any, entrance: Entrance, listening: socket.socket) -> AsyncIterator[None]:
     config = uvicorn.Config(
         app,
-        ws=protocol,  # type: ignore[arg-type]  # any protocol factory works; the type says a class
-        http="httptools",
+        ws=entrance.websocket,  # type: ignore[arg-type]  # any factory works; the type says a class
+        http=entrance.http,  # type: ignore[arg-type]
         log_level="error",
         access_log=False,
         lifespan="off",
@@ -391,25 +393,6 @@ def _bind(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: {exc.strerror}", hint="choose another with --port"
         ) from exc
     return found
-
-
-def _only_info(info: dict[str, Any]) -> Any:
-    """A bare relay's HTTP: the NIP-11 document and nothing else."""
-    import orjson
-
-    body = orjson.dumps(info)
-
-    async def app(scope: Any, _receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return
-        headers = [
-            (b"content-type", b"application/nostr+json"),
-            (b"access-control-allow-origin", b"*"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    return app
 
 
 async def run_node(node: Node, own_agents: list[PublicKey], started: Callable[[], None]) -> None:

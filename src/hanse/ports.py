@@ -4,11 +4,14 @@ Each is a small Protocol; engines and fakes implement them, `node.py` joins them
 room needs kept stands in that room's `store.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+import msgspec
 
 from hanse.errors import HanseError
 from hanse.protocol.event import Event
+from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
 
 
@@ -94,8 +97,26 @@ class Courier(Protocol):
         names the request counts as an answer."""
 
 
+Row = tuple[int, int, bytes, bytes]
+"""A stored event: sequence number, created_at, id (32 bytes), its own JSON."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The answer to a query. `rows` newest first (created_at descending, id ascending), each once;
+    `seq` is the newest sequence number of that snapshot; `more` says that some filter had more rows
+    than its limit."""
+
+    rows: list[Row]
+    seq: int
+    more: bool
+
+
 class Log(Protocol):
-    """The signed log: appends events, and tells what it appended."""
+    """The signed log: appends events, tells what it appended, and answers filters.
+
+    Private kinds are left out of every answer unless p-tagged to a key in `reader`. A read that
+    would take more work than its budget raises TooBroad; one that cannot be done now, Unavailable.
+    """
 
     async def append_many(self, events: list[Event]) -> list[int | HanseError | None]:
         """Keep checked events. For each, in order: its sequence number, None if it was here
@@ -103,3 +124,51 @@ class Log(Protocol):
 
     def follow(self, reader: Callable[[int, Event], None]) -> None:
         """Call `reader(seq, event)` for each event after it was committed, in order."""
+
+    async def query(
+        self,
+        filters: Sequence[Filter],
+        *,
+        limit: int,
+        now_s: int,
+        reader: frozenset[PublicKey] = frozenset(),
+    ) -> Found:
+        """Events that pass any filter; at most `limit` for each, or its own limit if smaller."""
+
+    async def count(
+        self,
+        filters: Sequence[Filter],
+        *,
+        now_s: int,
+        reader: frozenset[PublicKey] = frozenset(),
+    ) -> int:
+        """How many events pass any filter; their limits do not matter."""
+
+    async def pubkeys(
+        self,
+        filter: Filter,
+        *,
+        now_s: int,
+        reader: frozenset[PublicKey] = frozenset(),
+        limit: int,
+    ) -> list[bytes]:
+        """The authors (32 bytes) of at most `limit` events that pass."""
+
+    async def outline(
+        self,
+        filter: Filter,
+        *,
+        now_s: int,
+        reader: frozenset[PublicKey] = frozenset(),
+        limit: int,
+    ) -> list[tuple[int, bytes]]:
+        """(created_at, id) of at most `limit` events that pass."""
+
+    async def event(self, id: str) -> Event | None:
+        """One event by id."""
+
+    async def total(self) -> int:
+        """How many events are kept."""
+
+    async def last_seq(self) -> int:
+        """The newest sequence number."""

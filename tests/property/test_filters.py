@@ -1,9 +1,9 @@
-"""Three answers to one question must agree: `Filter.matches`, the SQL over the log, live delivery.
+"""Two answers to one question must agree: `Filter.matches` and the SQL over the log. Live delivery
+is held against the same in `test_live.py`.
 
 Alphabets are small and filters mostly open, so that authors, kinds, seconds and tag values collide.
 """
 
-import json
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,8 +19,6 @@ from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
-from hanse.servers.relay.answer import Answer
-from hanse.servers.relay.watch import Watch, may_read
 
 NOW = 4
 PLENTY = 1000
@@ -120,90 +118,3 @@ async def test_a_query_answers_what_matches_says_in_nip_01s_order(
             rows, last = log.query(one, limit, NOW)
             assert [row.id.hex() for row in rows] == oracle(stored, one, limit)
             assert last == log.last_seq()
-
-
-class Inbox:
-    """A receiver that keeps what it is sent."""
-
-    def __init__(self, identities: set[PublicKey]) -> None:
-        self.identities = identities
-        self.got: dict[str, list[str]] = {}
-        self.ended: set[str] = set()
-        self.stored: dict[str, list[str]] = {}
-
-    def send(self, text: bytes) -> None:
-        verb, name, *rest = json.loads(text)
-        assert verb in ("EVENT", "EOSE")
-        if verb == "EOSE":
-            assert name not in self.ended
-            self.ended.add(name)
-            self.stored[name] = self.got.pop(name, [])
-        else:
-            self.got.setdefault(name, []).append(rest[0]["id"])
-
-
-class StoppedClock:
-    """Implements `ports.Clock`: it is always NOW."""
-
-    def now_s(self) -> int:
-        return NOW
-
-    def now_ms(self) -> int:
-        return NOW * 1000
-
-    def monotonic_ms(self) -> float:
-        return 0.0
-
-
-@thorough
-@given(events, requests, st.integers(0, 16), st.integers(0, 16), st.sets(st.sampled_from(AUTHORS)))
-async def test_stored_and_live_delivery_together_send_each_match_once(
-    found: list[Event],
-    asked: list[tuple[Filter, ...]],
-    at: int,
-    told: int,
-    identities: set[PublicKey],
-) -> None:
-    """What is committed before the request may be told only after it."""
-    before, after = found[:at], found[at:]
-    watch, inbox = Watch(), Inbox(identities)
-    commits: list[tuple[int, Event]] = []
-    async with an_empty_log() as log:
-        log.follow(lambda seq, event: commits.append((seq, event)))
-        await log.append_many(before)
-        for seq, event in commits[:told]:
-            watch.appended(seq, event)
-        late = commits[told:]
-        answer = Answer(log, StoppedClock(), PLENTY)
-        for number, one in enumerate(asked):
-            answer.answer(inbox, str(number), one, watch.add(inbox, str(number), one))
-        commits.clear()
-        await log.append_many(after)
-        for seq, event in [*late, *commits]:
-            watch.appended(seq, event)
-    readable = {event.id for event in found if may_read(event, identities)}
-    for number, one in enumerate(asked):
-        name = str(number)
-        wanted = [id for id in oracle(before, one, PLENTY) if id in readable]
-        assert inbox.stored[name] == wanted
-        live = [event.id for event in after if any(part.matches(event) for part in one)]
-        assert inbox.got.get(name, []) == [id for id in live if id in readable]
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), filters), max_size=12), st.data())
-def test_subscriptions_that_are_dropped_leave_nothing_behind(
-    opened: list[tuple[int, Filter]], data: st.DataObject
-) -> None:
-    watch, inbox = Watch(), Inbox(set(AUTHORS))
-    names: set[str] = set()
-    for number, one in opened:
-        watch.add(inbox, str(number), (one,))
-        names.add(str(number))
-        assert len(watch) == len(names)
-    for name in data.draw(st.permutations(sorted(names))):
-        watch.drop(inbox, name)
-        watch.drop(inbox, name)
-    assert len(watch) == 0
-    for event in data.draw(events):
-        watch.appended(1, event)
-    assert inbox.got == {}

@@ -225,7 +225,7 @@ async def test_stored_and_live_leave_no_gap_and_send_nothing_twice(node: Node) -
         async def subscribe() -> None:
             for number in range(20):
                 await other.say("REQ", str(number), {"kinds": [NOTE]})
-                while (heard := await other.hear()) != ["EOSE", str(number)]:
+                while (heard := await other.hear())[:2] != ["EOSE", str(number)]:
                     seen.setdefault(heard[1], []).append(heard[2]["id"])
 
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:

@@ -16,7 +16,7 @@ from hanse.protocol import attestation, kinds
 from hanse.protocol.event import Event, encode_event, sign_event
 from hanse.protocol.keys import SecretKey
 from hanse.servers.relay.ingest import BATCH_MAX
-from hanse.servers.relay.socket import SocketLimits
+from hanse.servers.relay.relay import SocketLimits
 
 AGENT = SecretKey(bytes([5]) * 32)
 TAGS: dict[str, list[list[str]]] = {

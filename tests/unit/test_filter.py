@@ -6,7 +6,7 @@ import pytest
 
 from hanse.errors import Invalid
 from hanse.protocol.event import Event, sign_event
-from hanse.protocol.filter import ITEMS_MAX, Filter, parse_filter
+from hanse.protocol.filter import ITEMS_MAX, SEARCH_MAX, Filter, parse_filter
 from hanse.protocol.keys import SecretKey
 
 KEY = SecretKey(bytes([9]) * 32)
@@ -15,7 +15,7 @@ EVENT = sign_event(
     KEY,
     kind=1,
     created_at=1000,
-    content="hello",
+    content="Hello, big-World: it isOver",
     tags=[["e", E1, "wss://relay"], ["e", E2], ["t", "a"], ["t"], [], ["long", "x"], ["T", "B"]],
 )
 
@@ -58,6 +58,15 @@ def test_an_empty_filter_matches_everything() -> None:
         ({"tag_e": [E1], "tag_t": ["a"]}, True),
         ({"tag_e": [E1], "tag_t": ["b"]}, False),
         ({"kinds": [1], "authors": [E1]}, False),
+        ({"search": "hello"}, True),
+        ({"search": "WORLD hello"}, True),
+        ({"search": "over"}, True),
+        ({"search": "hell"}, False),
+        ({"search": "hello moon"}, False),
+        ({"search": "language:en hello"}, True),
+        ({"search": "include:spam"}, True),
+        ({"search": ""}, True),
+        ({"search": "hello", "kinds": [2]}, False),
     ],
 )
 def test_every_condition_must_hold(conditions: dict[str, Any], expected: bool) -> None:
@@ -104,7 +113,9 @@ def test_only_the_first_value_of_a_tag_counts() -> None:
         ({"#tt": ["a"]}, "filter.#tt"),
         ({"#1": ["a"]}, "filter.#1"),
         ({"#é": ["a"]}, "filter.#é"),
-        ({"search": "words"}, "filter.search"),
+        ({"search": ["words"]}, "filter.search"),
+        ({"search": None}, "filter.search"),
+        ({"search": "x" * (SEARCH_MAX + 1)}, "filter.search"),
         ({"": 1}, "filter."),
         ({"ids": [E1] * (ITEMS_MAX + 1)}, "filter.ids"),
         ({"kinds": [1] * (ITEMS_MAX + 1)}, "filter.kinds"),

@@ -15,8 +15,12 @@ from hanse.protocol.message import (
     SUBSCRIPTION_ID_MAX,
     Authenticate,
     BadRequest,
+    Continue,
+    Count,
     Drop,
+    Forget,
     Publish,
+    Reconcile,
     RelayMessage,
     Request,
     parse_client_message,
@@ -32,6 +36,13 @@ def test_each_client_message_reads_back_as_it_was_written() -> None:
     assert parse_client_message(message.publish(EVENT)) == Publish(encode_event(EVENT))
     assert parse_client_message(message.authenticate(EVENT)) == Authenticate(EVENT)
     assert parse_client_message(message.drop("a")) == Drop("a")
+    opened = message.neg_open("a", FILTER, b"\x61")
+    assert parse_client_message(opened) == Reconcile("a", FILTER, b"\x61")
+    assert parse_client_message(message.neg_more("a", b"\x61")) == Continue("a", b"\x61")
+    assert parse_client_message(message.neg_close("a")) == Forget("a")
+    assert parse_client_message(message.count_request("a", FILTER, Filter())) == Count(
+        "a", (FILTER, Filter())
+    )
     assert parse_client_message(message.request("a", FILTER, Filter())) == Request(
         "a", (FILTER, Filter())
     )
@@ -66,7 +77,13 @@ def test_an_events_bytes_are_handed_on_as_they_came() -> None:
         ("[null]", "message[0]"),
         ("[[]]", "message[0]"),
         ('["event",{}]', "message[0]"),
-        ('["COUNT","a",{}]', "message[0]"),
+        ('["COUNT","a"]', "COUNT"),
+        ('["COUNT",1,{}]', "subscription id"),
+        ('["NEG-OPEN","a",{}]', "NEG-OPEN"),
+        ('["NEG-OPEN",1,{},""]', "subscription id"),
+        ('["NEG-MSG","a"]', "NEG-MSG"),
+        ('["NEG-CLOSE"]', "NEG-CLOSE"),
+        ('["NEG-CLOSE",""]', "subscription id"),
         ('["OK"]', "message[0]"),
         ('["EVENT"]', "EVENT"),
         ('["EVENT",{},{}]', "EVENT"),
@@ -109,6 +126,45 @@ def test_a_bad_request_says_for_which_subscription(filters: list[Any], field: st
     assert caught.value.wire.startswith(f"invalid: {field}: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "verb", "field"),
+    [
+        ('["COUNT","name",{"kinds":1}]', "COUNT", "filter[0].kinds"),
+        ('["NEG-OPEN","name",{"kinds":1},"61"]', "NEG-OPEN", "filter.kinds"),
+        ('["NEG-OPEN","name",1,"61"]', "NEG-OPEN", "filter"),
+        ('["NEG-OPEN","name",{},"6"]', "NEG-OPEN", "message"),
+        ('["NEG-OPEN","name",{},1]', "NEG-OPEN", "message"),
+        ('["NEG-MSG","name","xx"]', "NEG-MSG", "message"),
+    ],
+)
+def test_a_refusal_of_another_verb_says_which(text: str, verb: str, field: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        parse_client_message(text)
+    assert (caught.value.verb, caught.value.subscription, caught.value.field) == (
+        verb,
+        "name",
+        field,
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "target"),
+    [
+        ([{"#t": ["b", "a"], "#p": []}], "b"),
+        ([{"kinds": [7], "#t": ["a"]}], "a"),
+        ([{"kinds": [7]}], None),
+        ([{"#t": []}], None),
+        ([{"#t": ["a"]}, {"#t": ["a"]}], None),
+    ],
+)
+def test_a_count_names_the_first_value_of_its_only_filter_s_first_tag(
+    filters: list[Any], target: str | None
+) -> None:
+    found = parse_client_message(json.dumps(["COUNT", "a", *filters]))
+    assert isinstance(found, Count)
+    assert found.target == target
+
+
 def test_a_filter_nested_without_end_is_a_bad_request() -> None:
     text = '["REQ","name",{"#t":' + "[" * 700 + "]" * 700 + "}]"
     with pytest.raises(BadRequest):
@@ -128,7 +184,12 @@ def test_the_longest_subscription_id_counts_characters() -> None:
     [
         (message.ok("id", True), ["OK", "id", True, ""]),
         (message.ok("id", False, 'invalid: "no"'), ["OK", "id", False, 'invalid: "no"']),
-        (message.eose('a"b'), ["EOSE", 'a"b']),
+        (message.eose('a"b', True), ["EOSE", 'a"b', ["more"]]),
+        (message.eose("a", False), ["EOSE", "a", ["finish"]]),
+        (message.count("a", 3), ["COUNT", "a", {"count": 3}]),
+        (message.count("a", 3, "00"), ["COUNT", "a", {"count": 3, "hll": "00"}]),
+        (message.neg_more("a", b"\x61"), ["NEG-MSG", "a", "61"]),
+        (message.neg_error("a", "blocked: x"), ["NEG-ERR", "a", "blocked: x"]),
         (message.closed("a", "error: x"), ["CLOSED", "a", "error: x"]),
         (message.notice("é\n"), ["NOTICE", "é\n"]),
         (message.challenge("c"), ["AUTH", "c"]),

@@ -12,11 +12,14 @@ from hanse.protocol.filter import Filter
 from hanse.protocol.keys import SecretKey
 from hanse.protocol.session import (
     AUTH_WINDOW_S,
+    Advance,
     Authenticated,
     Close,
+    Count,
     Effect,
+    Forget,
     Limits,
-    Query,
+    Open,
     Send,
     Session,
     Store,
@@ -66,10 +69,10 @@ def test_an_event_is_stored_unread() -> None:
     assert a_session().receive('["EVENT",{"id":1}]', NOW) == [Store(b'{"id":1}')]
 
 
-def test_a_request_is_watched_first_and_then_answered() -> None:
+def test_a_request_is_watched_and_answered() -> None:
     session = a_session()
     filters = (Filter(kinds=frozenset({1})), Filter())
-    assert request(session, "a", {"kinds": [1]}, {}) == [Watch("a", filters), Query("a", filters)]
+    assert request(session, "a", {"kinds": [1]}, {}) == [Watch("a", filters)]
     assert session.subscriptions == {"a"}
 
 
@@ -93,7 +96,7 @@ def test_one_subscription_too_many_is_refused_and_the_others_stay() -> None:
     request(session, "a")
     request(session, "b")
     effects = request(session, "c")
-    assert not any(isinstance(effect, Watch | Query) for effect in effects)
+    assert not any(isinstance(effect, Watch) for effect in effects)
     [[verb, name, text]] = said(effects)
     assert (verb, name) == ("CLOSED", "c")
     assert text.startswith("rate-limited: ")
@@ -268,3 +271,118 @@ def test_private_kinds_among_others_need_no_proof_to_ask() -> None:
 )
 def test_host_of_gives_the_name_that_a_url_reaches(url: str, expected: str) -> None:
     assert host_of(url) == expected
+
+
+# --- rates --------------------------------------------------------------------------------------
+
+ASKING = [
+    '["REQ","a",{}]',
+    '["COUNT","a",{}]',
+    '["NEG-OPEN","a",{},"61"]',
+]
+
+
+@pytest.mark.parametrize("text", ASKING)
+def test_who_asks_too_fast_is_told_to_wait_and_may_ask_again_then(text: str) -> None:
+    session = a_session(requests_burst=2, requests_per_s=1)
+    for _ in range(2):
+        assert not said(session.receive(text, NOW))
+    [[verb, name, reason]] = said(session.receive(text, NOW))
+    assert (verb, name) == ("NEG-ERR" if "NEG" in text else "CLOSED", "a")
+    assert reason.startswith("rate-limited: ")
+    assert not said(session.receive(text, NOW + 1))
+    assert said(session.receive(text, NOW + 1))
+    assert not said(session.receive(text, NOW + 100))
+
+
+def test_a_refused_request_ends_what_was_open_under_its_name() -> None:
+    session = a_session(requests_burst=1, requests_per_s=1)
+    request(session, "a")
+    assert Unwatch("a") in request(session, "a")
+    assert session.subscriptions == frozenset()
+
+
+def test_a_clock_that_goes_back_takes_nothing_away() -> None:
+    session = a_session(requests_burst=2, requests_per_s=1)
+    assert not said(request(session, "a"))
+    assert not said(session.receive('["REQ","a",{}]', NOW - 50))
+
+
+def test_proofs_are_counted_as_requests() -> None:
+    session = a_session(requests_burst=1, requests_per_s=1)
+    assert said(prove(session, proof()))[0][2] is True
+    [[verb, _, accepted, reason]] = said(prove(session, proof(KEYS[1])))
+    assert (verb, accepted) == ("OK", False)
+    assert reason.startswith("rate-limited: ")
+
+
+def test_events_and_closes_cost_no_token() -> None:
+    session = a_session(requests_burst=0, requests_per_s=0)
+    assert session.receive('["EVENT",{}]', NOW) == [Store(b"{}")]
+    assert session.receive('["CLOSE","a"]', NOW) == [Unwatch("a")]
+
+
+# --- counting and comparing ---------------------------------------------------------------------
+
+
+def test_a_count_is_asked_for_and_opens_nothing() -> None:
+    session = a_session()
+    effects = session.receive('["COUNT","a",{"kinds":[7],"#e":["' + "0" * 64 + '"]}]', NOW)
+    [found] = effects
+    assert isinstance(found, Count)
+    assert found.target == "0" * 64
+    assert session.subscriptions == frozenset()
+
+
+def test_a_count_of_private_kinds_needs_a_proof() -> None:
+    [[verb, name, reason]] = said(a_session().receive('["COUNT","a",{"kinds":[1059]}]', NOW))
+    assert (verb, name) == ("CLOSED", "a")
+    assert reason.startswith("auth-required: ")
+
+
+def test_a_refused_count_leaves_the_subscription_of_that_name_open() -> None:
+    session = a_session()
+    request(session, "a")
+    assert len(session.receive('["COUNT","a",{"kinds":1}]', NOW)) == 1
+    assert session.subscriptions == {"a"}
+
+
+def test_a_comparison_is_opened_continued_and_forgotten() -> None:
+    session = a_session()
+    assert session.receive('["NEG-OPEN","a",{"kinds":[1]},"6100"]', NOW) == [
+        Open("a", Filter(kinds=frozenset({1})), b"\x61\x00")
+    ]
+    assert session.receive('["NEG-MSG","a","61"]', NOW) == [Advance("a", b"\x61")]
+    assert session.receive('["NEG-CLOSE","a"]', NOW) == [Forget("a")]
+    assert session.comparisons == frozenset()
+
+
+def test_comparisons_have_names_of_their_own() -> None:
+    session = a_session(subscriptions_max=1, comparisons_max=1)
+    request(session, "a")
+    assert isinstance(session.receive('["NEG-OPEN","a",{},"61"]', NOW)[0], Open)
+    session.receive('["CLOSE","a"]', NOW)
+    assert session.comparisons == {"a"}
+
+
+def test_a_message_of_a_comparison_that_is_not_open_is_answered_as_closed() -> None:
+    [[verb, name, reason]] = said(a_session().receive('["NEG-MSG","a","61"]', NOW))
+    assert (verb, name) == ("NEG-ERR", "a")
+    assert reason.startswith("closed: ")
+
+
+def test_one_comparison_too_many_is_refused_and_one_of_the_same_name_is_not() -> None:
+    session = a_session(comparisons_max=1)
+    session.receive('["NEG-OPEN","a",{},"61"]', NOW)
+    assert isinstance(session.receive('["NEG-OPEN","a",{},"61"]', NOW)[0], Open)
+    [[verb, name, _]] = said(session.receive('["NEG-OPEN","b",{},"61"]', NOW))
+    assert (verb, name) == ("NEG-ERR", "b")
+
+
+def test_a_refused_comparison_ends_the_open_one_of_its_name() -> None:
+    session = a_session()
+    session.receive('["NEG-OPEN","a",{},"61"]', NOW)
+    effects = session.receive('["NEG-OPEN","a",{"kinds":[1059]},"61"]', NOW)
+    assert effects[0] == Forget("a")
+    assert said(effects)[0][2].startswith("auth-required: ")
+    assert session.comparisons == frozenset()

@@ -2,7 +2,14 @@
 
 import pytest
 
-from hanse.registry.words import QUERY_WORDS_MAX, query_words, shared_words, stem, words_of
+from hanse.protocol.words import (
+    QUERY_WORDS_MAX,
+    query_words,
+    search_words,
+    shared_words,
+    stem,
+    words_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +61,16 @@ def test_a_root_keeps_at_least_three_letters() -> None:
 def test_shared_words_are_the_query_s_own() -> None:
     found = shared_words(["converting", "zones", "tokyo"], "convert_time between a zone and UTC")
     assert found == ("converting", "zones")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Best nostr apps", {"best", "nostr", "apps"}),
+        ("apps domain:example.com language:en", {"apps"}),
+        ("is it: good", {"is", "it", "good"}),
+        ("nsfw:false", set()),
+    ],
+)
+def test_a_search_is_for_its_words_without_extensions(text: str, words: set[str]) -> None:
+    assert search_words(text) == words

@@ -1,4 +1,4 @@
-"""Filters: which events a reader asks for (NIP-01), and the pure test `matches`.
+"""Filters: which events a reader asks for (NIP-01, NIP-50), and the pure test `matches`.
 
 `matches` is the oracle: what a store answers and what live delivery sends must agree with it.
 """
@@ -9,7 +9,7 @@ import msgspec
 
 from hanse.errors import Invalid
 from hanse.protocol.event import Event
-from hanse.protocol.keys import is_hex
+from hanse.protocol.words import search_words, words_of
 
 ITEMS_MAX = 1000
 """Values in one list of a filter."""
@@ -18,10 +18,15 @@ VALUES_MAX = 10_000
 """Values in all lists of a filter together: SQLite binds at most 32766 in one query."""
 
 
+SEARCH_MAX = 256
+"""Characters of a `search`."""
+
+
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """One NIP-01 filter. None means "any"; `tags` maps a letter to its accepted values.
 
-    `since` and `until` are inclusive Unix seconds; `limit` counts stored events only.
+    `since` and `until` are inclusive Unix seconds; `limit` counts stored events only. `search`
+    (NIP-50) asks for events whose content has every one of its words.
     """
 
     ids: frozenset[str] | None = None
@@ -31,6 +36,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     until: int | None = None
     limit: int | None = None
     tags: tuple[tuple[str, frozenset[str]], ...] = ()
+    search: str | None = None
 
     def matches(self, event: Event) -> bool:
         """Whether the event passes every condition (`limit` is not one)."""
@@ -44,10 +50,13 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             return False
         if self.until is not None and event.created_at > self.until:
             return False
-        return all(
-            any(len(tag) > 1 and tag[0] == letter and tag[1] in wanted for tag in event.tags)
-            for letter, wanted in self.tags
-        )
+        for letter, wanted in self.tags:
+            for tag in event.tags:
+                if len(tag) > 1 and tag[0] == letter and tag[1] in wanted:
+                    break
+            else:
+                return False
+        return self.search is None or search_words(self.search).issubset(words_of(event.content))
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form, as sent in a REQ."""
@@ -56,7 +65,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             values = getattr(self, name)
             if values is not None:
                 out[name] = sorted(values)
-        for name in ("since", "until", "limit"):
+        for name in ("since", "until", "limit", "search"):
             if getattr(self, name) is not None:
                 out[name] = getattr(self, name)
         for letter, wanted in self.tags:
@@ -84,6 +93,8 @@ def parse_filter(found: Any, field: str = "filter") -> Filter:
         elif len(key) == 2 and key[0] == "#" and key[1].isascii() and key[1].isalpha():
             wanted = _hexes(value, where) if key in ("#e", "#p") else _texts(value, where)
             tags.append((key[1], frozenset(wanted)))
+        elif key == "search":
+            values[key] = _search(value, where)
         else:
             raise Invalid.at(where, "is not a condition this relay can check")
     return Filter(tags=tuple(tags), **values)
@@ -98,10 +109,24 @@ def _texts(value: Any, where: str) -> list[str]:
 
 
 def _hexes(value: Any, where: str) -> list[str]:
-    if not all(is_hex(item, 64) for item in _texts(value, where)):
+    found = _texts(value, where)
+    # All at once: fromhex also takes upper case and spaces, which the round trip does not survive.
+    whole = "".join(found)
+    try:
+        good = all(len(item) == 64 for item in found) and bytes.fromhex(whole).hex() == whole
+    except ValueError:
+        good = False
+    if not good:
         raise Invalid.at(where, "must hold 64 lower-case hex characters each")
-    found: list[str] = value
     return found
+
+
+def _search(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise Invalid.at(where, "must be a string")
+    if len(value) > SEARCH_MAX:
+        raise Invalid.at(where, f"is over {SEARCH_MAX} characters")
+    return value
 
 
 def _kinds(value: Any, where: str) -> list[int]:

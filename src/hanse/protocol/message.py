@@ -1,19 +1,22 @@
-"""The messages between client and relay (NIP-01, NIP-42): one JSON array per WebSocket text.
+"""The messages between client and relay: one JSON array per WebSocket text.
 
-    client → relay   EVENT event | REQ id filter… | CLOSE id | AUTH event
-    relay → client   EVENT id event | OK id bool text | EOSE id | CLOSED id text | NOTICE text
-                     | AUTH challenge
+    client → relay   EVENT event | REQ id filter… | CLOSE id | AUTH event | COUNT id filter…
+                     | NEG-OPEN id filter hex | NEG-MSG id hex | NEG-CLOSE id
+    relay → client   EVENT id event | OK id bool text | EOSE id hints | CLOSED id text | NOTICE text
+                     | AUTH challenge | COUNT id result | NEG-MSG id hex | NEG-ERR id text
 
-The relay's side is written as bytes by small functions (hot path: an event's own JSON is pasted in,
-never re-encoded); the client's side reads them back as values.
+NIP-01; AUTH is NIP-42, COUNT NIP-45, EOSE's hints NIP-67, NEG-* NIP-77. The relay's side is written
+as bytes by small functions (hot path: an event's own JSON is pasted in, never re-encoded); the
+client's side reads them back as values.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import orjson
 
-from hanse.errors import Invalid, TooLarge
+from hanse.errors import HanseError, Invalid, TooLarge
 from hanse.protocol.event import Event, encode_event, parse_event
 from hanse.protocol.filter import Filter, parse_filter
 
@@ -21,6 +24,8 @@ FILTERS_MAX = 20
 SUBSCRIPTION_ID_MAX = 64
 
 _envelope = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_any = msgspec.json.Decoder().decode
+_string = msgspec.json.Decoder(str).decode
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
@@ -48,55 +53,157 @@ class Authenticate(msgspec.Struct, frozen=True):
     event: Event
 
 
-ClientMessage = Publish | Request | Drop | Authenticate
+class Count(msgspec.Struct, frozen=True):
+    """COUNT: how many events match. `target` is the first value of the first tag condition, if
+    there is one and only one filter: NIP-45 derives from it where a HyperLogLog looks."""
+
+    subscription: str
+    filters: tuple[Filter, ...]
+    target: str | None = None
+
+
+class Reconcile(msgspec.Struct, frozen=True):
+    """NEG-OPEN: compare two sets of events, starting with the client's first message."""
+
+    subscription: str
+    filter: Filter
+    text: bytes
+
+
+class Continue(msgspec.Struct, frozen=True):
+    """NEG-MSG: the next message of a comparison."""
+
+    subscription: str
+    text: bytes
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """NEG-CLOSE: the comparison is over."""
+
+    subscription: str
+
+
+ClientMessage = Publish | Request | Drop | Authenticate | Count | Reconcile | Continue | Forget
 
 
 class BadRequest(Invalid):
-    """A REQ that cannot be served; `subscription` says which."""
+    """A message that cannot be served, of a verb whose refusals carry the subscription's name."""
 
-    def __init__(self, reason: str = "", *, field: str = "", hint: str = "") -> None:
-        super().__init__(reason, field=field, hint=hint)
-        self.subscription = ""
+    def __init__(self, cause: HanseError, verb: str, subscription: str) -> None:
+        super().__init__(cause.reason, field=cause.field)
+        self.verb = verb
+        self.subscription = subscription
 
 
 def parse_client_message(text: bytes | str) -> ClientMessage:
-    """One client message. Raises Invalid (BadRequest when a REQ's id is known)."""
+    """One client message. Raises Invalid (BadRequest when it can be refused by name)."""
     parts = _split(text)
     verb = _text(parts[0], "message[0]")
-    if verb == "EVENT":
-        if len(parts) != 2:
-            raise Invalid.at("EVENT", "takes one event")
-        return Publish(bytes(parts[1]))
-    if verb == "REQ":
-        return _parse_request(parts)
-    if verb == "CLOSE":
-        if len(parts) != 2:
-            raise Invalid.at("CLOSE", "takes one subscription id")
-        return Drop(_subscription(parts[1]))
-    if verb == "AUTH":
-        if len(parts) != 2:
-            raise Invalid.at("AUTH", "takes one event")
-        return Authenticate(parse_event(parts[1]))
-    raise Invalid.at("message[0]", f"{verb[:20]!r} is not a message this relay knows")
+    read = _READERS.get(verb)
+    if read is None:
+        raise Invalid.at("message[0]", f"{verb[:20]!r} is not a message this relay knows")
+    return read(parts)
 
 
-def _parse_request(parts: list[msgspec.Raw]) -> Request:
+def _read_event(parts: list[msgspec.Raw]) -> Publish:
+    if len(parts) != 2:
+        raise Invalid.at("EVENT", "takes one event")
+    return Publish(bytes(parts[1]))
+
+
+def _read_request(parts: list[msgspec.Raw]) -> Request:
+    subscription, found = _filters("REQ", parts)
+    return Request(subscription, tuple(pair[0] for pair in found))
+
+
+def _read_close(parts: list[msgspec.Raw]) -> Drop:
+    if len(parts) != 2:
+        raise Invalid.at("CLOSE", "takes one subscription id")
+    return Drop(_subscription(parts[1]))
+
+
+def _read_auth(parts: list[msgspec.Raw]) -> Authenticate:
+    if len(parts) != 2:
+        raise Invalid.at("AUTH", "takes one event")
+    return Authenticate(parse_event(parts[1]))
+
+
+def _read_count(parts: list[msgspec.Raw]) -> Count:
+    subscription, found = _filters("COUNT", parts)
+    target = _target(found[0][1]) if len(found) == 1 else None
+    return Count(subscription, tuple(pair[0] for pair in found), target)
+
+
+def _read_open(parts: list[msgspec.Raw]) -> Reconcile:
+    if len(parts) != 4:
+        raise Invalid.at("NEG-OPEN", "takes a subscription id, a filter and a message")
+    subscription = _subscription(parts[1])
+    try:
+        found = parse_filter(_any(parts[2]), "filter")
+        return Reconcile(subscription, found, _hex(parts[3]))
+    except (Invalid, ValueError, RecursionError) as exc:
+        raise BadRequest(_cause(exc), "NEG-OPEN", subscription) from exc
+
+
+def _read_next(parts: list[msgspec.Raw]) -> Continue:
+    if len(parts) != 3:
+        raise Invalid.at("NEG-MSG", "takes a subscription id and a message")
+    subscription = _subscription(parts[1])
+    try:
+        return Continue(subscription, _hex(parts[2]))
+    except Invalid as exc:
+        raise BadRequest(exc, "NEG-MSG", subscription) from exc
+
+
+def _read_forget(parts: list[msgspec.Raw]) -> Forget:
+    if len(parts) != 2:
+        raise Invalid.at("NEG-CLOSE", "takes one subscription id")
+    return Forget(_subscription(parts[1]))
+
+
+_READERS: dict[str, Callable[[list[msgspec.Raw]], ClientMessage]] = {
+    "EVENT": _read_event,
+    "REQ": _read_request,
+    "CLOSE": _read_close,
+    "AUTH": _read_auth,
+    "COUNT": _read_count,
+    "NEG-OPEN": _read_open,
+    "NEG-MSG": _read_next,
+    "NEG-CLOSE": _read_forget,
+}
+
+
+def _filters(verb: str, parts: list[msgspec.Raw]) -> tuple[str, list[tuple[Filter, Any]]]:
+    """The subscription's name, and each filter with the JSON it was read from."""
     if len(parts) < 3:
-        raise Invalid.at("REQ", "takes a subscription id and at least one filter")
+        raise Invalid.at(verb, "takes a subscription id and at least one filter")
     subscription = _subscription(parts[1])
     try:
         if len(parts) - 2 > FILTERS_MAX:
-            raise Invalid.at("REQ", f"takes at most {FILTERS_MAX} filters")
-        filters = tuple(
-            parse_filter(msgspec.json.decode(part), f"filter[{index}]")
-            for index, part in enumerate(parts[2:])
-        )
+            raise Invalid.at(verb, f"takes at most {FILTERS_MAX} filters")
+        found = [_any(part) for part in parts[2:]]
+        filters = [parse_filter(one, f"filter[{index}]") for index, one in enumerate(found)]
     except (Invalid, ValueError, RecursionError) as exc:
-        found = exc if isinstance(exc, Invalid) else Invalid.at("filter", "is not JSON")
-        bad = BadRequest(found.reason, field=found.field)
-        bad.subscription = subscription
-        raise bad from exc
-    return Request(subscription, filters)
+        raise BadRequest(_cause(exc), verb, subscription) from exc
+    return subscription, list(zip(filters, found, strict=True))
+
+
+def _cause(exc: Exception) -> HanseError:
+    return exc if isinstance(exc, HanseError) else Invalid.at("filter", "is not JSON")
+
+
+def _target(found: dict[str, Any]) -> str | None:
+    for key, values in found.items():
+        if key.startswith("#"):
+            return str(values[0]) if values else None
+    return None
+
+
+def _hex(part: msgspec.Raw) -> bytes:
+    try:
+        return bytes.fromhex(_text(part, "message"))
+    except ValueError as exc:
+        raise Invalid.at("message", "must be hex") from exc
 
 
 def _split(text: bytes | str) -> list[msgspec.Raw]:
@@ -113,7 +220,7 @@ def _split(text: bytes | str) -> list[msgspec.Raw]:
 
 def _text(part: msgspec.Raw, field: str) -> str:
     try:
-        return msgspec.json.decode(part, type=str)
+        return _string(part)
     except (msgspec.DecodeError, UnicodeError) as exc:
         raise Invalid.at(field, "must be a string") from exc
 
@@ -133,9 +240,9 @@ def ok(event_id: str, accepted: bool, text: str = "") -> bytes:
     return orjson.dumps(("OK", event_id, accepted, text))
 
 
-def eose(subscription: str) -> bytes:
-    """EOSE: all stored events were sent."""
-    return orjson.dumps(("EOSE", subscription))
+def eose(subscription: str, more: bool) -> bytes:
+    """EOSE: the stored events were sent, and whether there are more of them (NIP-67)."""
+    return orjson.dumps(("EOSE", subscription, ("more" if more else "finish",)))
 
 
 def closed(subscription: str, text: str) -> bytes:
@@ -151,6 +258,17 @@ def notice(text: str) -> bytes:
 def challenge(text: str) -> bytes:
     """AUTH: prove who you are by signing this."""
     return orjson.dumps(("AUTH", text))
+
+
+def count(subscription: str, found: int, hll: str | None = None) -> bytes:
+    """COUNT: how many events match, and the registers of a HyperLogLog in hex (NIP-45)."""
+    result = {"count": found} if hll is None else {"count": found, "hll": hll}
+    return orjson.dumps(("COUNT", subscription, result))
+
+
+def neg_error(subscription: str, text: str) -> bytes:
+    """NEG-ERR: a comparison is refused or ended (NIP-77)."""
+    return orjson.dumps(("NEG-ERR", subscription, text))
 
 
 def event_prefix(subscription: str) -> bytes:
@@ -171,6 +289,11 @@ def request(subscription: str, *filters: Filter) -> bytes:
     return orjson.dumps(("REQ", subscription, *(found.as_dict() for found in filters)))
 
 
+def count_request(subscription: str, *filters: Filter) -> bytes:
+    """COUNT, from a client."""
+    return orjson.dumps(("COUNT", subscription, *(found.as_dict() for found in filters)))
+
+
 def drop(subscription: str) -> bytes:
     """CLOSE, from a client."""
     return orjson.dumps(("CLOSE", subscription))
@@ -182,7 +305,7 @@ def neg_open(subscription: str, filter: Filter, first: bytes) -> bytes:
 
 
 def neg_more(subscription: str, next: bytes) -> bytes:
-    """NEG-MSG, from a client: the next question of an open comparison."""
+    """NEG-MSG, from either side: the next question or answer of an open comparison."""
     return orjson.dumps(("NEG-MSG", subscription, next.hex()))
 
 

@@ -1,17 +1,20 @@
-"""One client's conversation with a relay, without I/O: text in, effects out (NIP-01, NIP-42).
+"""One client's conversation with a relay, without I/O: text in, effects out.
 
     Session.receive(text, now) -> [Effect, …]
 
-    Send    write this text to the client        Query    answer stored events for a subscription
-    Store   check, admit and append this event   Watch    deliver new events for a subscription
-    Close   end the connection                   Unwatch  stop doing so
+    Send    write this text to the client       Watch    answer what is stored, then deliver what is
+    Store   check, admit and append this event           new, until Unwatch or a Watch of that name
+    Count   tell how many events match          Unwatch  end a subscription
+    Open    begin a comparison of sets          Advance  its next message    Forget   it is over
+    Close   end the connection                  Authenticated   the client proved a key
 
-Who the client has proved to be, which subscriptions are open, and the limits on both live here.
+Who the client has proved to be, which subscriptions and comparisons are open, how fast it asks, and
+the limits on all of that live here. NIP-01, NIP-42, NIP-45, NIP-77.
 """
 
 import msgspec
 
-from hanse.errors import AuthRequired, HanseError, Invalid, Stale
+from hanse.errors import AuthRequired, HanseError, Invalid, RateLimited, Stale
 from hanse.protocol import kinds, message
 from hanse.protocol.event import Event, check_event
 from hanse.protocol.filter import Filter
@@ -20,13 +23,23 @@ from hanse.protocol.keys import PublicKey
 AUTH_WINDOW_S = 600
 """NIP-42: "within around 10 minutes" of now."""
 
+NOBODY: frozenset[PublicKey] = frozenset()
+NOTHING: frozenset[str] = frozenset()
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds on one connection, shown in NIP-11."""
+    """Bounds on one connection, shown in NIP-11.
+
+    What asks for work (REQ, COUNT, AUTH, NEG-OPEN, NEG-MSG) takes one of `requests_burst` tokens;
+    `requests_per_s` of them come back every second.
+    """
 
     subscriptions_max: int = 64
     identities_max: int = 16
+    comparisons_max: int = 4
     refusals_max: int = 200
+    requests_burst: int = 20_000
+    requests_per_s: int = 500
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
@@ -37,17 +50,35 @@ class Store(msgspec.Struct, frozen=True, gc=False):
     raw: bytes
 
 
-class Query(msgspec.Struct, frozen=True):
-    subscription: str
-    filters: tuple[Filter, ...]
-
-
 class Watch(msgspec.Struct, frozen=True):
     subscription: str
     filters: tuple[Filter, ...]
 
 
 class Unwatch(msgspec.Struct, frozen=True):
+    subscription: str
+
+
+class Count(msgspec.Struct, frozen=True):
+    """`target`: see `message.Count`."""
+
+    subscription: str
+    filters: tuple[Filter, ...]
+    target: str | None
+
+
+class Open(msgspec.Struct, frozen=True):
+    subscription: str
+    filter: Filter
+    text: bytes
+
+
+class Advance(msgspec.Struct, frozen=True):
+    subscription: str
+    text: bytes
+
+
+class Forget(msgspec.Struct, frozen=True):
     subscription: str
 
 
@@ -61,7 +92,7 @@ class Close(msgspec.Struct, frozen=True):
     reason: str
 
 
-Effect = Send | Store | Query | Watch | Unwatch | Authenticated | Close
+Effect = Send | Store | Watch | Unwatch | Count | Open | Advance | Forget | Authenticated | Close
 
 
 class Session:
@@ -71,61 +102,136 @@ class Session:
     or a relay in the middle could use its client's answer here.
     """
 
+    __slots__ = (
+        *("_challenge", "_hosts", "_limits", "_refusals", "_tokens", "_tokens_at_s"),
+        *("comparisons", "identities", "subscriptions"),
+    )
+
     def __init__(self, challenge: str, hosts: frozenset[str], limits: Limits) -> None:
         self._challenge = challenge
         self._hosts = hosts
         self._limits = limits
         self._refusals = 0
-        self.identities: set[PublicKey] = set()
-        self.subscriptions: set[str] = set()
+        self._tokens = limits.requests_burst
+        self._tokens_at_s = 0
+        # Most connections prove nothing and compare nothing: what is empty is shared.
+        self.identities: frozenset[PublicKey] = NOBODY
+        self.subscriptions: frozenset[str] = NOTHING
+        self.comparisons: frozenset[str] = NOTHING
 
     def greet(self) -> list[Effect]:
         """What to say first: the NIP-42 challenge."""
         return [Send(message.challenge(self._challenge))]
+
+    def ended(self, subscription: str) -> None:
+        """The relay ended this subscription by itself."""
+        self.subscriptions -= {subscription}
+
+    def forgotten(self, subscription: str) -> None:
+        """The relay ended this comparison by itself."""
+        self.comparisons -= {subscription}
 
     def receive(self, text: bytes | str, now: int) -> list[Effect]:
         """The effects of one message. Never raises for what a client sends. `now` in seconds."""
         try:
             found = message.parse_client_message(text)
         except message.BadRequest as exc:
-            return self._refuse_request(exc.subscription, exc.wire)
+            return self._refuse(*self._refusal(exc.verb, exc.subscription, exc))
         except Invalid as exc:
             return self._refuse(Send(message.notice(exc.wire)))
         match found:
             case message.Publish(raw=raw):
                 return [Store(raw)]
             case message.Request(subscription=name, filters=filters):
-                return self._open(name, filters)
+                return self._watch(name, filters, now)
             case message.Drop(subscription=name):
-                self.subscriptions.discard(name)
+                if name in self.subscriptions:
+                    self.subscriptions -= {name}
                 return [Unwatch(name)]
+            case message.Count():
+                return self._count(found, now)
+            case message.Reconcile() | message.Continue() | message.Forget():
+                return self._compare(found, now)
             case message.Authenticate(event=event):
                 return self._authenticate(event, now)
 
-    def _refuse(self, answer: Effect) -> list[Effect]:
+    # --- refusing -----------------------------------------------------------------------------
+
+    def _refuse(self, *answer: Effect) -> list[Effect]:
         # A client that only sends rubbish costs us a parse each time: after so many it goes.
         self._refusals += 1
         if self._refusals > self._limits.refusals_max:
-            return [answer, Close("too many messages that could not be read")]
-        return [answer]
+            return [*answer, Close("too many messages that could not be read")]
+        return list(answer)
 
-    def _refuse_request(self, name: str, text: str) -> list[Effect]:
-        # CLOSED says the name is free: an older subscription that bears it must end too.
-        ended: list[Effect] = [Unwatch(name)] if name in self.subscriptions else []
-        self.subscriptions.discard(name)
-        return ended + self._refuse(Send(message.closed(name, text)))
+    def _refusal(self, verb: str, name: str, reason: HanseError) -> list[Effect]:
+        """What a refused REQ, COUNT or NEG-* is answered with. It ends what is open under that
+        name: the client believes that it was replaced."""
+        if verb.startswith("NEG"):
+            ended: list[Effect] = [Forget(name)] if name in self.comparisons else []
+            self.forgotten(name)
+            return [*ended, Send(message.neg_error(name, reason.wire))]
+        if verb == "REQ":
+            ended = [Unwatch(name)] if name in self.subscriptions else []
+            self.ended(name)
+            return [*ended, Send(message.closed(name, reason.wire))]
+        return [Send(message.closed(name, reason.wire))]
 
-    def _open(self, name: str, filters: tuple[Filter, ...]) -> list[Effect]:
-        fresh = name not in self.subscriptions
-        if fresh and len(self.subscriptions) >= self._limits.subscriptions_max:
-            text = f"rate-limited: at most {self._limits.subscriptions_max} subscriptions"
-            return self._refuse_request(name, text)
+    def _take_token(self, now: int) -> None:
+        """Raises RateLimited when this client has asked for too much. `now` in seconds."""
+        limits = self._limits
+        if now != self._tokens_at_s:
+            back = max(0, now - self._tokens_at_s) * limits.requests_per_s
+            self._tokens = min(limits.requests_burst, self._tokens + back)
+            self._tokens_at_s = now
+        if self._tokens < 1:
+            raise RateLimited("too many requests", hint="wait 1 s")
+        self._tokens -= 1
+
+    # --- asking -------------------------------------------------------------------------------
+
+    def _watch(self, name: str, filters: tuple[Filter, ...], now: int) -> list[Effect]:
         try:
+            self._take_token(now)
             self._check_privacy(filters)
+            most = self._limits.subscriptions_max
+            if name not in self.subscriptions:
+                if len(self.subscriptions) >= most:
+                    raise RateLimited(f"at most {most} subscriptions", hint="close one first")
+                self.subscriptions |= {name}
         except HanseError as exc:
-            return self._refuse_request(name, exc.wire)
-        self.subscriptions.add(name)
-        return [Watch(name, filters), Query(name, filters)]
+            return self._refusal("REQ", name, exc)
+        return [Watch(name, filters)]
+
+    def _count(self, found: message.Count, now: int) -> list[Effect]:
+        try:
+            self._take_token(now)
+            self._check_privacy(found.filters)
+        except HanseError as exc:
+            return self._refusal("COUNT", found.subscription, exc)
+        return [Count(found.subscription, found.filters, found.target)]
+
+    def _compare(
+        self, found: message.Reconcile | message.Continue | message.Forget, now: int
+    ) -> list[Effect]:
+        name = found.subscription
+        if isinstance(found, message.Forget):
+            self.forgotten(name)
+            return [Forget(name)]
+        try:
+            self._take_token(now)
+            if isinstance(found, message.Continue):
+                if name in self.comparisons:
+                    return [Advance(name, found.text)]
+                return [Send(message.neg_error(name, "closed: no comparison has this name"))]
+            self._check_privacy((found.filter,))
+            most = self._limits.comparisons_max
+            if len(self.comparisons | {name}) > most:
+                raise RateLimited(f"at most {most} comparisons", hint="close one first")
+        except HanseError as exc:
+            return self._refusal("NEG-OPEN", name, exc)
+        self.comparisons |= {name}
+        return [Open(name, found.filter, found.text)]
 
     def _check_privacy(self, filters: tuple[Filter, ...]) -> None:
         """A filter that asks only for private kinds needs a proven identity to deliver to."""
@@ -141,10 +247,11 @@ class Session:
         accepted = Send(message.ok(event.id, True))
         if event.pubkey in self.identities:
             return [accepted]  # announced once: it leaves once, when the connection ends
-        self.identities.add(event.pubkey)
+        self.identities |= {event.pubkey}
         return [Authenticated(event), accepted]
 
     def _check_auth(self, event: Event, now: int) -> None:
+        self._take_token(now)
         if event.kind != kinds.CLIENT_AUTH:
             raise Invalid.at("event.kind", f"must be {kinds.CLIENT_AUTH}")
         if abs(event.created_at - now) > AUTH_WINDOW_S:

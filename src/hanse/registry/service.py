@@ -8,11 +8,11 @@ from hanse.errors import Invalid, NotFound
 from hanse.ports import Clock, Presence
 from hanse.protocol import address as addresses
 from hanse.protocol import kinds
+from hanse.protocol.words import query_words
 from hanse.registry.model import Constraints, Offer
 from hanse.registry.quality import Quality
 from hanse.registry.rank import Hit, judge
 from hanse.registry.store import OfferStore
-from hanse.registry.words import query_words
 
 LIMIT_MAX = 50
 CANDIDATES = 200

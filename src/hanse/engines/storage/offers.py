@@ -14,9 +14,9 @@ from hanse.engines.storage.sqlite import SqliteDatabase, Transaction
 from hanse.errors import Invalid
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
+from hanse.protocol.words import shared_words, words_of
 from hanse.registry.model import Match, Offer
 from hanse.registry.offer_event import read_offer
-from hanse.registry.words import shared_words, words_of
 
 VIEW = "offers"
 LOOKED_AT = 2000

@@ -1,69 +1,57 @@
-"""Answering a REQ from the store: one read, all frames of the answer in one write, then EOSE."""
+"""Answering from the log: what is stored for a REQ, how many events a COUNT finds."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
-from hanse.errors import HanseError
-from hanse.ports import Clock
-from hanse.protocol import kinds, message
-from hanse.protocol.event import parse_event
+from hanse.ports import Clock, Found, Log
+from hanse.protocol import hyperloglog, message
 from hanse.protocol.filter import Filter
-from hanse.servers.relay.watch import Receiver, Watcher, may_read
+from hanse.protocol.keys import PublicKey
+from hanse.servers.relay import frames
 
 ANSWER_BYTES_MAX = 8 << 20
 """Event bytes in one answer: it is built in memory and written at once."""
 
-
-class StoredRow(Protocol):
-    """A stored event as the store hands it out."""
-
-    @property
-    def kind(self) -> int: ...
-    @property
-    def json(self) -> bytes: ...
-
-
-class Stored(Protocol):
-    """What answering needs of a store."""
-
-    def query(
-        self, filters: Sequence[Filter], limit: int, now_s: int
-    ) -> tuple[Sequence[StoredRow], int]:
-        """Stored events that pass, newest first, and the newest sequence number of that same
-        snapshot."""
+AUTHORS_MAX = 100_000
+"""Events whose authors go into one HyperLogLog; a COUNT of more is answered without."""
 
 
 class Answer:
-    """Answers stored queries."""
+    """Reads the log for the relay's clients. `reader`: the keys that the asking one has proved."""
 
-    def __init__(self, store: Stored, clock: Clock, limit_max: int) -> None:
-        self._store = store
+    def __init__(self, log: Log, clock: Clock, limit_max: int) -> None:
+        self._log = log
         self._clock = clock
         self._limit_max = limit_max
 
-    def answer(
-        self, receiver: Receiver, subscription: str, filters: tuple[Filter, ...], watcher: Watcher
-    ) -> bool:
-        """Send what is stored, then EOSE, and let `watcher` go on from there. False if the store
-        could not answer: then the client was told CLOSED, and nothing may follow.
+    async def stored(self, filters: Sequence[Filter], reader: frozenset[PublicKey]) -> Found:
+        """What is stored, for a REQ."""
+        return await self._log.query(
+            filters, limit=self._limit_max, now_s=self._clock.now_s(), reader=reader
+        )
 
-        Commits are announced on this same loop, so whatever the snapshot did not hold yet comes
-        to the watcher later, with a higher sequence number.
-        """
-        try:
-            rows, watcher.after = self._store.query(filters, self._limit_max, self._clock.now_s())
-        except HanseError as exc:
-            receiver.send(message.closed(subscription, exc.wire))
-            return False
-        room = ANSWER_BYTES_MAX
-        for row in rows:
-            room -= len(row.json)
-            if room < 0:
-                break  # as with a limit: the client asks on with `until`
-            if row.kind in kinds.PRIVATE and not may_read(
-                parse_event(row.json), receiver.identities
-            ):
-                continue
-            receiver.send(watcher.prefix + row.json + b"]")
-        receiver.send(message.eose(subscription))
-        return True
+    async def count(
+        self, filters: Sequence[Filter], target: str | None, reader: frozenset[PublicKey]
+    ) -> tuple[int, str | None]:
+        """How many events match and, if the filter names a `target`, the HyperLogLog of their
+        authors in hex (NIP-45)."""
+        now_s = self._clock.now_s()
+        found = await self._log.count(filters, now_s=now_s, reader=reader)
+        if target is None or found > AUTHORS_MAX:
+            return found, None
+        pubkeys = await self._log.pubkeys(filters[0], now_s=now_s, reader=reader, limit=AUTHORS_MAX)
+        return found, hyperloglog.registers_of(target, pubkeys).hex()
+
+
+def answer_frames(subscription: str, prefix: bytes, found: Found) -> bytes:
+    """The stored events and EOSE, as the bytes to write. What is over ANSWER_BYTES_MAX is left out
+    and EOSE says that there is more (NIP-67): the client asks on with `until`."""
+    rows, more = found.rows, found.more
+    size = sum([len(row[3]) for row in rows])
+    if size > ANSWER_BYTES_MAX:
+        more = True
+        keep = len(rows)
+        while size > ANSWER_BYTES_MAX and keep > 1:
+            keep -= 1
+            size -= len(rows[keep][3])
+        rows = rows[:keep]
+    return frames.answer(prefix, rows, message.eose(subscription, more))

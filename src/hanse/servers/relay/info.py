@@ -1,13 +1,38 @@
-"""What a relay says of itself (NIP-11)."""
+"""What a relay says of itself (NIP-11), and the one list of NIPs it speaks."""
 
-from typing import Any
+from typing import Any, Final
+
+import orjson
 
 from hanse.protocol import message, session
 from hanse.protocol.keys import PublicKey
 from hanse.servers.relay.admission import Rules
-from hanse.servers.relay.socket import SocketLimits
+from hanse.servers.relay.relay import SocketLimits
 
-SUPPORTED = (1, 9, 11, 40, 42, 70)
+NOSTR_JSON = "application/nostr+json"
+
+CORS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": "Content-Type, Accept, Authorization",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+}
+
+NIPS: Final[dict[int, str]] = {
+    1: "events, subscriptions, replaceable and addressable kinds",
+    9: "deletion by the author",
+    11: "this document",
+    40: "expired events are neither taken nor served",
+    42: "authentication, several keys on a connection",
+    45: "COUNT, with HyperLogLog",
+    50: "search by words of the content",
+    59: "gift wraps go to their authenticated recipient only",
+    67: "EOSE says whether there is more",
+    70: "protected events are refused",
+    77: "comparing sets of events (negentropy)",
+}
+"""What this relay does; what only clients do is not listed."""
+
+SUPPORTED: Final = tuple(sorted(NIPS))
 
 
 def relay_info(
@@ -36,11 +61,30 @@ def relay_info(
             "max_limit": limit_max,
             "default_limit": limit_max,
             "max_subid_length": message.SUBSCRIPTION_ID_MAX,
+            "max_filters": message.FILTERS_MAX,
             "max_event_tags": rules.tags_max,
             "max_content_length": rules.content_max,
+            "min_pow_difficulty": 0,
             "created_at_upper_limit": rules.future_s,
             "auth_required": False,
             "payment_required": False,
             "restricted_writes": False,
         },
     }
+
+
+def only_info(info: dict[str, Any]) -> Any:
+    """A bare relay's HTTP, as an ASGI app: the NIP-11 document and nothing else."""
+    body = orjson.dumps(info)
+    cors = [(name.lower().encode(), value.encode()) for name, value in CORS.items()]
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        asked = scope["method"] != "OPTIONS"
+        headers = [(b"content-type", NOSTR_JSON.encode()), *cors] if asked else cors
+        status = 200 if asked else 204
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body if asked else b""})
+
+    return app

@@ -1,101 +1,56 @@
-"""The only file that touches WebSockets: frames in and out, and the life of one connection.
+"""One client's WebSocket, from its handshake (see `handshake.py`) to its end: frames in and out.
 
-picows parses frames on uvicorn's port: uvicorn's `ws=` takes any asyncio protocol factory, and a
-subclass of picows' protocol feeds it the upgrade request uvicorn had already read. Its constructor
-is semi-private: the lock pins picows, and tests open, fragment, overflow and abort real
-connections.
-
-Everything sent in one turn of the loop leaves in one write: five times the deliveries per
-CPU-second of a write each. A reader that does not keep up is dropped, never waited for.
+Short messages of one turn of the loop leave in one write; answers and live events are frames
+already and are written as they come. A reader that does not keep up is dropped, never waited for.
 """
 
-import asyncio
-import logging
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
-import msgspec
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
-from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined]
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from hanse.errors import HanseError
-from hanse.ports import Clock, Presence
+from hanse.ports import Found
 from hanse.protocol import message, session
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import identify
-from hanse.servers.relay.answer import Answer
-from hanse.servers.relay.ingest import Ingest
-from hanse.servers.relay.watch import Watch
+from hanse.servers.relay.answer import answer_frames
+from hanse.servers.relay.compare import Comparison
+from hanse.servers.relay.frames import frame as framed
+from hanse.servers.relay.reads import Line
+from hanse.servers.relay.relay import Relay
+from hanse.servers.relay.watch import Watcher
 
-_QUIET = logging.getLogger("hanse.picows")
-_QUIET.setLevel(logging.CRITICAL)
-
-
-class SocketLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds on one connection's bytes."""
-
-    message_bytes_max: int = 1 << 20
-    unsent_bytes_max: int = 16 << 20
-    connections_max: int = 10_000
-    ping_s: float = 30.0
-
-
-class Relay:
-    """What every connection of this relay shares."""
-
-    def __init__(
-        self,
-        *,
-        ingest: Ingest,
-        answer: Answer,
-        watch: Watch,
-        presence: Presence,
-        clock: Clock,
-        hosts: frozenset[str],
-        new_challenge: Callable[[], str],
-        session_limits: session.Limits,
-        socket_limits: SocketLimits,
-    ) -> None:
-        self.ingest = ingest
-        self.answer = answer
-        self.watch = watch
-        self.presence = presence
-        self.clock = clock
-        self.hosts = hosts
-        self.new_challenge = new_challenge
-        self.session_limits = session_limits
-        self.limits = socket_limits
-        self.connections: set[Connection] = set()
-
-    def protocol(self, config: Any, server_state: Any, app_state: Any) -> "UvicornSocket":
-        """uvicorn's `ws=` factory."""
-        return UvicornSocket(self, server_state)
+FRAGMENTS_MAX = 4096
+"""Frames of one message: also empty ones take room until the last has come."""
 
 
 class Connection(WSListener):
     """One client: turns frames into session effects and effects into frames."""
 
+    __slots__ = (
+        *("_comparisons", "_line", "_out", "_out_size", "_parts", "_parts_size", "_quiet"),
+        *("_relay", "_session", "_transport", "_under", "_watchers"),
+    )
+
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._session = session.Session(relay.new_challenge(), relay.hosts, relay.session_limits)
         self._transport: WSTransport | None = None
-        self._parts: list[bytes] = []
-        self._parts_size = 0
-        self._fragmented = False
-        self._out: list[bytes] = []
+        self._under: Any = None
+        self._quiet = 0
+        self._line = Line(relay.reads)
         self._out_size = 0
-        self._effects: dict[type, Callable[[Any], None]] = {
-            session.Send: lambda effect: self.send(effect.text),
-            session.Store: lambda effect: relay.ingest.submit(effect.raw, self.send),
-            session.Watch: self._watch,
-            session.Query: lambda effect: None,  # answered with its Watch, in one snapshot
-            session.Unwatch: lambda effect: relay.watch.drop(self, effect.subscription),
-            session.Authenticated: self._authenticated,
-            session.Close: self._close,
-        }
+        self._parts_size = 0
+        # Made when first needed: an idle connection should cost little.
+        self._out: list[bytes] | None = None
+        self._parts: list[bytes] | None = None
+        self._watchers: dict[str, Watcher] | None = None
+        self._comparisons: dict[str, Comparison] | None = None
 
     @property
-    def identities(self) -> set[PublicKey]:
+    def identities(self) -> frozenset[PublicKey]:
         """The keys this client has proved."""
         return self._session.identities
 
@@ -104,55 +59,77 @@ class Connection(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """picows: the handshake is done."""
         self._transport = transport
+        self._under = transport.underlying_transport
         self._relay.connections.add(self)
         self._perform(self._session.greet())
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """picows: one frame arrived."""
+        self._quiet = 0
         kind = frame.msg_type
-        if kind is WSMsgType.CLOSE:
-            transport.send_close(WSCloseCode.OK)
-            transport.disconnect()
-            return
-        if kind is WSMsgType.PING or kind is WSMsgType.PONG:
-            return
-        if kind is WSMsgType.BINARY:
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            # No extension was agreed on, compression neither (RFC 6455 5.2).
+            self._end(WSCloseCode.PROTOCOL_ERROR)
+        elif kind is WSMsgType.TEXT and frame.fin and self._parts is None:
+            self._receive(frame.get_payload_as_bytes())
+        elif kind is WSMsgType.TEXT or kind is WSMsgType.CONTINUATION:
+            self._gather(frame)
+        elif kind is WSMsgType.CLOSE:
+            self._end(WSCloseCode.OK)
+        elif kind is WSMsgType.PING:
+            # Unanswered while the client does not read: pongs must not pile up here.
+            if self._under.get_write_buffer_size() == 0:
+                transport.send_pong(frame.get_payload_as_bytes())
+        elif kind is WSMsgType.BINARY:
             self._close(session.Close("binary frames are not spoken here"))
+
+    def _gather(self, frame: WSFrame) -> None:
+        """A fragment of a message."""
+        first = frame.msg_type is WSMsgType.TEXT
+        if first == (self._parts is not None):
+            self._end(WSCloseCode.PROTOCOL_ERROR)
             return
-        if (kind is WSMsgType.CONTINUATION) != self._fragmented:
-            transport.send_close(WSCloseCode.PROTOCOL_ERROR)
-            transport.disconnect()
-            return
-        self._fragmented = not frame.fin
+        parts = self._parts
+        if parts is None:
+            parts = self._parts = []
         payload = frame.get_payload_as_bytes()
-        if frame.fin and kind is WSMsgType.TEXT:
-            self._receive(payload)
-            return
-        self._parts.append(payload)
+        parts.append(payload)
         self._parts_size += len(payload)
-        if self._parts_size > self._relay.limits.message_bytes_max:
-            transport.send_close(WSCloseCode.MESSAGE_TOO_BIG)
-            transport.disconnect()
+        if self._parts_size > self._relay.limits.message_bytes_max or len(parts) > FRAGMENTS_MAX:
+            self._end(WSCloseCode.MESSAGE_TOO_BIG)
         elif frame.fin:
-            whole = b"".join(self._parts)
-            self._parts, self._parts_size = [], 0
-            self._receive(whole)
+            self._parts, self._parts_size = None, 0
+            self._receive(b"".join(parts))
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """picows: the connection ended, however it did."""
         relay = self._relay
         relay.connections.discard(self)
-        for name in self._session.subscriptions:
-            relay.watch.drop(self, name)
+        self._line.close()
+        for watcher in (self._watchers or {}).values():
+            relay.watch.drop(watcher)
+        for comparison in (self._comparisons or {}).values():
+            comparison.close()
+        self._watchers = self._comparisons = None
         for pubkey in self._session.identities:
             relay.presence.leave(pubkey)
-        self._transport = None
+        self._transport = self._out = self._parts = None
 
     def pause_writing(self) -> None:
-        """asyncio: the buffer is over its mark; `_flush` judges by size."""
+        """asyncio: the buffer is over its mark; `deliver` judges by size."""
 
     def resume_writing(self) -> None:
         """asyncio: the buffer has room again."""
+
+    def look_after(self) -> None:
+        """Called now and then: ping a client that says nothing, drop one that does not answer."""
+        self._quiet += 1
+        if self._transport is None or self._quiet == 1:
+            return
+        if self._quiet == 2:
+            self._transport.send_ping()
+        else:
+            self._drop()
 
     # --- effects ------------------------------------------------------------------------------
 
@@ -163,14 +140,94 @@ class Connection(WSListener):
         for effect in effects:
             if self._transport is None:
                 return
-            self._effects[type(effect)](effect)
+            self._EFFECTS[type(effect)](self, effect)
+
+    def _say(self, effect: session.Send) -> None:
+        self.send(effect.text)
+
+    def _store(self, effect: session.Store) -> None:
+        self._relay.ingest.submit(effect.raw, self.send)
 
     def _watch(self, effect: session.Watch) -> None:
-        name, relay = effect.subscription, self._relay
-        watcher = relay.watch.add(self, name, effect.filters)
-        if not relay.answer.answer(self, name, effect.filters, watcher):
-            relay.watch.drop(self, name)
-            self._session.subscriptions.discard(name)
+        relay, name, filters = self._relay, effect.subscription, effect.filters
+        watchers = self._watchers
+        if watchers is None:
+            watchers = self._watchers = {}
+        elif name in watchers:
+            relay.watch.drop(watchers[name])
+        # Watched before it is read: whatever is committed meanwhile is held back, not missed.
+        watcher = watchers[name] = relay.watch.add(self, name, filters)
+        read = relay.answer.stored(filters, self._session.identities)
+        self._line.read(name, read, partial(self._stored, watcher))
+
+    def _stored(self, watcher: Watcher, found: Found | HanseError) -> None:
+        if isinstance(found, HanseError):
+            self._end_subscription(watcher.subscription, found)
+        else:
+            self.deliver(answer_frames(watcher.subscription, watcher.prefix, found))
+            self._relay.watch.go_on(watcher, found.seq)
+
+    def _unwatch(self, effect: session.Unwatch) -> None:
+        if self._watchers and effect.subscription in self._watchers:
+            self._line.cancel(effect.subscription)
+            self._relay.watch.drop(self._watchers.pop(effect.subscription))
+
+    def fell_behind(self, watcher: Watcher) -> None:
+        """See `watch.Receiver`."""
+        self._end_subscription(
+            watcher.subscription, HanseError("too much came in while this was being answered")
+        )
+
+    def _end_subscription(self, name: str, why: HanseError) -> None:
+        self._session.ended(name)
+        self._unwatch(session.Unwatch(name))
+        self.send(message.closed(name, why.wire))
+
+    def _count(self, effect: session.Count) -> None:
+        read = self._relay.answer.count(effect.filters, effect.target, self._session.identities)
+        self._line.read(object(), read, partial(self._counted, effect.subscription))
+
+    def _counted(self, name: str, found: tuple[int, str | None] | HanseError) -> None:
+        if isinstance(found, HanseError):
+            self.send(message.closed(name, found.wire))
+        else:
+            self.send(message.count(name, *found))
+
+    def _open(self, effect: session.Open) -> None:
+        name = effect.subscription
+        self._forget(session.Forget(name))
+        if self._comparisons is None:
+            self._comparisons = {}
+        comparison = Comparison(self._relay.comparer, partial(self._went_quiet, name))
+        self._comparisons[name] = comparison
+        read = comparison.begin(effect.filter, effect.text, self._session.identities)
+        self._line.read(("NEG", name), read, partial(self._compared, name))
+
+    def _advance(self, effect: session.Advance) -> None:
+        name = effect.subscription
+        if self._comparisons and name in self._comparisons:
+            read = self._comparisons[name].advance(effect.text)
+            self._line.read(("NEG", name), read, partial(self._compared, name))
+
+    def _compared(self, name: str, found: bytes | HanseError) -> None:
+        if isinstance(found, HanseError):
+            self._end_comparison(name, found.wire)
+        else:
+            self.send(message.neg_more(name, found))
+
+    def _went_quiet(self, name: str) -> None:
+        self._end_comparison(name, "closed: nothing was heard for too long")
+
+    def _end_comparison(self, name: str, why: str) -> None:
+        self._session.forgotten(name)
+        self._forget(session.Forget(name))
+        self.send(message.neg_error(name, why))
+
+    def _forget(self, effect: session.Forget) -> None:
+        name = effect.subscription
+        if self._comparisons and name in self._comparisons:
+            self._line.cancel(("NEG", name))
+            self._comparisons.pop(name).close()
 
     def _authenticated(self, effect: session.Authenticated) -> None:
         try:
@@ -184,9 +241,21 @@ class Connection(WSListener):
         if self._transport is None:
             return
         self.send(message.notice(f"error: {effect.reason}"))
-        self._flush()
-        self._transport.send_close(WSCloseCode.POLICY_VIOLATION, effect.reason.encode())
-        self._transport.disconnect()
+        self.flush()
+        self._end(WSCloseCode.POLICY_VIOLATION, effect.reason)
+
+    _EFFECTS: ClassVar[dict[type, Callable[["Connection", Any], None]]] = {
+        session.Send: _say,
+        session.Store: _store,
+        session.Watch: _watch,
+        session.Unwatch: _unwatch,
+        session.Count: _count,
+        session.Open: _open,
+        session.Advance: _advance,
+        session.Forget: _forget,
+        session.Authenticated: _authenticated,
+        session.Close: _close,
+    }
 
     # --- to the client ------------------------------------------------------------------------
 
@@ -194,91 +263,50 @@ class Connection(WSListener):
         """Queue one text message; it leaves at the end of this turn of the loop."""
         if self._transport is None:
             return
-        if not self._out:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._out.append(text)
+        if self._out is None:
+            self._out = []
+            self._relay.flush_soon(self)
+        self._out.append(framed(text))
         self._out_size += len(text)
         if self._out_size > self._relay.limits.unsent_bytes_max:
             # Many large answers asked for in one breath: gone before they fill the memory.
-            self._out, self._out_size = [], 0
-            transport, self._transport = self._transport, None
-            transport.disconnect(graceful=False)
+            self._drop()
 
-    def _flush(self) -> None:
-        out, self._out, self._out_size = self._out, [], 0
+    def deliver(self, frames: bytes) -> None:
+        """Write whole frames, behind what is queued."""
+        if self._transport is None:
+            return
+        if self._out is not None:
+            self._out.append(frames)
+            self.flush()
+        else:
+            self._write(frames)
+
+    def flush(self) -> None:
+        """Write what is queued."""
+        out, self._out, self._out_size = self._out, None, 0
+        if out:
+            self._write(b"".join(out))
+
+    def _write(self, frames: bytes) -> None:
         transport = self._transport
-        if transport is None or not out or transport.is_close_frame_sent:
+        if transport is None or transport.is_close_frame_sent:
             return
-        under = transport.underlying_transport
-        if under.get_write_buffer_size() > self._relay.limits.unsent_bytes_max:
+        if self._under.get_write_buffer_size() > self._relay.limits.unsent_bytes_max:
+            self._drop()
+        else:
+            self._under.write(frames)
+
+    def _drop(self) -> None:
+        """End it now, without waiting for the client."""
+        transport, self._transport = self._transport, None
+        self._out = None
+        if transport is not None:
             transport.disconnect(graceful=False)
-            return
-        under.write(b"".join([part for text in out for part in (_head(len(text)), text)]))
 
-
-def _head(size: int) -> bytes:
-    """The header of an unfragmented, unmasked text frame (RFC 6455)."""
-    if size < 126:
-        return bytes((0x81, size))
-    if size < 65536:
-        return b"\x81\x7e" + size.to_bytes(2, "big")
-    return b"\x81\x7f" + size.to_bytes(8, "big")
-
-
-class UvicornSocket(WSProtocol):  # type: ignore[misc]  # picows ships no types for its C classes
-    """picows' protocol as uvicorn wants one."""
-
-    def __init__(self, relay: Relay, server_state: Any) -> None:
-        limits = relay.limits
-
-        def accept(request: WSUpgradeRequest) -> Connection | None:
-            if request.path.split(b"?")[0] != b"/":
-                return None
-            if len(relay.connections) >= limits.connections_max:
-                return None
-            return Connection(relay)
-
-        super().__init__(
-            None,  # host and path: client side only
-            None,
-            False,
-            accept,
-            _QUIET,
-            True,  # disconnect when a listener raises
-            5,  # handshake timeout, s
-            True,
-            limits.ping_s,
-            limits.ping_s,
-            WSAutoPingStrategy.PING_WHEN_IDLE,
-            True,
-            limits.message_bytes_max,
-            None,
-            16384,
-        )
-        self._server_state = server_state
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """asyncio."""
-        super().connection_made(transport)
-        self._server_state.connections.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """asyncio."""
-        self._server_state.connections.discard(self)
-        super().connection_lost(exc)
-
-    def shutdown(self) -> None:
-        """uvicorn: the server is ending."""
-        self.transport.send_close(WSCloseCode.GOING_AWAY, b"the node is stopping")
-        self.transport.disconnect()
-
-    def data_received(self, data: bytes) -> None:
-        """uvicorn replays the upgrade request it had read; picows reads into its own buffer."""
-        view = memoryview(data)
-        while view:
-            buffer = self.get_buffer(-1)
-            count = min(len(buffer), len(view))
-            buffer[:count] = view[:count]
-            del buffer
-            view = view[count:]
-            self.buffer_updated(count)
+    def _end(self, code: WSCloseCode, reason: str = "") -> None:
+        """Say goodbye in WebSocket's way."""
+        if self._transport is not None:
+            self.flush()
+            self._transport.send_close(code, reason.encode())
+            self._transport.disconnect()

@@ -1,117 +1,325 @@
-"""Live delivery: which open subscriptions an event goes to.
+"""Live delivery: which open subscriptions an event goes to, and in what bytes.
 
-Each filter is indexed under the values of its most selective condition (ids, then tags, authors,
-kinds), so an event looks only at subscriptions that name one of its own values. `Filter.matches`
-then decides.
+Subscriptions with the same filters form one Group: an event is matched once for all of them. Each
+group is indexed under the values of its filters' most selective condition (ids, then tags, authors,
+kinds), so that an event looks only at groups that name one of its own values; `Filter.matches` then
+decides.
+
+What a group has matched in one turn of the loop leaves together: one joining of bytes and one write
+for each subscriber, however many events they are. After a large delivery the next waits until
+TICK_S have passed since it began, so that under load more events share a write.
+
+A subscription whose stored answer is still being read is *late*: what arrives is held back for it,
+and so is what the answer may already contain (see `go_on`).
 """
 
+import asyncio
+import time
 from collections.abc import Iterable
 from typing import Protocol
+
+import msgspec
 
 from hanse.protocol import kinds, message
 from hanse.protocol.event import Event, encode_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
+from hanse.servers.relay.frames import between
 
-Key = tuple[str, object]
-ANY: Key = ("any", None)
+TICK_S = 0.002
+MANY = 256
+"""Deliveries in one turn from which on the next turn waits for its tick."""
+
+NEWS_BYTES_MAX = 1 << 20
+"""Event bytes that a group collects before they are sent without waiting for the turn's end."""
+
+HELD_MAX = 1000
+HELD_BYTES_MAX = 4 << 20
+"""New events held back for one subscription while its stored answer is read."""
+
+READING = -1
 
 
 class Receiver(Protocol):
     """A connection that events can go to."""
 
     @property
-    def identities(self) -> set[PublicKey]:
+    def identities(self) -> frozenset[PublicKey]:
         """The keys it has proved."""
 
-    def send(self, text: bytes) -> None:
-        """Queue one message for writing."""
+    def deliver(self, frames: bytes) -> None:
+        """Write these WebSocket frames."""
+
+    def fell_behind(self, watcher: "Watcher") -> None:
+        """Too much is new while this subscription's stored answer is read: end it."""
 
 
 class Watcher:
-    """One live subscription of one connection. `after` is the newest sequence number that its
-    stored answer covered: live delivery goes on from there, with nothing missed or sent twice."""
+    """One live subscription of one connection.
 
-    __slots__ = ("after", "filters", "keys", "prefix", "receiver")
+    `after` is the newest sequence number that its stored answer covered, or READING.
+    """
 
-    def __init__(self, receiver: Receiver, subscription: str, filters: tuple[Filter, ...]) -> None:
+    __slots__ = ("after", "group", "held", "held_size", "prefix", "receiver", "subscription")
+
+    def __init__(self, receiver: Receiver, subscription: str, group: "Group") -> None:
         self.receiver = receiver
-        self.filters = filters
+        self.subscription = subscription
+        self.group = group
         self.prefix = message.event_prefix(subscription)
-        self.keys = frozenset(key for found in filters for key in keys_of(found))
-        self.after = 0
+        self.after = READING
+        self.held: list[tuple[int | None, bytes]] | None = None
+        self.held_size = 0
+
+
+class Group:
+    """All subscriptions with the same filters."""
+
+    __slots__ = ("filters", "late", "members", "news", "news_size")
+
+    def __init__(self, filters: tuple[Filter, ...]) -> None:
+        self.filters = filters
+        self.members: dict[Watcher, None] = {}
+        """Those to whom every new event goes."""
+        self.late: dict[Watcher, None] | None = None
+        """Those still being answered, or answered from a snapshot newer than what was announced."""
+        self.news: list[bytes] | None = None
+        self.news_size = 0
+
+    def matches(self, event: Event) -> bool:
+        """Whether any of the filters does."""
+        for found in self.filters:  # noqa: SIM110  any() costs more, and this runs for every event
+            if found.matches(event):
+                return True
+        return False
+
+
+Index = dict[str, dict[object, dict[Group, None]]]
 
 
 class Watch:
     """All live subscriptions of this relay."""
 
     def __init__(self) -> None:
-        self._index: dict[Key, set[Watcher]] = {}
-        self._by_name: dict[tuple[Receiver, str], Watcher] = {}
+        self._groups: dict[tuple[Filter, ...], Group] = {}
+        self._index: Index = {}
+        self._open = 0
+        self._announced = 0
+        self._fresh: list[Group] = []
+        self._next_s = 0.0
+        self.delivered = 0
+        """Events sent live since the start, each subscriber counted."""
 
     def __len__(self) -> int:
-        return len(self._by_name)
+        return self._open
 
     def add(self, receiver: Receiver, subscription: str, filters: tuple[Filter, ...]) -> Watcher:
-        """Open a subscription; one of the same name is replaced."""
-        self.drop(receiver, subscription)
-        watcher = Watcher(receiver, subscription, filters)
-        self._by_name[receiver, subscription] = watcher
-        for key in watcher.keys:
-            self._index.setdefault(key, set()).add(watcher)
+        """Open a subscription. It holds back what is new until `go_on`."""
+        filters = live_form(filters)
+        group = self._groups.get(filters)
+        if group is None:
+            group = self._groups[filters] = Group(filters)
+            for name, value in group_keys(filters):
+                self._index.setdefault(name, {}).setdefault(value, {})[group] = None
+        watcher = Watcher(receiver, subscription, group)
+        if group.late is None:
+            group.late = {}
+        group.late[watcher] = None
+        self._open += 1
         return watcher
 
-    def drop(self, receiver: Receiver, subscription: str) -> None:
-        """Close a subscription, if it is open."""
-        watcher = self._by_name.pop((receiver, subscription), None)
-        if watcher is None:
-            return
-        for key in watcher.keys:
-            found = self._index[key]
-            found.discard(watcher)
-            if not found:
-                del self._index[key]
+    def go_on(self, watcher: Watcher, seq: int) -> None:
+        """Its stored answer was sent, from a snapshot up to `seq`: send what was held back and is
+        newer, and from now on what comes, nothing missed and nothing twice."""
+        held, watcher.held, watcher.after = watcher.held, None, seq
+        if held is not None:
+            news = [body for at, body in held if at is None or at > seq]
+            if news:
+                watcher.receiver.deliver(watcher.prefix.join(between(news, len(watcher.prefix))))
+                self.delivered += len(news)
+        if seq <= self._announced:
+            self._join(watcher)
+
+    def drop(self, watcher: Watcher) -> None:
+        """Close a subscription, once."""
+        group = watcher.group
+        self._open -= 1
+        if watcher in group.members:
+            del group.members[watcher]
+        elif group.late is not None:
+            del group.late[watcher]
+        if not group.members and not group.late:
+            del self._groups[group.filters]
+            for name, value in group_keys(group.filters):
+                found = self._index[name][value]
+                found.pop(group, None)
+                if not found:
+                    del self._index[name][value]
 
     def appended(self, seq: int, event: Event) -> None:
-        """Deliver an event that the log just committed."""
-        self._deliver(event, seq)
+        """Deliver an event that the log just committed. They come in order."""
+        self._announced = seq
+        self._take(event, seq)
 
     def passing(self, event: Event) -> int:
         """Deliver an event that is not kept; how many subscriptions it reached."""
-        return self._deliver(event, None)
+        return self._take(event, None)
 
-    def _deliver(self, event: Event, seq: int | None) -> int:
-        raw = b""
+    def flush(self) -> None:
+        """Send what was matched since the last time."""
+        began_s = time.monotonic()
+        fresh, self._fresh = self._fresh, []
+        many = 0
+        for group in fresh:
+            many += self._send_news(group)
+        self.delivered += many
+        self._next_s = began_s + TICK_S if many >= MANY else 0.0
+
+    # --- taking an event ------------------------------------------------------------------------
+
+    def _take(self, event: Event, seq: int | None) -> int:
+        groups = self._candidates(event)
+        if not groups:
+            return 0
+        body = b""
         reached = 0
-        for watcher in self._candidates(event):
-            if seq is not None and seq <= watcher.after:
+        recipients: frozenset[str] | None = None
+        if event.kind in kinds.PRIVATE:
+            recipients = frozenset(event.values("p"))
+        for group in groups:
+            if not group.matches(event):
                 continue
-            if not may_read(event, watcher.receiver.identities):
+            body = body or encode_event(event)
+            if recipients is not None:
+                reached += self._give_in_private(group, body, seq, recipients)
                 continue
-            if not any(found.matches(event) for found in watcher.filters):
-                continue
-            raw = raw or encode_event(event) + b"]"
-            watcher.receiver.send(watcher.prefix + raw)
-            reached += 1
+            if group.late:
+                reached += self._give_late(group, group.late, body, seq)
+            if group.members:
+                reached += len(group.members)
+                self._add_news(group, body)
         return reached
 
-    def _candidates(self, event: Event) -> Iterable[Watcher]:
-        found: dict[Watcher, None] = {}
-        for key in event_keys(event):
-            for watcher in self._index.get(key, ()):
-                found[watcher] = None
-        return list(found)
+    def _candidates(self, event: Event) -> Iterable[Group]:
+        index = self._index
+        found: list[dict[Group, None]] = []
+        for name, value in (
+            ("id", event.id),
+            ("author", event.pubkey),
+            ("kind", event.kind),
+            ("any", None),
+        ):
+            if name in index and value in index[name]:
+                found.append(index[name][value])
+        for tag in event.tags:
+            if len(tag) > 1 and len(tag[0]) == 1:
+                by_value = index.get("#" + tag[0])
+                if by_value and tag[1] in by_value:
+                    found.append(by_value[tag[1]])
+        if len(found) == 1:
+            return list(found[0])
+        return list(dict.fromkeys(group for groups in found for group in groups))
+
+    def _give_late(
+        self, group: Group, late: dict[Watcher, None], body: bytes, seq: int | None
+    ) -> int:
+        reached = 0
+        for watcher in list(late):
+            if watcher.after == READING:
+                reached += self._hold(watcher, body, seq)
+            elif seq is None:
+                watcher.receiver.deliver(watcher.prefix.join(between([body], len(watcher.prefix))))
+                reached += 1
+            elif seq > watcher.after:
+                self._join(watcher)
+        return reached
+
+    def _give_in_private(
+        self, group: Group, body: bytes, seq: int | None, recipients: frozenset[str]
+    ) -> int:
+        """A private kind goes only to a recipient that proved itself."""
+        reached = 0
+        for watcher in [*group.members, *(group.late or ())]:
+            if recipients.isdisjoint(watcher.receiver.identities):
+                continue
+            if watcher.after == READING:
+                reached += self._hold(watcher, body, seq)
+            elif seq is None or seq > watcher.after:
+                watcher.receiver.deliver(watcher.prefix.join(between([body], len(watcher.prefix))))
+                reached += 1
+        return reached
+
+    def _hold(self, watcher: Watcher, body: bytes, seq: int | None) -> int:
+        held = watcher.held
+        if held is None:
+            held = watcher.held = []
+        held.append((seq, body))
+        watcher.held_size += len(body)
+        if len(held) > HELD_MAX or watcher.held_size > HELD_BYTES_MAX:
+            watcher.receiver.fell_behind(watcher)
+            return 0
+        return 1
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def _join(self, watcher: Watcher) -> None:
+        """From late to member: what the group has collected so far is not for it."""
+        group = watcher.group
+        if group.news:
+            self._send_news(group)
+        assert group.late is not None
+        del group.late[watcher]
+        if not group.late:
+            group.late = None
+        group.members[watcher] = None
+
+    def _add_news(self, group: Group, body: bytes) -> None:
+        if group.news is None:
+            group.news = []
+            if not self._fresh:
+                self._schedule()
+            self._fresh.append(group)
+        group.news.append(body)
+        group.news_size += len(body)
+        if group.news_size > NEWS_BYTES_MAX:
+            self._send_news(group)
+
+    def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
+        wait_s = self._next_s - time.monotonic() if self._next_s else 0.0
+        if wait_s > 0:
+            loop.call_later(wait_s, self.flush)
+        else:
+            loop.call_soon(self.flush)
+
+    def _send_news(self, group: Group) -> int:
+        news, group.news, group.news_size = group.news, None, 0
+        if not news:
+            return 0
+        pieces: dict[int, list[bytes]] = {}
+        for watcher in list(group.members):
+            prefix = watcher.prefix
+            size = len(prefix)
+            if size not in pieces:
+                pieces[size] = between(news, size)
+            watcher.receiver.deliver(prefix.join(pieces[size]))
+        return len(news) * len(group.members)
 
 
-def may_read(event: Event, identities: set[PublicKey]) -> bool:
-    """A private kind goes only to a recipient that proved itself."""
-    if event.kind not in kinds.PRIVATE:
-        return True
-    return any(PublicKey(found) in identities for found in event.values("p"))
+def live_form(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
+    """The filters as live delivery sees them: a limit counts stored events only."""
+    if all(found.limit is None for found in filters):
+        return filters
+    return tuple(msgspec.structs.replace(found, limit=None) for found in filters)
 
 
-def keys_of(found: Filter) -> list[Key]:
-    """Where a filter is indexed: the values of its most selective condition."""
+def group_keys(filters: tuple[Filter, ...]) -> set[tuple[str, object]]:
+    """Where a group is indexed: the values of each filter's most selective condition."""
+    return {key for found in filters for key in keys_of(found)}
+
+
+def keys_of(found: Filter) -> list[tuple[str, object]]:
+    """Where a filter is indexed."""
     if found.ids is not None:
         return [("id", id) for id in found.ids]
     if found.tags:
@@ -121,15 +329,4 @@ def keys_of(found: Filter) -> list[Key]:
         return [("author", author) for author in found.authors]
     if found.kinds is not None:
         return [("kind", kind) for kind in found.kinds]
-    return [ANY]
-
-
-def event_keys(event: Event) -> Iterable[Key]:
-    """Every key a matching filter could be indexed under."""
-    yield ("id", event.id)
-    yield ("author", event.pubkey)
-    yield ("kind", event.kind)
-    yield ANY
-    for tag in event.tags:
-        if len(tag) > 1 and len(tag[0]) == 1:
-            yield ("#" + tag[0], tag[1])
+    return [("any", None)]

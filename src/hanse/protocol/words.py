@@ -1,11 +1,13 @@
 """Words of a query or a description: split the way tool names are written, stop words dropped."""
 
+import functools
 import re
 
 QUERY_WORDS_MAX = 32
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORD = re.compile(r"[^\W_]+")
+_EXTENSION = re.compile(r"\w+:\S+")
 _SUFFIXES = (
     *("ations", "ation", "ating", "ates", "ated", "ate"),
     *("ings", "ions", "ing", "ion", "ies", "ed", "es", "er", "s", "e"),
@@ -21,6 +23,14 @@ _STOP = frozenset(_STOP_TEXT.split())
 def words_of(text: str) -> list[str]:
     """Lower-case words in order; `getCurrentTime` and `get_current_time` give three."""
     return [found.lower() for found in _WORD.findall(_CAMEL.sub(" ", text))]
+
+
+@functools.lru_cache(maxsize=1024)
+def search_words(text: str) -> frozenset[str]:
+    """The words that all must be in what a filter's `search` finds (NIP-50). Its `key:value`
+    extensions are left out, as for a relay that knows none; without another word all is found."""
+    parts = [part for part in text.split() if not _EXTENSION.fullmatch(part)]
+    return frozenset(words_of(" ".join(parts)))
 
 
 def query_words(text: str) -> list[str]:

@@ -1,0 +1,234 @@
+"""The way in: an HTTP connection becomes a WebSocket, or is served by the app, or ends in time.
+
+uvicorn reads HTTP; here it learns patience's bounds: so many connections in all and of one address,
+so long and so many bytes for a request to arrive. Then picows parses frames on uvicorn's port:
+uvicorn's `ws=` takes any asyncio protocol factory, and a subclass of picows' protocol feeds it the
+upgrade request that uvicorn had already read. Its constructor is semi-private: the lock pins
+picows, and tests open, fragment, overflow and abort real connections.
+"""
+
+import asyncio
+import ipaddress
+import logging
+from typing import Any
+
+from picows import WSCloseCode, WSUpgradeRequest
+from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined]
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from hanse.servers.relay.relay import Relay, SocketLimits
+from hanse.servers.relay.socket import Connection
+
+_log = logging.getLogger("hanse.relay")
+
+READ_BUFFER_BYTES = 2048
+"""picows' least. It doubles when a message needs more."""
+
+SPARE_CONNECTIONS = 1000
+"""HTTP connections beside the WebSockets."""
+
+
+class Quiet:
+    """The logger that picows gets: it makes one for each connection if it is given a real one. What
+    clients do wrong is no news; what raises in our code is."""
+
+    def isEnabledFor(self, _level: int) -> bool:  # noqa: N802  logging's name
+        """See `logging.Logger`."""
+        return False
+
+    def debug(self, *_: object) -> None:
+        """See `logging.Logger`."""
+
+    log = info = warning = error = debug
+
+    def exception(self, text: str, *arguments: object) -> None:
+        """See `logging.Logger`."""
+        _log.exception(text, *arguments)
+
+
+_QUIET = Quiet()
+
+
+class Places:
+    """How many connections there are, in all and from each address."""
+
+    def __init__(self, limits: SocketLimits) -> None:
+        self._limits = limits
+        self._total = 0
+        self._of: dict[str, int] = {}
+
+    def take(self, address: str) -> bool:
+        """Take a place for a connection; False if there is none."""
+        if self._total >= self._limits.connections_max + SPARE_CONNECTIONS:
+            return False
+        of_one = self._of.get(address, 0)
+        if of_one >= self._limits.of_one_address_max and not is_loopback(address):
+            return False
+        self._of[address] = of_one + 1
+        self._total += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Give a place back."""
+        self._total -= 1
+        left = self._of[address] - 1
+        if left:
+            self._of[address] = left
+        else:
+            del self._of[address]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether the other end is on this machine: an agent of its own, or a proxy for everybody."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return True  # a Unix socket has no address
+
+
+class Entrance:
+    """Makes the protocols that uvicorn asks for: `http` and `websocket`."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+        self.places = Places(relay.limits)
+
+    def http(self, *arguments: Any, **named: Any) -> "PatientHttp":
+        """uvicorn's `http=` factory."""
+        return PatientHttp(self, *arguments, **named)
+
+    def websocket(self, config: Any, server_state: Any, app_state: Any) -> "UvicornSocket":
+        """uvicorn's `ws=` factory."""
+        return UvicornSocket(self, server_state)
+
+    def accept(self, request: WSUpgradeRequest) -> Connection | None:
+        """The listener of a new WebSocket, or None to refuse it."""
+        if request.path.split(b"?")[0] != b"/":
+            return None
+        if len(self.relay.connections) >= self.relay.limits.connections_max:
+            return None
+        return Connection(self.relay)
+
+
+class PatientHttp(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with an end to its patience."""
+
+    def __init__(self, entrance: Entrance, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._entrance = entrance
+        self._limits = entrance.relay.limits
+        self._address: str | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """asyncio."""
+        super().connection_made(transport)
+        address = self.client[0] if self.client else ""
+        if self._entrance.places.take(address):
+            self._address = address
+            self._wait()
+        else:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio."""
+        self._wait_no_more()
+        if self._address is not None:
+            self._entrance.places.leave(self._address)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio."""
+        if self._head_bytes >= 0:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._limits.request_head_bytes_max + len(data):
+                self.transport.abort()
+                return
+            if self._alarm is None:
+                self._wait()  # the next request on a connection that is kept
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """httptools."""
+        self._head_bytes = -1
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """httptools."""
+        self._head_bytes = 0
+        self._wait_no_more()
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """uvicorn: from here on picows reads; the place goes with the connection."""
+        self._wait_no_more()
+        super().handle_websocket_upgrade()
+        # Nothing more comes here, and what this holds is more than the WebSocket's own state.
+        self.parser = None  # type: ignore[assignment]
+        self.headers = []
+        self.scope = None  # type: ignore[assignment]
+
+    def _wait(self) -> None:
+        self._alarm = self.loop.call_later(self._limits.request_s, self.transport.abort)
+
+    def _wait_no_more(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+
+class UvicornSocket(WSProtocol):  # type: ignore[misc]  # picows ships no types for its C classes
+    """picows' protocol as uvicorn wants one."""
+
+    __slots__ = ("_address", "_entrance", "_server_state")
+
+    def __init__(self, entrance: Entrance, server_state: Any) -> None:
+        super().__init__(
+            None,  # host and path: client side only
+            None,
+            False,
+            entrance.accept,
+            _QUIET,
+            True,  # disconnect when a listener raises
+            5,  # handshake timeout, s
+            False,  # no pings of its own: `Relay` has one task for all
+            None,
+            None,
+            WSAutoPingStrategy.PING_WHEN_IDLE,
+            False,  # no pongs of its own: they must not pile up
+            entrance.relay.limits.message_bytes_max,
+            None,
+            READ_BUFFER_BYTES,
+        )
+        self._entrance = entrance
+        self._server_state = server_state
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if isinstance(peer, tuple) else ""
+        self._server_state.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio."""
+        self._server_state.connections.discard(self)
+        self._entrance.places.leave(self._address)
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """uvicorn: the server is ending."""
+        self.transport.send_close(WSCloseCode.GOING_AWAY, b"the node is stopping")
+        self.transport.disconnect()
+
+    def data_received(self, data: bytes) -> None:
+        """uvicorn replays the upgrade request it had read; picows reads into its own buffer."""
+        view = memoryview(data)
+        while view:
+            buffer = self.get_buffer(-1)
+            count = min(len(buffer), len(view))
+            buffer[:count] = view[:count]
+            del buffer
+            view = view[count:]
+            self.buffer_updated(count)

@@ -1,0 +1,181 @@
+"""Reads of the store that may have to wait: started at once, carried on in a task only if they do.
+
+A read that finishes without waiting (SQLite answers most on the spot) costs no task and is done in
+the same turn of the loop. The first step of a read therefore runs outside any task: a store may not
+use what needs one there (`asyncio.timeout`).
+
+Each connection has a Line: so many reads run at once, so many wait their turn, and what is over
+that is refused.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from hanse.errors import HanseError, RateLimited
+
+_log = logging.getLogger("hanse.relay")
+
+T = TypeVar("T")
+Work = Coroutine[Any, Any, T]
+Done = Callable[[T | HanseError], None]
+
+
+class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds on one connection's reads."""
+
+    running_max: int = 8
+    waiting_max: int = 64
+
+
+class Reads:
+    """Owns the tasks of all reads that wait. `async with`; what runs at its end is cancelled."""
+
+    def __init__(self, limits: ReadLimits) -> None:
+        self.limits = limits
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._group = await asyncio.TaskGroup().__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._group.__aexit__(None, None, None)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Carry on in a task of this group."""
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class Line:
+    """The reads of one connection."""
+
+    __slots__ = ("_reads", "_running", "_waiting")
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+        # Made when a read first has to wait: most connections never have one.
+        self._running: dict[Hashable, asyncio.Task[None]] | None = None
+        self._waiting: deque[tuple[Hashable, Work[Any], Done[Any]]] | None = None
+
+    def read(self, key: Hashable, work: Work[T], done: Done[T]) -> None:
+        """Do `work` and call `done` with its result, or with the error that ended it: now, or once
+        it need not wait any more. A read under the same key is cancelled first."""
+        running = self._running
+        if running is None:
+            self._begin(key, work, done)
+            return
+        self.cancel(key)
+        limits = self._reads.limits
+        if len(running) < limits.running_max:
+            self._begin(key, work, done)
+        elif self._waiting is not None and len(self._waiting) >= limits.waiting_max:
+            work.close()
+            done(RateLimited("too many requests are waiting for an answer", hint="wait 1 s"))
+        else:
+            if self._waiting is None:
+                self._waiting = deque()
+            self._waiting.append((key, work, done))
+
+    def cancel(self, key: Hashable) -> None:
+        """Stop the read under this key, if there is one; its `done` is not called any more."""
+        if self._running is None:
+            return
+        task = self._running.pop(key, None)
+        if task is not None:
+            task.cancel()
+            self._next()
+        elif self._waiting:
+            for place, (other, work, _) in enumerate(self._waiting):
+                if other == key:
+                    work.close()
+                    del self._waiting[place]
+                    return
+
+    def close(self) -> None:
+        """Stop all: the connection ended."""
+        for _, work, _ in self._waiting or ():
+            work.close()
+        self._waiting = None
+        running, self._running = self._running, None
+        for task in (running or {}).values():
+            task.cancel()
+
+    def _begin(self, key: Hashable, work: Work[T], done: Done[T]) -> None:
+        try:
+            waits_for = work.send(None)
+        except StopIteration as ended:
+            done(ended.value)
+        except HanseError as exc:
+            done(exc)
+        # The door's boundary: a fault of the store's costs this request, not the connection.
+        except Exception:
+            _log.exception("a read failed")
+            done(HanseError("the relay could not read its log"))
+        else:
+            if self._running is None:
+                self._running = {}
+            rest = self._finish(key, _Begun(work, waits_for), done)
+            self._running[key] = self._reads.task(rest)
+
+    async def _finish(self, key: Hashable, rest: Awaitable[T], done: Done[T]) -> None:
+        found: T | HanseError
+        try:
+            found = await rest
+        except HanseError as exc:
+            found = exc
+        # As in _begin.
+        except Exception:
+            _log.exception("a read failed")
+            found = HanseError("the relay could not read its log")
+        running = self._running
+        if running is None or running.get(key) is not asyncio.current_task():
+            return  # cancelled in the moment it was done
+        del running[key]
+        done(found)
+        self._next()
+
+    def _next(self) -> None:
+        while self._waiting and self._running is not None:
+            if len(self._running) >= self._reads.limits.running_max:
+                return
+            self._begin(*self._waiting.popleft())
+
+
+class _Begun(Awaitable[T]):
+    """The rest of a coroutine whose first step was taken and that now waits for `waits_for`."""
+
+    __slots__ = ("_waits_for", "_work")
+
+    def __init__(self, work: Work[T], waits_for: Any) -> None:
+        self._work = work
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        work, waits_for = self._work, self._waits_for
+        try:
+            while True:
+                try:
+                    sent = yield waits_for
+                except GeneratorExit:
+                    work.close()
+                    raise
+                except BaseException as exc:  # cancellation too: the read must hear of it
+                    waits_for = work.throw(exc)
+                else:
+                    waits_for = work.send(sent)
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
