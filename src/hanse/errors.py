@@ -15,6 +15,7 @@
     ├── RateLimited            rate-limited   too much at once
     ├── WrongPassphrase        invalid        a stored key does not open
     ├── Unavailable            error          the other side cannot be reached now
+    ├── TooBroad               error          a query that would take more work than its budget
     └── Closed                 error          we are shutting down
 
 `word` is the NIP-01 machine-readable prefix, `status` the HTTP status, `rpc_code` the JSON-RPC
@@ -182,6 +183,14 @@ class Unavailable(HanseError):
     slug = "unavailable"
     status = 503
     rpc_code = -32050
+
+
+class TooBroad(HanseError):
+    """This would take too long to answer."""
+
+    slug = "too-broad"
+    status = 422
+    rpc_code = -32022
 
 
 class Closed(HanseError):

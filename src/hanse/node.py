@@ -27,10 +27,10 @@ from hanse.config import Config
 from hanse.engines.bus.courier import LocalCourier
 from hanse.engines.bus.local import LocalBus
 from hanse.engines.bus.presence import LocalPresence
-from hanse.engines.storage.calls import SqliteCalls
-from hanse.engines.storage.ledger import SqliteLedger
+from hanse.engines.storage.calls import StoredCalls
+from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
-from hanse.engines.storage.offers import SqliteOffers
+from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.errors import Unavailable
 from hanse.payments.service import Payments
@@ -150,13 +150,13 @@ class Node:
         database = await enter(SqliteDatabase(str(config.data / "hanse.db")))
         self.log = EventLog(database, lambda: secrets.token_bytes(32))
         await self.log.open()
-        self.calls = SqliteCalls(database, self.log)
-        self.offers = SqliteOffers(database)
+        self.calls = StoredCalls(database, self.log)
+        self.offers = StoredOffers(database)
         bus = LocalBus()
         self.presence = LocalPresence()
         courier = LocalCourier(bus, self.presence, self.pubkey)
         self.registry = Registry(self.offers, self.presence, self._clock)
-        self.payments = Payments(SqliteLedger(database), self._clock)
+        self.payments = Payments(StoredLedger(database), self._clock)
         self.broker = Broker(
             calls=self.calls,
             registry=self.registry,
@@ -261,7 +261,7 @@ class Node:
 
     # --- living -------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         """How the node is, in figures."""
         return {
             "name": self.config.name,
@@ -269,14 +269,14 @@ class Node:
             "node": self.pubkey,
             "operator": self.operator,
             "url": self.url,
-            "events": self.log.count(),
-            "offers": self.registry.offers(),
+            "events": await self.log.total(),
+            "offers": await self.registry.offers(),
             "connections": len(self.relay.connections),
             "agents_connected": len(self.presence),
             "subscriptions": len(self.watch),
             "calls_running": self.broker.running,
-            "calls": self.calls.counts(),
-            "ledger_sum_msat": self.payments.books().sum_msat,
+            "calls": await self.calls.counts(),
+            "ledger_sum_msat": (await self.payments.books()).sum_msat,
         }
 
     async def _sweep(self) -> None:
@@ -314,7 +314,7 @@ def _log_refund(call: Call) -> None:
 class _Follower:
     """Brings the offers' view up to date after commits; many at once cost one pass."""
 
-    def __init__(self, offers: SqliteOffers) -> None:
+    def __init__(self, offers: StoredOffers) -> None:
         self._offers = offers
         self._news = asyncio.Event()
 

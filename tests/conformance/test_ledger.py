@@ -40,8 +40,10 @@ class Kept(msgspec.Struct, frozen=True):
 
     def balances(self) -> dict[str, tuple[int, int]]:
         """(balance, on hold) of every account; their sum is zero whenever one looks."""
-        assert self.ledger.sum_msat() == 0
-        return {row.name: (row.balance_msat, row.held_msat) for row in self.ledger.accounts()}
+        assert (await self.ledger.sum_msat()) == 0
+        return {
+            row.name: (row.balance_msat, row.held_msat) for row in (await self.ledger.accounts())
+        }
 
 
 @asynccontextmanager
@@ -145,7 +147,7 @@ async def test_a_grant_that_no_number_can_hold_is_refused_and_changes_nothing(ke
 
 
 async def test_there_is_no_account_before_its_first_grant(kept: Kept) -> None:
-    assert kept.ledger.account(PROVIDER) is None
+    assert (await kept.ledger.account(PROVIDER)) is None
 
 
 async def test_books_are_the_same_after_a_restart(
@@ -157,7 +159,7 @@ async def test_books_are_the_same_after_a_restart(
         before = kept.balances()
     async with opened() as kept:
         assert kept.balances() == before
-        assert [found.id for found in kept.calls.open_calls()] == [call().id]
+        assert [found.id for found in (await kept.calls.open_calls())] == [call().id]
         await close(kept, call(), well=True)
         assert kept.balances()[PROVIDER] == (1980, 0)
 
@@ -169,7 +171,7 @@ async def test_an_open_call_holds_its_price(kept: Kept) -> None:
     assert await kept.calls.open_call(call()) == call()
     assert kept.balances()[CALLER] == (10_000, 2000)
     assert kept.balances()[ESCROW_NAME] == (0, 0)
-    found = kept.ledger.account(CALLER)
+    found = await kept.ledger.account(CALLER)
     assert found is not None
     assert found.available_msat == 8000
 
@@ -217,14 +219,14 @@ async def test_a_hold_over_what_is_available_is_refused_and_changes_nothing(kept
         await kept.calls.open_call(call("second", 1001))
     assert refused.value.field == "balance"
     assert kept.balances() == before
-    assert kept.calls.call(call("second").id) is None
+    assert (await kept.calls.call(call("second").id)) is None
     await kept.calls.open_call(call("second", 1000))
 
 
 async def test_a_stranger_can_hold_nothing_and_gets_no_account(kept: Kept) -> None:
     with pytest.raises(InsufficientFunds):
         await kept.calls.open_call(call(caller=PROVIDER, msat=1, fee=0))
-    assert kept.ledger.account(PROVIDER) is None
+    assert (await kept.ledger.account(PROVIDER)) is None
 
 
 async def test_a_stranger_can_make_a_call_that_is_free(kept: Kept) -> None:
@@ -245,10 +247,10 @@ async def test_an_agent_that_hires_itself_pays_only_the_fee(kept: Kept) -> None:
 async def test_a_hold_resolves_once(first: bool, second: bool, kept: Kept) -> None:
     await kept.calls.open_call(call())
     await close(kept, call(), well=first)
-    before, seq = kept.balances(), kept.log.last_seq()
+    before, seq = kept.balances(), (await kept.log.last_seq())
     assert await close(kept, call(), well=second) == ended(call(), well=first)
     assert kept.balances() == before
-    assert kept.log.last_seq() == seq
+    assert (await kept.log.last_seq()) == seq
 
 
 async def test_endings_that_race_agree_on_one(kept: Kept) -> None:
@@ -256,7 +258,7 @@ async def test_endings_that_race_agree_on_one(kept: Kept) -> None:
     found = await asyncio.gather(*(close(kept, call(), well=n % 2 == 1) for n in range(10)))
     assert set(map(id_and_state, found)) == {(call().id, CallState.REFUNDED)}
     assert kept.balances()[CALLER] == (10_000, 0)
-    assert kept.calls.counts() == {"refunded": 1}
+    assert (await kept.calls.counts()) == {"refunded": 1}
 
 
 def id_and_state(found: Call) -> tuple[bytes, CallState]:
@@ -275,7 +277,7 @@ async def test_many_holds_at_once_never_exceed_the_balance(kept: Kept) -> None:
     done = await asyncio.gather(*(attempt(number) for number in range(64)))
     assert sum(done) == 33
     assert kept.balances()[CALLER] == (10_000, 9900)
-    assert len(kept.calls.open_calls()) == 33
+    assert len((await kept.calls.open_calls())) == 33
 
 
 async def test_a_refusal_in_a_batch_undoes_only_itself(kept: Kept) -> None:
@@ -297,12 +299,12 @@ async def test_an_ending_comes_with_its_receipt_in_the_same_commit(kept: Kept) -
     heard: list[str] = []
     kept.log.follow(lambda _seq, event: heard.append(event.id))
     await kept.calls.open_call(call())
-    assert kept.calls.receipt(call().hex) is None
+    assert (await kept.calls.receipt(call().hex)) is None
     stored = await close(kept, call(), well=True)
     assert stored.receipt_id is not None
     assert heard == [stored.receipt_id]
     for id in (stored.receipt_id, call().hex):
-        event = kept.calls.receipt(id)
+        event = await kept.calls.receipt(id)
         assert event is not None
         assert event.id == stored.receipt_id
 
@@ -312,10 +314,13 @@ async def test_counts_and_lists_follow_the_calls(kept: Kept) -> None:
         await kept.calls.open_call(call(name))
     await close(kept, call("b"), well=True)
     await close(kept, call("a"), well=False)
-    assert kept.calls.counts() == {"open": 1, "settled": 1, "refunded": 1}
-    assert [found.id for found in kept.calls.open_calls()] == [call("c").id]
-    assert {found.id for found in kept.calls.recent_calls(10)} == {call("a").id, call("b").id}
-    assert len(kept.calls.recent_calls(1)) == 1
+    assert (await kept.calls.counts()) == {"open": 1, "settled": 1, "refunded": 1}
+    assert [found.id for found in (await kept.calls.open_calls())] == [call("c").id]
+    assert {found.id for found in (await kept.calls.recent_calls(10))} == {
+        call("a").id,
+        call("b").id,
+    }
+    assert len((await kept.calls.recent_calls(1))) == 1
 
 
 # --- what SQLite itself refuses -------------------------------------------------------------------

@@ -63,7 +63,7 @@ class Opened:
         return [one for one in found if isinstance(one, int)]
 
     def kept(self, *filters: Filter, now_s: int = 1500) -> list[str]:
-        rows, _ = self.log.query(filters or ANY, 10_000, now_s)
+        rows, _ = await self.log.query(filters or ANY, 10_000, now_s)
         return [row.id.hex() for row in rows]
 
     def tag_rows(self) -> int:
@@ -91,8 +91,8 @@ async def test_an_event_is_kept_once_and_comes_back_as_it_was(log: Opened) -> No
     event = an_event(content="é\x00🦀", tags=[["t", "a"], [], ["t", "a"]])
     assert await log.append(event) == 1
     assert await log.append(event) is None
-    assert log.log.event(event.id) == event
-    assert log.log.count() == log.log.last_seq() == 1
+    assert (await log.log.event(event.id)) == event
+    assert (await log.log.total()) == (await log.log.last_seq()) == 1
 
 
 async def test_a_duplicate_within_one_batch_is_kept_once(log: Opened) -> None:
@@ -101,14 +101,14 @@ async def test_a_duplicate_within_one_batch_is_kept_once(log: Opened) -> None:
 
 
 async def test_an_event_that_is_not_here_is_none(log: Opened) -> None:
-    assert log.log.event("00" * 32) is None
+    assert (await log.log.event("00" * 32)) is None
 
 
 async def test_appended_events_are_told_in_order_after_they_can_be_read(log: Opened) -> None:
     told: list[tuple[int, str]] = []
 
     def reader(seq: int, event: Event) -> None:
-        assert log.log.event(event.id) == event
+        assert (await log.log.event(event.id)) == event
         told.append((seq, event.id))
 
     log.log.follow(reader)
@@ -368,7 +368,7 @@ async def test_an_expiration_that_is_no_time_is_refused(log: Opened, text: str) 
     with pytest.raises(Invalid) as caught:
         await log.append(an_event(tags=[["expiration", text]]))
     assert caught.value.field == "event.tags.expiration"
-    assert log.log.count() == 0
+    assert (await log.log.total()) == 0
 
 
 # --- sequence numbers and files -----------------------------------------------------------------
@@ -409,7 +409,7 @@ async def test_a_write_after_the_end_is_refused_and_one_before_it_is_kept(tmp_pa
     with pytest.raises(Closed):
         await log.append(an_event())
     async with opened(tmp_path) as again:
-        assert again.log.count() == 100
+        assert (await again.log.total()) == 100
 
 
 async def test_migrations_are_applied_once(tmp_path: Path) -> None:
@@ -455,8 +455,8 @@ async def test_a_commit_is_on_disk_before_it_is_told(log: Opened) -> None:
 async def test_a_read_the_database_refuses_is_unavailable(log: Opened) -> None:
     wanted = frozenset(f"{number:064x}" for number in range(40_000))
     with pytest.raises(Unavailable):
-        log.log.query([Filter(ids=wanted)], 10, 1500)
-    assert log.log.query(ANY, 10, 1500) == ([], 0)
+        await log.log.query([Filter(ids=wanted)], 10, 1500)
+    assert (await log.log.query(ANY, 10, 1500)) == ([], 0)
 
 
 # --- the queries themselves ---------------------------------------------------------------------

@@ -34,7 +34,7 @@ class View:
 
     def found(self, *words: str) -> list[Match]:
         """What a search finds."""
-        return self.offers.search(list(words), 50, NOW)
+        return await self.offers.search(list(words), 50, NOW)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def test_an_offer_is_found_by_its_words_and_by_its_name(view: View) -> Non
     await view.add(offer(secret, "translate", "Turn German text into English"))
     assert [match.capability for match in view.found("german", "english")] == ["translate_it"]
     assert view.found("weather") == []
-    assert [found.name for found in view.offers.named("translate", NOW)] == ["translate"]
+    assert [found.name for found in (await view.offers.named("translate", NOW))] == ["translate"]
 
 
 async def test_a_newer_version_takes_the_place_of_the_older(view: View) -> None:
@@ -81,7 +81,7 @@ async def test_a_newer_version_takes_the_place_of_the_older(view: View) -> None:
     await view.add(offer(secret, "clock", "Tells the weather", NOW + 1))
     assert view.found("time") == []
     assert len(view.found("weather")) == 1
-    assert view.offers.count(NOW) == 1
+    assert (await view.offers.count(NOW)) == 1
 
 
 @pytest.mark.parametrize("by", ["address", "id"])
@@ -93,13 +93,13 @@ async def test_a_deleted_offer_vanishes_from_search(view: View, by: str) -> None
     deletion = sign_event(secret, kind=kinds.DELETION, created_at=NOW + 1, tags=(tag,))
     await view.add(deletion)
     assert view.found("time") == []
-    assert view.offers.named("clock", NOW) == []
+    assert (await view.offers.named("clock", NOW)) == []
 
 
 async def test_an_expired_offer_is_not_found(view: View) -> None:
     await view.add(offer(new_secret(), "clock", "Tells the time", expires=NOW))
     assert view.found("time") == []
-    assert view.offers.count(NOW - 1) == 1
+    assert (await view.offers.count(NOW - 1)) == 1
 
 
 async def test_the_view_rebuilt_from_the_log_answers_the_same(view: View) -> None:

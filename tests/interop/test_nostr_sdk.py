@@ -102,7 +102,7 @@ async def test_it_publishes_and_fetches_what_it_published(node: Node) -> None:
         output = await client.send_event(event)
         assert output.id.to_hex() == event.id().to_hex()
         assert (len(output.success), output.failed) == (1, {})
-        kept = node.log.event(event.id().to_hex())
+        kept = await node.log.event(event.id().to_hex())
         assert kept == read(event)
         for asked in (
             nostr_sdk.Filter().hashtag("fish"),
@@ -192,4 +192,4 @@ async def test_two_of_it_exchange_a_private_message_that_is_never_stored(node: N
             ):
                 assert heard is not None
         assert read(heard.event) == read(event)
-    assert node.log.count() == 0
+    assert (await node.log.total()) == 0

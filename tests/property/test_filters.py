@@ -115,6 +115,6 @@ async def test_a_query_answers_what_matches_says_in_nip_01s_order(
     async with an_empty_log() as log:
         assert all(isinstance(seq, int) for seq in await log.append_many(stored))
         for one in asked:
-            rows, last = log.query(one, limit, NOW)
+            rows, last = await log.query(one, limit, NOW)
             assert [row.id.hex() for row in rows] == oracle(stored, one, limit)
-            assert last == log.last_seq()
+            assert last == (await log.last_seq())

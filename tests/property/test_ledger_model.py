@@ -196,8 +196,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_books_are_the_models(self) -> None:
-        accounts = self.ledger.accounts()
-        assert sum(row.balance_msat for row in accounts) == self.ledger.sum_msat() == 0
+        accounts = await self.ledger.accounts()
+        assert sum(row.balance_msat for row in accounts) == (await self.ledger.sum_msat()) == 0
         for row in accounts:
             assert row.kind is AccountKind.ISSUE or row.available_msat >= 0
         found = {row.name: (row.balance_msat, row.held_msat) for row in accounts}

@@ -68,9 +68,9 @@ async def buy(agent: Agent, shop: Shop, text: str = "a", **terms: Any) -> Result
 
 def books(node: Node) -> tuple[Any, ...]:
     """Everything that money and calls can have changed."""
-    found = node.payments.books()
+    found = await node.payments.books()
     assert found.sum_msat == 0
-    return found, node.calls.counts(), node.log.last_seq()
+    return found, (await node.calls.counts()), (await node.log.last_seq())
 
 
 # --- many callers, little money -------------------------------------------------------------------
@@ -105,13 +105,13 @@ async def test_64_callers_of_one_account_never_spend_more_than_it_has(
     assert all(isinstance(found, InsufficientFunds) for found in refused)
     assert {found.field for found in refused} == {"balance"}
     assert shop.worked == 6
-    assert node.payments.balance(callers[0].pubkey) == (2000, 0)
-    assert node.payments.balance(shop.agent.pubkey) == (6 * 2970, 0)
-    assert node.calls.counts() == {"settled": 6}
-    assert node.payments.books().sum_msat == 0
+    assert (await node.payments.balance(callers[0].pubkey)) == (2000, 0)
+    assert (await node.payments.balance(shop.agent.pubkey)) == (6 * 2970, 0)
+    assert (await node.calls.counts()) == {"settled": 6}
+    assert (await node.payments.books()).sum_msat == 0
     receipts = {found.receipt for found in settled}
     assert len(receipts) == 6
-    assert all(node.calls.receipt(id) is not None for id in receipts)
+    assert all((await node.calls.receipt(id)) is not None for id in receipts)
 
 
 async def test_money_on_hold_cannot_be_spent_again_while_calls_are_open(
@@ -124,13 +124,13 @@ async def test_money_on_hold_cannot_be_spent_again_while_calls_are_open(
         async with asyncio.timeout(10):
             while sum(task.done() for task in made) < CALLERS - 6 or shop.worked < 6:
                 await asyncio.sleep(0.005)
-        assert node.payments.balance(callers[0].pubkey) == (2000, 18_000)
-        assert node.calls.counts() == {"open": 6}
+        assert (await node.payments.balance(callers[0].pubkey)) == (2000, 18_000)
+        assert (await node.calls.counts()) == {"open": 6}
         shop.open.set()
     outcomes = [task.result() for task in made]
     assert sum(isinstance(found, Result) for found in outcomes) == 6
     assert sum(isinstance(found, InsufficientFunds) for found in outcomes) == CALLERS - 6
-    assert node.payments.balance(callers[0].pubkey) == (2000, 0)
+    assert (await node.payments.balance(callers[0].pubkey)) == (2000, 0)
 
 
 async def test_64_callers_that_can_all_pay_are_all_served(
@@ -139,8 +139,8 @@ async def test_64_callers_that_can_all_pay_are_all_served(
     callers = await _same_account(people, "192sat")
     found = await asyncio.gather(*(buy(agent, shop, f"t{n}") for n, agent in enumerate(callers)))
     assert [result.value for result in found] == [f"T{n}" for n in range(CALLERS)]
-    assert node.payments.balance(callers[0].pubkey) == (0, 0)
-    assert node.payments.balance(shop.agent.pubkey) == (CALLERS * 2970, 0)
+    assert (await node.payments.balance(callers[0].pubkey)) == (0, 0)
+    assert (await node.payments.balance(shop.agent.pubkey)) == (CALLERS * 2970, 0)
     assert shop.worked == CALLERS
 
 
@@ -176,7 +176,7 @@ async def test_the_same_key_at_once_runs_once(node: Node, people: People, shop: 
     assert all(found == results[0] for found in results)
     assert results[0].settled
     assert shop.worked == 1
-    assert node.calls.counts() == {"settled": 1}
+    assert (await node.calls.counts()) == {"settled": 1}
     assert await consumers[0].balance() == Amount(7000)
 
 
@@ -290,7 +290,7 @@ async def test_a_replayed_request_gets_the_first_result(
             answers.append(_result(await client.heard()))
         assert answers[0] == answers[1]
         assert answers[0]["output"]["structuredContent"] == {"result": "HI"}
-        assert node.payments.balance(client.secret.public) == (7000, 0)
+        assert (await node.payments.balance(client.secret.public)) == (7000, 0)
     assert shop.worked == 1
 
 

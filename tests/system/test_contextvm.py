@@ -141,7 +141,7 @@ async def all_calls(node: Node) -> AsyncIterator[list[str]]:
 
         await agent.serve()
         async with asyncio.timeout(WAIT_S):
-            while not node.registry.offers():
+            while not (await node.registry.offers()):
                 await asyncio.sleep(0.005)
         yield seen
 
@@ -181,7 +181,7 @@ async def test_a_call_settles_and_its_event_pays_once(
     again = (await wire.answer(request))["result"]
     assert again == first
     assert calls == ["Ada"]
-    assert node.payments.balance(wire.secret.public) == (8000, 0)
+    assert (await node.payments.balance(wire.secret.public)) == (8000, 0)
 
 
 async def test_the_signer_of_the_event_is_who_acts(node: Node, wire: Wire) -> None:
@@ -229,7 +229,7 @@ async def test_a_call_nobody_could_get_the_answer_of_is_not_made(
     error = await wire.error(wire.request("tools/call", CALL, id=None))
     assert (error["code"], error["data"]["field"]) == (-32602, "content.id")
     assert calls == []
-    assert node.payments.balance(wire.secret.public) == (10_000, 0)
+    assert (await node.payments.balance(wire.secret.public)) == (10_000, 0)
 
 
 @pytest.mark.parametrize(
@@ -278,12 +278,12 @@ async def test_what_is_not_a_request_is_refused_with_field_and_reason(
 async def test_wrong_types_are_refused_with_field_and_reason(
     node: Node, wire: Wire, params: dict[str, Any], field: str
 ) -> None:
-    before = node.calls.counts()
+    before = await node.calls.counts()
     error = await wire.error(wire.request("tools/call", params, id="mine"))
     assert (error["code"], error["id"]) == (-32602, "mine")
     assert error["data"]["field"] == field
     assert error["data"]["reason"]
-    assert node.calls.counts() == before
+    assert (await node.calls.counts()) == before
 
 
 async def test_a_false_claim_of_an_owner_is_refused_and_nothing_is_done(
@@ -309,7 +309,7 @@ async def test_a_false_claim_of_an_owner_is_refused_and_nothing_is_done(
         error = await wire.error(wire.request("tools/call", CALL, more=more))
         assert (error["code"], error["data"]["field"]) == (-32602, "auth"), more
     assert calls == []
-    assert node.payments.balance(wire.secret.public) == (10_000, 0)
+    assert (await node.payments.balance(wire.secret.public)) == (10_000, 0)
 
 
 async def test_a_claim_whose_conditions_hold_is_taken(wire: Wire) -> None:
@@ -322,19 +322,19 @@ async def test_a_claim_whose_conditions_hold_is_taken(wire: Wire) -> None:
 
 
 async def test_an_expired_request_is_not_run(node: Node, wire: Wire, calls: list[str]) -> None:
-    before = node.calls.counts()
+    before = await node.calls.counts()
     past = (("expiration", str(int(time.time()) - 1)),)
     accepted, text = await wire.ok(wire.request("tools/call", CALL, more=past))
     assert not accepted
     assert "expiration" in text
     assert calls == []
-    assert node.calls.counts() == before
+    assert (await node.calls.counts()) == before
 
 
 async def test_a_stale_or_forged_request_never_reaches_the_door(
     node: Node, wire: Wire, calls: list[str]
 ) -> None:
-    before = node.calls.counts()
+    before = await node.calls.counts()
     body = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": CALL})
     for ago_s, says in ((300, "created_at"), (-1200, "created_at")):
         stale = sign_event(
@@ -351,7 +351,7 @@ async def test_a_stale_or_forged_request_never_reaches_the_door(
     accepted, text = await wire.ok(forged)
     assert (accepted, text.startswith("invalid: event.id")) == (False, True)
     assert calls == []
-    assert node.calls.counts() == before
+    assert (await node.calls.counts()) == before
 
 
 async def test_a_request_to_somebody_else_is_not_the_node_s_to_answer(

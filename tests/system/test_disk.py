@@ -71,7 +71,7 @@ async def fill_disk(node: Node) -> list[Event]:
 def stored(node: Node) -> set[str]:
     """Ids of the notes that a reader gets."""
     found = Filter(kinds=frozenset({kinds.NOTE}))
-    rows, _ = node.log.query([found], 5000, int(time.time()))
+    rows, _ = await node.log.query([found], 5000, int(time.time()))
     return {msgspec.json.decode(row.json, type=Event).id for row in rows}
 
 
@@ -103,16 +103,16 @@ async def test_a_write_that_does_not_fit_spares_its_neighbours(node: Node) -> No
     assert fitted[1::2] == [False] * 4
     assert all(isinstance(found, Unavailable) for found in outcomes[1::2])
     assert len(stored(node)) == 1 + sum(fitted)
-    assert node.payments.books().sum_msat == 0
+    assert (await node.payments.books()).sum_msat == 0
 
 
 async def test_a_grant_that_cannot_be_written_is_not_given(node: Node) -> None:
     await fill_disk(node)
-    before, given = node.payments.books(), 0
+    before, given = (await node.payments.books()), 0
     with pytest.raises(Unavailable):  # noqa: PT012  # small grants may fit for a while
         for given in range(1000):
             await node.payments.grant(f"{given}", new_secret().public, Amount(1), "m" * 200)
-    after = node.payments.books()
+    after = await node.payments.books()
     assert after.sum_msat == 0
     assert len(after.accounts) == len(before.accounts) + given + bool(given)
 
@@ -143,12 +143,12 @@ async def test_a_call_whose_ending_cannot_be_written_is_given_back_later(
                 await caller.request("tools/call", params, 10)
             assert refused.value.slug == "unavailable"
             assert "refused to write" in refused.value.reason
-        assert node.payments.balance(secret.public) == (4000, 1000)
-        assert node.calls.counts() == {"open": 1}
+        assert (await node.payments.balance(secret.public)) == (4000, 1000)
+        assert (await node.calls.counts()) == {"open": 1}
         await limit_pages(node, ALL_PAGES)
         found = (await caller.request("tools/call", params, 10))["structuredContent"]
     assert (found["status"], found["fault"]) == ("refunded", "node-stopped")
-    assert node.payments.balance(secret.public) == (5000, 0)
-    assert node.payments.balance(provider.pubkey) == (0, 0)
-    assert node.calls.open_calls() == []
+    assert (await node.payments.balance(secret.public)) == (5000, 0)
+    assert (await node.payments.balance(provider.pubkey)) == (0, 0)
+    assert (await node.calls.open_calls()) == []
     assert orjson.dumps(node.status())

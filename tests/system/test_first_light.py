@@ -27,10 +27,10 @@ async def test_a_consumer_finds_calls_and_pays_a_provider(node: Node, people: Pe
     assert result.value == "Hello, Ada"
     assert result.charged == Amount(2000)
     assert await consumer.balance() == Amount(8000)
-    assert node.payments.balance(provider.pubkey) == (1980, 0)
-    event = node.calls.receipt(result.receipt)
+    assert (await node.payments.balance(provider.pubkey)) == (1980, 0)
+    event = await node.calls.receipt(result.receipt)
     assert event is not None
     receipt = verify_receipt(event, node.pubkey)
     assert (receipt.paid_msat, receipt.fee_msat) == (1980, 20)
-    books = node.payments.books()
+    books = await node.payments.books()
     assert books.sum_msat == 0

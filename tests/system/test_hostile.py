@@ -90,7 +90,7 @@ async def test_a_hit_is_paid_at_most_the_price_it_was_found_at(node: Node, peopl
     caller = await people.connected(credits="100sat")
     found: list[Service] = await caller.find("walrus")
     await offered(provider, Returns(1), price="50sat")
-    assert node.registry.offer(found[0].offer).capabilities[0].price == Amount(50_000)
+    assert (await node.registry.offer(found[0].offer)).capabilities[0].price == Amount(50_000)
     with pytest.raises(OverCap):
         await caller.call(found[0], {})
     assert await caller.balance() == Amount(100_000)

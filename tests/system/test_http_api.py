@@ -137,7 +137,7 @@ async def provider(node: Node) -> AsyncIterator[Agent]:
         agent = await People(node, stack).connected()
         await offer(agent)
         async with asyncio.timeout(5):
-            while not node.registry.offers():
+            while not (await node.registry.offers()):
                 await asyncio.sleep(0.005)
         yield agent
 
@@ -173,7 +173,12 @@ def token(node: Node, secret: SecretKey, *, life_s: int = 60, ago_s: int = 0) ->
 
 def standing(node: Node) -> tuple[Any, ...]:
     """All that a refused request must leave as it was."""
-    return (node.payments.books(), node.calls.counts(), node.log.count(), node.broker.running)
+    return (
+        (await node.payments.books()),
+        (await node.calls.counts()),
+        (await node.log.total()),
+        node.broker.running,
+    )
 
 
 # --- what is answered -------------------------------------------------------------------------
@@ -230,11 +235,11 @@ async def test_a_call_by_signed_request_settles_and_one_key_pays_once(
     assert (status, first["status"]) == (200, "settled")
     status, again = await http.signed_ask(caller, "POST", "/api/v1/calls", body)
     assert (status, again) == (200, first)
-    assert node.payments.balance(caller.public) == (8000, 0)
+    assert (await node.payments.balance(caller.public)) == (8000, 0)
     other = body | {"input": {"name": "Bob"}}
     status, problem = await http.signed_ask(caller, "POST", "/api/v1/calls", other)
     assert (status, problem["error"], problem["field"]) == (409, "conflict", "idempotency_key")
-    assert node.payments.balance(caller.public) == (8000, 0)
+    assert (await node.payments.balance(caller.public)) == (8000, 0)
 
 
 async def test_whoami_names_the_agent_and_the_operator_who_answers_for_it(
@@ -257,7 +262,7 @@ async def test_the_operator_grants_once_per_key_and_reads_the_books(
     assert (status, found["granted"]) == (200, True)
     status, found = await http.signed_ask(operator, "POST", "/api/v1/grants", body)
     assert (status, found["granted"]) == (200, False)
-    assert node.payments.balance(to) == (5000, 0)
+    assert (await node.payments.balance(to)) == (5000, 0)
     status, problem = await http.signed_ask(
         operator, "POST", "/api/v1/grants", body | {"amount_msat": 6000}
     )

@@ -101,7 +101,7 @@ async def provider(node: Node) -> AsyncIterator[Agent]:
         agent = await People(node, stack).connected()
         await offer(agent)
         async with asyncio.timeout(5):
-            while not node.registry.offers():
+            while not (await node.registry.offers()):
                 await asyncio.sleep(0.005)
         yield agent
 
@@ -294,12 +294,16 @@ async def test_a_bad_call_is_a_readable_result_and_changes_nothing(
     error: str,
     field: str,
 ) -> None:
-    before = (node.payments.books(), node.calls.counts(), node.log.count())
+    before = ((await node.payments.books()), (await node.calls.counts()), (await node.log.total()))
     async with by_http(node, Authorization=token(node, caller)) as client:
         found = await refused(client, "call_service", **arguments)
     assert (found["error"], found["field"]) == (error, field)
     assert found["reason"]
-    assert (node.payments.books(), node.calls.counts(), node.log.count()) == before
+    assert (
+        (await node.payments.books()),
+        (await node.calls.counts()),
+        (await node.log.total()),
+    ) == before
 
 
 async def test_a_tool_that_does_not_exist_is_refused_with_those_that_do(node: Node) -> None:
@@ -309,7 +313,7 @@ async def test_a_tool_that_does_not_exist_is_refused_with_those_that_do(node: No
 
 
 async def test_without_a_token_one_may_search_but_not_act(node: Node, provider: Agent) -> None:
-    before = node.calls.counts()
+    before = await node.calls.counts()
     async with by_http(node) as client:
         assert (await told(client, "find_services", words="greet"))["services"]
         for tool, arguments in (
@@ -319,7 +323,7 @@ async def test_without_a_token_one_may_search_but_not_act(node: Node, provider: 
         ):
             found = await refused(client, tool, **arguments)
             assert (found["error"], "token" in found["hint"]) == ("auth-required", True)
-    assert node.calls.counts() == before
+    assert (await node.calls.counts()) == before
 
 
 async def test_a_token_that_does_not_hold_is_refused_with_the_reason(

@@ -208,9 +208,9 @@ async def test_who_answers_twice_is_paid_once(node: Node, people: People) -> Non
         again = provider.event(provider.asked[0], {"result": provider.result(provider.asked[0])})
         accepted, text = await provider.publish(again)
         assert (accepted, text.split(":")[0]) == (False, "mute")
-        assert node.payments.balance(provider.secret.public) == (1980, 0)
+        assert (await node.payments.balance(provider.secret.public)) == (1980, 0)
         assert await consumer.balance() == Amount(8000)
-        assert node.calls.counts() == {"settled": 1}
+        assert (await node.calls.counts()) == {"settled": 1}
     await _assert_honest_work_goes_on(node, people, consumer)
 
 
@@ -292,22 +292,22 @@ def _assert_refunded(node: Node, provider: RawProvider, result: Result, fault: F
     assert result.output is None
     assert result.charged == Amount(0)
     assert result.reason
-    event = node.calls.receipt(result.receipt)
+    event = await node.calls.receipt(result.receipt)
     assert event is not None
     receipt = verify_receipt(event, node.pubkey)
     assert (receipt.outcome, receipt.fault) == ("refunded", fault.value)
     assert receipt.provider == provider.secret.public
-    stored = node.calls.call(bytes.fromhex(result.call))
+    stored = await node.calls.call(bytes.fromhex(result.call))
     assert stored is not None
     assert stored.fault is fault
 
 
 async def _assert_unpaid(node: Node, consumer: Agent, provider: RawProvider) -> None:
     assert await consumer.balance() == Amount(10_000)
-    assert node.payments.balance(consumer.pubkey) == (10_000, 0)
-    assert node.payments.balance(provider.secret.public) == (0, 0)
-    assert node.payments.books().sum_msat == 0
-    assert node.calls.open_calls() == []
+    assert (await node.payments.balance(consumer.pubkey)) == (10_000, 0)
+    assert (await node.payments.balance(provider.secret.public)) == (0, 0)
+    assert (await node.payments.books()).sum_msat == 0
+    assert (await node.calls.open_calls()) == []
 
 
 async def _assert_honest_work_goes_on(
@@ -325,9 +325,9 @@ async def _assert_honest_work_goes_on(
     service = await _shouter(consumer, f"{event.kind}:{honest.pubkey}:shout")
     result = await consumer.call(service, {"text": "on we go"}, deadline_ms=5000)
     assert result.value == "ON WE GO"
-    assert node.payments.balance(honest.pubkey) == (990, 0)
-    assert node.payments.books().sum_msat == 0
-    assert len(node.calls.open_calls()) == still_open
+    assert (await node.payments.balance(honest.pubkey)) == (990, 0)
+    assert (await node.payments.books()).sum_msat == 0
+    assert len((await node.calls.open_calls())) == still_open
     assert node.broker.running == still_open
     assert orjson.dumps(node.status())
 

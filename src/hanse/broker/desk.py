@@ -75,7 +75,7 @@ class Desk:
         if verb is not None:
             return await verb(who, read, request_id)
         assert who is not None
-        return self._balance(who) if name == "get_balance" else self._whoami(who)
+        return await self._balance(who) if name == "get_balance" else self._whoami(who)
 
     async def _find(
         self, _who: Principal | None, asked: tools.FindServices, _request: str
@@ -86,7 +86,7 @@ class Desk:
             latency_p95_ms=asked.latency_p95_ms,
             success_rate=asked.success_rate,
         )
-        found = self._registry.find(asked.words, constraints, asked.limit)
+        found = await self._registry.find(asked.words, constraints, asked.limit)
         return {
             "services": [_hit(hit) for hit in found.hits],
             "excluded_by": found.excluded,
@@ -96,7 +96,7 @@ class Desk:
     async def _describe(
         self, _who: Principal | None, asked: tools.DescribeService, _request: str
     ) -> dict[str, Any]:
-        offer = self._registry.offer(asked.offer)
+        offer = await self._registry.offer(asked.offer)
         rows = []
         for found in offer.capabilities:
             row = _capability(offer, found) | {"input_schema": found.input_schema}
@@ -132,7 +132,7 @@ class Desk:
             caller=who.agent,
             operator=who.operator,
             key=asked.idempotency_key or request or self._new_key(),
-            offer=self._address(asked.offer),
+            offer=await self._address(asked.offer),
             capability=asked.capability,
             input=asked.input,
             input_sha256=digest_hex(asked.input, "input"),
@@ -141,16 +141,16 @@ class Desk:
         )
         return call_result(await self._broker.call(order))
 
-    def _address(self, reference: str) -> str:
+    async def _address(self, reference: str) -> str:
         # An address names itself: a call's key gives its first result though the offer is gone.
         if reference.startswith(f"{kinds.OFFER}:"):
             return reference
-        return self._registry.offer(reference).address
+        return (await self._registry.offer(reference)).address
 
     async def _receipt(
         self, who: Principal | None, asked: tools.GetReceipt, _request: str
     ) -> dict[str, Any]:
-        event = self._calls.receipt(asked.id)
+        event = await self._calls.receipt(asked.id)
         if event is None:
             raise NotFound("no receipt has this id", field="id")
         receipt = verify_receipt(event, self._node)
@@ -159,15 +159,15 @@ class Desk:
             "content": msgspec.to_builtins(receipt),
             "verified": True,
         }
-        call = self._calls.call(bytes.fromhex(receipt.call))
+        call = await self._calls.call(bytes.fromhex(receipt.call))
         # The output is the caller's alone; the receipt, without it, is public.
         if call is not None and who is not None and who.agent == call.caller and call.output:
             result["output"] = call.output
             result["untrusted"] = _untrusted(call.provider, call.offer)
         return result
 
-    def _balance(self, who: Principal) -> dict[str, Any]:
-        available, held = self._payments.balance(who.agent)
+    async def _balance(self, who: Principal) -> dict[str, Any]:
+        available, held = await self._payments.balance(who.agent)
         return {"available_msat": available, "held_msat": held, "money": "test credits"}
 
     def _whoami(self, who: Principal) -> dict[str, Any]:

@@ -95,6 +95,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     output_sha256: str | None = None
     delivery: str | None = None
     receipt_id: str | None = None
+    holder: str = ""
+    """The node, of those that share one database, in which the call runs."""
 
     @property
     def hex(self) -> str:

@@ -14,7 +14,7 @@ from hanse.broker.answer import judge_answer
 from hanse.broker.model import BLAMELESS, Call, CallState, Fault, Order, Verdict
 from hanse.broker.receipt import receipt_event
 from hanse.broker.store import Calls
-from hanse.errors import Closed, Conflict, Invalid, NotFound, OverCap, RateLimited
+from hanse.errors import Closed, Conflict, Invalid, NotFound, OverCap, RateLimited, Unavailable
 from hanse.payments.model import Fee
 from hanse.ports import Absent, Answered, Clock, Courier, Gone, Latch, Reply, TimedOut
 from hanse.protocol import rpc
@@ -25,6 +25,7 @@ from hanse.registry.service import Registry
 
 DEADLINE_MIN_MS = 1000
 DEADLINE_MAX_MS = 600_000
+FOREIGN_GRACE_MS = 60_000
 KEY_MAX = 128
 CALL_META = "hanse/call"
 
@@ -54,6 +55,7 @@ class Broker:
         latch: Callable[[], Latch],
         ended: Callable[[Call], None],
         bounds: Bounds | None = None,
+        instance: str = "",
     ) -> None:
         self._calls = calls
         self._registry = registry
@@ -64,6 +66,7 @@ class Broker:
         self._latch = latch
         self._ended = ended
         self.bounds = bounds or Bounds()
+        self._instance = instance
         self._running: dict[bytes, Latch] = {}
         self._open: Counter[str] = Counter()
         self._closing = False
@@ -75,41 +78,47 @@ class Broker:
         is refused; then nothing was held. A refund is not an error: it is in the Call.
         """
         self._check_order(order)
-        known = await self._known(order)
-        if known is not None:
-            return known
+        while (running := self._running.get(order.call_id)) is not None:
+            await running.wait()
+        # Taken before anything is waited for: of two with one key, the second waits for the first.
+        latch = self._running[order.call_id] = self._latch()
+        try:
+            return await self._known(order) or await self._begin(order)
+        finally:
+            del self._running[order.call_id]
+            latch.set()
+
+    async def _begin(self, order: Order) -> Call:
         if self._closing:
             raise Closed("the node is shutting down", hint="try again with the same key")
-        if len(self._running) >= self.bounds.open_calls_max:
+        if len(self._running) > self.bounds.open_calls_max:
             raise RateLimited(f"{self.bounds.open_calls_max} calls are open", hint="try again soon")
-        offer = self._registry.offer(order.offer)
+        offer = await self._registry.offer(order.offer)
         capability = self._check_against(offer, order)
         self._check_share(order, offer)
-        latch = self._running[order.call_id] = self._latch()
         sides = (f"caller {order.caller}", f"provider {offer.provider}")
         self._open.update(sides)
         try:
-            call = await self._calls.open_call(self._new_call(order, offer, capability))
+            wanted = self._new_call(order, offer, capability)
+            call = await self._calls.open_call(wanted)
             if call.fingerprint != order.fingerprint:
                 raise _conflict()
-            if call.state is not CallState.OPEN:
-                return call
+            if call.holder != self._instance or call.opened_ms != wanted.opened_ms:
+                return await self._met(call)
             return await self._run(call, order, capability, offer.promise)
         finally:
-            del self._running[order.call_id]
             self._open.subtract(sides)
             for side in sides:
                 if not self._open[side]:
                     del self._open[side]
-            latch.set()
 
     async def recover(self) -> int:
         """Refund what an earlier process left open, and learn quality from what ended. Returns how
         many were refunded. Call once, before the first `call`."""
-        left = self._calls.open_calls()
+        left = [call for call in await self._calls.open_calls() if call.holder == self._instance]
         for call in left:
             await self._give_back(call, "the node stopped during the call")
-        for call in self._calls.recent_calls(50_000):
+        for call in await self._calls.recent_calls(50_000):
             self._learn(call)
         return len(left)
 
@@ -119,8 +128,8 @@ class Broker:
         now = self._clock.now_ms()
         late = [
             call
-            for call in self._calls.open_calls()
-            if call.id not in self._running and now > call.opened_ms + call.deadline_ms
+            for call in await self._calls.open_calls()
+            if call.id not in self._running and now > self._given_up_ms(call)
         ]
         for call in late:
             await self._give_back(call, "the node could not end the call")
@@ -144,18 +153,28 @@ class Broker:
             raise Invalid.at("deadline_ms", f"must be 1 to {DEADLINE_MAX_MS}")
 
     async def _known(self, order: Order) -> Call | None:
-        """The call of this key as it ended; waits for it if it is in progress."""
-        while (running := self._running.get(order.call_id)) is not None:
-            await running.wait()
-        known = self._calls.call(order.call_id)
+        """The call of this key as it ended, if there is one."""
+        known = await self._calls.call(order.call_id)
         if known is None:
             return None
         if known.fingerprint != order.fingerprint:
             raise _conflict()
-        if known.state is CallState.OPEN:
-            # It runs nowhere: its task was cancelled, or its ending could not be written.
-            return await self._give_back(known, "the node could not end the call")
-        return known
+        return await self._met(known)
+
+    async def _met(self, known: Call) -> Call:
+        """A stored call that does not run here: as it ended, or its money back if it runs nowhere
+        (its task was cancelled, or its ending could not be written)."""
+        if known.state is not CallState.OPEN:
+            return known
+        if known.holder != self._instance and self._clock.now_ms() <= self._given_up_ms(known):
+            raise Unavailable("this call runs at another node", hint="ask again with the same key")
+        return await self._give_back(known, "the node could not end the call")
+
+    def _given_up_ms(self, call: Call) -> int:
+        """When an open call that does not run here is given up: another node gets longer, since
+        its clock and its commit may be late."""
+        grace = 0 if call.holder == self._instance else FOREIGN_GRACE_MS
+        return call.opened_ms + call.deadline_ms + grace
 
     def _check_share(self, order: Order, offer: Offer) -> None:
         """No key, calling or called, may fill the node."""
@@ -199,6 +218,7 @@ class Broker:
             fee=self._fee.of(capability.price),
             deadline_ms=min(deadline, DEADLINE_MAX_MS),
             opened_ms=self._clock.now_ms(),
+            holder=self._instance,
         )
 
     # --- after the hold -----------------------------------------------------------------------

@@ -18,17 +18,17 @@ class Calls(Protocol):
         provider and fee, refund voids the hold. A call that had ended before comes back as it
         ended, and nothing moves."""
 
-    def call(self, id: bytes) -> Call | None:
+    async def call(self, id: bytes) -> Call | None:
         """One call, or None."""
 
-    def open_calls(self) -> list[Call]:
+    async def open_calls(self) -> list[Call]:
         """Calls not ended, oldest first."""
 
-    def recent_calls(self, limit: int) -> list[Call]:
+    async def recent_calls(self, limit: int) -> list[Call]:
         """The last ended calls, oldest first, without their outputs: for measuring."""
 
-    def receipt(self, id: str) -> Event | None:
+    async def receipt(self, id: str) -> Event | None:
         """A receipt event by its id or its call's id (hex)."""
 
-    def counts(self) -> dict[str, int]:
+    async def counts(self) -> dict[str, int]:
         """How many calls are in each state."""

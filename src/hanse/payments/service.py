@@ -37,11 +37,11 @@ class Payments:
         id = hashlib.sha256(f"hanse:grant:{key}".encode()).digest()
         return await self._ledger.grant(id, to, amount, memo, self._clock.now_ms())
 
-    def balance(self, of: PublicKey) -> tuple[int, int]:
+    async def balance(self, of: PublicKey) -> tuple[int, int]:
         """(available, on hold) in msat; zeros for a key that never had an account."""
-        found = self._ledger.account(of)
+        found = await self._ledger.account(of)
         return (found.available_msat, found.held_msat) if found else (0, 0)
 
-    def books(self) -> Books:
+    async def books(self) -> Books:
         """Every account, and the sum over them."""
-        return Books(self._ledger.accounts(), self._ledger.sum_msat())
+        return Books(await self._ledger.accounts(), await self._ledger.sum_msat())

@@ -13,11 +13,11 @@ class Ledger(Protocol):
         """Issue test credits to an account, opening it if new. False if this id was done before;
         raises Conflict if it was done with other content."""
 
-    def account(self, name: str) -> Account | None:
+    async def account(self, name: str) -> Account | None:
         """One account, or None."""
 
-    def accounts(self) -> list[Account]:
+    async def accounts(self) -> list[Account]:
         """Every account, in order of creation."""
 
-    def sum_msat(self) -> int:
+    async def sum_msat(self) -> int:
         """The sum of all balances: zero, always."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from hanse.errors import Invalid
+from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.words import search_words, words_of
 
@@ -26,7 +27,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """One NIP-01 filter. None means "any"; `tags` maps a letter to its accepted values.
 
     `since` and `until` are inclusive Unix seconds; `limit` counts stored events only. `search`
-    (NIP-50) asks for events whose content has every one of its words.
+    (NIP-50) asks for events of a searched kind whose content has every one of its words.
     """
 
     ids: frozenset[str] | None = None
@@ -56,7 +57,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
                     break
             else:
                 return False
-        return self.search is None or search_words(self.search).issubset(words_of(event.content))
+        words = search_words(self.search) if self.search is not None else None
+        return not words or (
+            event.kind in kinds.SEARCHED and words.issubset(words_of(event.content))
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form, as sent in a REQ."""

@@ -20,20 +20,27 @@ class KindClass(enum.Enum):
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the table. `private` kinds are served only to a p-tagged, proven recipient."""
+    """One row of the table. `private` kinds are served only to a p-tagged, proven recipient;
+    `searched` ones can be found by the words of their content (NIP-50)."""
 
     number: int
     name: str
     spec: str
     private: bool = False
+    searched: bool = False
     ours: bool = False
 
 
 PROFILE: Final = 0
 NOTE: Final = 1
+FOLLOWS: Final = 3
 DELETION: Final = 5
+VANISH: Final = 62
 RECEIPT: Final = 2402
 GIFT_WRAP: Final = 1059
+REPORT: Final = 1984
+RELAY_LIST: Final = 10002
+INBOX_LIST: Final = 10050
 EPHEMERAL_GIFT_WRAP: Final = 21059
 CLIENT_AUTH: Final = 22242
 RPC: Final = 25910
@@ -42,20 +49,32 @@ TOKEN: Final = 27519
 OFFER: Final = 31402
 
 TABLE: Final[tuple[Kind, ...]] = (
-    Kind(number=PROFILE, name="profile", spec="NIP-01"),
-    Kind(number=NOTE, name="note", spec="NIP-10"),
+    Kind(number=PROFILE, name="profile", spec="NIP-01", searched=True),
+    Kind(number=NOTE, name="note", spec="NIP-10", searched=True),
+    Kind(number=FOLLOWS, name="follow list", spec="NIP-02"),
     Kind(number=DELETION, name="deletion", spec="NIP-09"),
+    Kind(number=9, name="chat message", spec="NIP-C7", searched=True),
+    Kind(number=11, name="thread", spec="NIP-7D", searched=True),
+    Kind(number=42, name="channel message", spec="NIP-28", searched=True),
+    Kind(number=VANISH, name="request to vanish", spec="NIP-62"),
     Kind(number=GIFT_WRAP, name="gift wrap", spec="NIP-59", private=True),
+    Kind(number=1111, name="comment", spec="NIP-22", searched=True),
+    Kind(number=REPORT, name="report", spec="NIP-56"),
     Kind(number=RECEIPT, name="call receipt", spec="docs/protocol.md", ours=True),
+    Kind(number=RELAY_LIST, name="relay list", spec="NIP-65"),
+    Kind(number=INBOX_LIST, name="inbox relays", spec="NIP-17"),
     Kind(number=EPHEMERAL_GIFT_WRAP, name="gift wrap, not kept", spec="NIP-59", private=True),
     Kind(number=CLIENT_AUTH, name="client authentication", spec="NIP-42"),
     Kind(number=RPC, name="MCP JSON-RPC message", spec="ContextVM", private=True),
     Kind(number=HTTP_AUTH, name="HTTP authentication", spec="NIP-98"),
     Kind(number=TOKEN, name="bearer token", spec="nips PR 2187"),
-    Kind(number=OFFER, name="offer", spec="nips PR 2291"),
+    Kind(number=30023, name="article", spec="NIP-23", searched=True),
+    Kind(number=OFFER, name="offer", spec="nips PR 2291", searched=True),
 )
 
 PRIVATE: Final = frozenset(row.number for row in TABLE if row.private)
+
+SEARCHED: Final = frozenset(row.number for row in TABLE if row.searched)
 
 NEVER_PUBLISHED: Final = frozenset({CLIENT_AUTH, HTTP_AUTH, TOKEN})
 """Proofs for one connection or request: whoever reads one could use it, so none is relayed."""

@@ -38,13 +38,13 @@ class Registry:
         self._clock = clock
         self._quality: dict[tuple[str, str], Quality] = {}
 
-    def find(self, words: str, constraints: Constraints, limit: int = 10) -> Found:
+    async def find(self, words: str, constraints: Constraints, limit: int = 10) -> Found:
         """Ranked capabilities for plain words under constraints. Raises Invalid."""
         if len(words) > QUERY_MAX:
             raise Invalid.at("words", f"has more than {QUERY_MAX} characters")
         if not 1 <= limit <= LIMIT_MAX:
             raise Invalid.at("limit", f"must be 1 to {LIMIT_MAX}")
-        matches = self._store.search(query_words(words), CANDIDATES, self._clock.now_s())
+        matches = await self._store.search(query_words(words), CANDIDATES, self._clock.now_s())
         hits: list[Hit] = []
         excluded: Counter[str] = Counter()
         for match in matches:
@@ -61,7 +61,7 @@ class Registry:
         hits.sort(key=lambda hit: (-hit.score, hit.offer.address, hit.capability.name))
         return Found(hits[:limit], dict(excluded))
 
-    def offer(self, reference: str) -> Offer:
+    async def offer(self, reference: str) -> Offer:
         """An offer by address (`31402:pubkey:d`), naddr, or by identifier or name if only one has
         it. Raises NotFound or Invalid."""
         now = self._clock.now_s()
@@ -74,11 +74,11 @@ class Registry:
                 raise Invalid.at("offer", exc.text) from exc
             reference = f"{pointer.kind}:{pointer.pubkey}:{pointer.identifier}"
         if reference.startswith(f"{kinds.OFFER}:"):
-            found = self._store.offer(reference, now)
+            found = await self._store.offer(reference, now)
             if found is None:
                 raise NotFound("no offer has this address", field="offer", hint="search again")
             return found
-        named = self._store.named(reference, now)
+        named = await self._store.named(reference, now)
         if not named:
             raise NotFound("no offer has this name", field="offer", hint="search with words first")
         if len(named) > 1:
@@ -101,6 +101,6 @@ class Registry:
         if len(self._quality) > QUALITY_MAX:
             del self._quality[next(iter(self._quality))]
 
-    def offers(self) -> int:
+    async def offers(self) -> int:
         """How many live offers there are."""
-        return self._store.count(self._clock.now_s())
+        return await self._store.count(self._clock.now_s())

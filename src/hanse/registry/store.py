@@ -8,14 +8,14 @@ from hanse.registry.model import Match, Offer
 class OfferStore(Protocol):
     """Reads of the offers' view; it follows the log by itself."""
 
-    def offer(self, address: str, now_s: int) -> Offer | None:
+    async def offer(self, address: str, now_s: int) -> Offer | None:
         """The live offer at a `kind:pubkey:d` address."""
 
-    def named(self, name: str, now_s: int) -> list[Offer]:
+    async def named(self, name: str, now_s: int) -> list[Offer]:
         """Live offers whose identifier or name is exactly this, newest first, at most 10."""
 
-    def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
+    async def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
         """Capabilities that share words, best first. No words: the newest offers."""
 
-    def count(self, now_s: int) -> int:
+    async def count(self, now_s: int) -> int:
         """How many live offers there are."""

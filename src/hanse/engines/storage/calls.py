@@ -5,19 +5,19 @@ from typing import Any
 import msgspec
 
 from hanse.broker.model import Call, CallState, Fault
+from hanse.engines.storage.database import Database, Row, Transaction
 from hanse.engines.storage.ledger import account_id, hold, move, resolve
 from hanse.engines.storage.log import EventLog
-from hanse.engines.storage.sqlite import Row, SqliteDatabase, Transaction
 from hanse.payments.model import ESCROW_NAME, FEES_NAME, AccountKind, TransferKind
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey, is_hex
 
 
-class SqliteCalls:
+class StoredCalls:
     """Implements `broker.store.Calls`."""
 
-    def __init__(self, database: SqliteDatabase, log: EventLog) -> None:
+    def __init__(self, database: Database, log: EventLog) -> None:
         self._database = database
         self._log = log
 
@@ -29,31 +29,32 @@ class SqliteCalls:
         """See `broker.store.Calls`."""
         return await self._database.write(_close, call, receipt, self._log)
 
-    def call(self, id: bytes) -> Call | None:
+    async def call(self, id: bytes) -> Call | None:
         """See `broker.store.Calls`."""
-        found = self._database.one("call_get", id)
+        found = await self._database.one("call_get", id)
         return _call(found) if found else None
 
-    def open_calls(self) -> list[Call]:
+    async def open_calls(self) -> list[Call]:
         """See `broker.store.Calls`."""
-        return [_call(row) for row in self._database.all("calls_open")]
+        return [_call(row) for row in await self._database.all("calls_open")]
 
-    def recent_calls(self, limit: int) -> list[Call]:
+    async def recent_calls(self, limit: int) -> list[Call]:
         """See `broker.store.Calls`."""
-        return [_call(row) for row in reversed(self._database.all("calls_recent", limit))]
+        return [_call(row) for row in reversed(await self._database.all("calls_recent", limit))]
 
-    def receipt(self, id: str) -> Event | None:
+    async def receipt(self, id: str) -> Event | None:
         """See `broker.store.Calls`."""
         if not is_hex(id, 64):
             return None
-        found = self._database.one("call_receipt", bytes.fromhex(id))
+        found = await self._database.one("call_receipt", bytes.fromhex(id))
         if found is not None and found[0] is not None:
-            return self._log.event(bytes(found[0]).hex())
-        return self._log.event(id)
+            return await self._log.event(bytes(found[0]).hex())
+        return await self._log.event(id)
 
-    def counts(self) -> dict[str, int]:
+    async def counts(self) -> dict[str, int]:
         """See `broker.store.Calls`."""
-        return {str(state): int(count) for state, count in self._database.all("call_counts")}
+        rows = await self._database.all("call_counts")
+        return {str(state): int(count) for state, count in rows}
 
 
 # --- operations -------------------------------------------------------------------------------
@@ -74,6 +75,7 @@ def _open(tx: Transaction, call: Call) -> Call:
         call.fee.msat,
         call.deadline_ms,
         call.opened_ms,
+        call.holder,
     )
     if inserted is None:
         return _stored(tx, call.id)
@@ -108,7 +110,7 @@ def _close(tx: Transaction, call: Call, receipt: Event, log: EventLog) -> Call:
         left = call.fault is Fault.NODE_STOPPED
         kind = TransferKind.EXPIRE if left else TransferKind.VOID
         resolve(tx, _transfer_id(call.id, "void"), held, kind, at_ms)
-    log.append_event(tx, receipt)
+    log.append_within(tx, receipt)
     return call
 
 
@@ -159,4 +161,5 @@ def _call(row: Row) -> Call:
         output_sha256=values[18],
         delivery=values[19],
         receipt_id=bytes(values[20]).hex() if values[20] is not None else None,
+        holder=values[21],
     )

@@ -9,9 +9,12 @@ The database itself refuses an overdraft (CHECK on account), a second resolution
 and a changed transfer (triggers); what it raises becomes our error here.
 """
 
-import apsw
-
-from hanse.engines.storage.sqlite import REMEMBERED_MAX, SqliteDatabase, Transaction
+from hanse.engines.storage.database import (
+    REMEMBERED_MAX,
+    ConstraintBroken,
+    Database,
+    Transaction,
+)
 from hanse.errors import Conflict, InsufficientFunds, Invalid, NotFound
 from hanse.payments.model import (
     ISSUE_NAME,
@@ -22,10 +25,10 @@ from hanse.payments.model import (
 from hanse.protocol.amount import AMOUNT_MAX_MSAT, Amount
 
 
-class SqliteLedger:
+class StoredLedger:
     """Implements `payments.store.Ledger`."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     async def grant(self, id: bytes, to: str, amount: Amount, memo: str, at_ms: int) -> bool:
@@ -47,18 +50,18 @@ class SqliteLedger:
 
         return await self._database.write(operation)
 
-    def account(self, name: str) -> Account | None:
+    async def account(self, name: str) -> Account | None:
         """See `payments.store.Ledger`."""
-        found = self._database.one("account_get", name)
+        found = await self._database.one("account_get", name)
         return _account(found) if found else None
 
-    def accounts(self) -> list[Account]:
+    async def accounts(self) -> list[Account]:
         """See `payments.store.Ledger`."""
-        return [_account(row) for row in self._database.all("account_list")]
+        return [_account(row) for row in await self._database.all("account_list")]
 
-    def sum_msat(self) -> int:
+    async def sum_msat(self) -> int:
         """See `payments.store.Ledger`."""
-        found = self._database.one("account_sum")
+        found = await self._database.one("account_sum")
         return int(found[0]) if found else 0
 
 
@@ -95,7 +98,7 @@ def hold(tx: Transaction, id: bytes, debit: int, credit: int, msat: int, at_ms: 
     tx.all("transfer_insert", id, debit, credit, msat, TransferKind.PENDING, None, "", at_ms)
     try:
         tx.all("account_hold_debit", msat, debit)
-    except apsw.ConstraintError as exc:
+    except ConstraintBroken as exc:
         raise InsufficientFunds(f"cannot hold {Amount(msat)}", field="balance") from exc
     tx.all("account_hold_credit", msat, credit)
 
@@ -109,7 +112,7 @@ def resolve(tx: Transaction, id: bytes, pending: bytes, kind: TransferKind, at_m
     posted = msat if kind is TransferKind.POST else 0
     try:
         tx.all("transfer_insert", id, debit, credit, posted, kind, pending, "", at_ms)
-    except apsw.ConstraintError as exc:
+    except ConstraintBroken as exc:
         raise Conflict("the hold was resolved before", field="pending") from exc
     tx.all("account_resolve_debit", msat, posted, debit)
     tx.all("account_resolve_credit", msat, posted, credit)
@@ -125,5 +128,5 @@ def move(
     tx.all("account_credit", msat, credit)
     try:
         tx.all("account_debit", msat, debit)
-    except apsw.ConstraintError as exc:
+    except ConstraintBroken as exc:
         raise InsufficientFunds(f"cannot move {Amount(msat)}", field="balance") from exc

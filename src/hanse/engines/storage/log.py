@@ -1,230 +1,215 @@
-"""The log's rules: append, replace, delete, expire (NIP-01, NIP-09, NIP-40), and answer filters.
+"""The log over a database: appends and answers. Implements `ports.Log`.
 
-`append_event` is an operation over a transaction, so that a receipt can be appended in the same
-commit as the money it speaks of.
+What may enter and what it replaces stands in `append.py`, what leaves in `removal.py`, what a
+filter finds in `filter_sql.py`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
-from hanse.engines.storage.filter_sql import filter_sql, tag_hash
-from hanse.engines.storage.sqlite import SqliteDatabase, Transaction
-from hanse.errors import Conflict, HanseError, Invalid, Restricted
+from hanse.engines.storage.append import append_all
+from hanse.engines.storage.database import Database, Row, Transaction
+from hanse.engines.storage.filter_sql import FilterSql
+from hanse.engines.storage.removal import (
+    erase_author,
+    erase_ids,
+    remove_expired,
+    remove_old,
+    vanish_step,
+)
+from hanse.errors import HanseError
+from hanse.ports import Found
 from hanse.protocol import kinds
-from hanse.protocol.event import Event, Tags, encode_event
+from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
-from hanse.protocol.keys import is_hex
-from hanse.protocol.kinds import KindClass, kind_class
+from hanse.protocol.keys import PublicKey
 
-FOREVER = 2**53 - 1
-SWEEP_MAX = 500
-
-
-class Row(msgspec.Struct, frozen=True):
-    """A stored event as an answer carries it: its own JSON, never re-encoded."""
-
-    seq: int
-    created_at: int
-    id: bytes
-    kind: int
-    json: bytes
+NOBODY: frozenset[PublicKey] = frozenset()
 
 
 class EventLog:
-    """The log over one database. Implements `ports.Log`."""
+    """The log over one database."""
 
-    def __init__(self, database: SqliteDatabase, new_key: Callable[[], bytes]) -> None:
+    def __init__(self, database: Database, new_key: Callable[[], bytes]) -> None:
         self._database = database
         self._new_key = new_key
-        self._key = b""
+        self._announced = 0
 
     async def open(self) -> None:
         """Read, or make, this database's secret for tag hashes. Call once, before anything else."""
 
-        def operation(tx: Transaction) -> bytes:
+        def operation(tx: Transaction) -> tuple[bytes, int]:
             found = tx.one("meta_get", "tag-key")
             if found is None:
                 tx.all("meta_set", "tag-key", self._new_key())
                 found = tx.one("meta_get", "tag-key")
+            last = tx.one("event_last_seq")
             assert found is not None
-            return bytes(found[0])
+            assert last is not None
+            return bytes(found[0]), int(last[0])
 
-        self._key = await self._database.write(operation)
+        key, self._announced = await self._database.write(operation)
+        self._sql = FilterSql(key, self._database.dialect)
+        self._database.follow(self._saw)
+
+    def _saw(self, seq: int, _event: Event) -> None:
+        self._announced = seq
+
+    # --- writing ------------------------------------------------------------------------------
 
     async def append_many(self, events: list[Event]) -> list[int | HanseError | None]:
         """See `ports.Log`."""
-        return await self._database.write(self._append_each, events)
+        found = await self._database.write(append_all, events, self._sql.hash)
+        if any(event.kind == kinds.VANISH for event in events):
+            await self.vanish()
+        return found
+
+    def append_within(self, tx: Transaction, event: Event) -> int | None:
+        """Append in somebody's transaction: the sequence number, or None for a duplicate. Raises
+        Restricted or Conflict."""
+        (found,) = append_all(tx, [event], self._sql.hash)
+        if isinstance(found, HanseError):
+            raise found
+        return found
 
     def follow(self, reader: Callable[[int, Event], None]) -> None:
         """See `ports.Log`."""
         self._database.follow(reader)
 
-    def last_seq(self) -> int:
-        """The newest sequence number a read sees now."""
-        found = self._database.one("event_last_seq")
-        return int(found[0]) if found else 0
-
-    def count(self) -> int:
-        """How many events are kept."""
-        found = self._database.one("event_count")
-        return int(found[0]) if found else 0
-
-    def query(self, filters: Sequence[Filter], limit: int, now_s: int) -> tuple[list[Row], int]:
-        """Stored events that pass any of the filters, newest first, each once; and the newest
-        sequence number of the same snapshot. `limit` bounds each filter, as its own limit does."""
-        with self._database.snapshot():
-            return self._merge(filters, limit, now_s), self.last_seq()
-
-    def _merge(self, filters: Sequence[Filter], limit: int, now_s: int) -> list[Row]:
-        merged: dict[int, Row] = {}
-        for found in filters:
-            sql, params = filter_sql(found, self._key, limit, now_s)
-            for values in self._database.select(sql, params):
-                row = Row(*values)
-                merged[row.seq] = row
-        if len(filters) == 1:
-            return list(merged.values())
-        return sorted(merged.values(), key=lambda row: (-row.created_at, row.id))
-
-    def event(self, id: str) -> Event | None:
-        """One event by id."""
-        found = self._database.one("event_by_id", bytes.fromhex(id))
-        return msgspec.json.decode(found[4], type=Event) if found else None
+    async def vanish(self) -> int:
+        """Remove what authors who asked to vanish wrote (NIP-62), in steps; how many events went.
+        Also called at start: a step that a crash left undone is taken then."""
+        return await self._in_steps(vanish_step)
 
     async def sweep(self, now_s: int) -> int:
-        """Remove events that expired; how many went (at most SWEEP_MAX a call)."""
-        return await self._database.write(self._sweep, now_s)
+        """Remove events that expired (NIP-40); how many went."""
+        return await self._in_steps(remove_expired, now_s)
 
-    # --- operations ---------------------------------------------------------------------------
+    async def retain(self, kind: int, before_s: int) -> int:
+        """Remove events of a kind from before a time; how many went. Kinds that receipts or the
+        books refer to are never taken: see `removal.KEPT`."""
+        return await self._in_steps(remove_old, kind, before_s)
 
-    def _append_each(self, tx: Transaction, events: list[Event]) -> list[int | HanseError | None]:
-        # A refusal comes before the first change, so no savepoint is needed for each.
-        found: list[int | HanseError | None] = []
-        for event in events:
-            try:
-                found.append(self.append_event(tx, event))
-            except HanseError as exc:
-                found.append(exc)
-        return found
+    async def erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
+        """Remove events by the operator's order; how many went. Nothing forbids their return:
+        that is for admission."""
+        gone = 0
+        if ids:
+            gone += await self._database.write(erase_ids, list(ids), self._sql.hash)
+        if pubkey is not None:
+            gone += await self._in_steps(erase_author, bytes.fromhex(pubkey))
+        return gone
 
-    def append_event(self, tx: Transaction, event: Event) -> int | None:
-        """Append within a transaction: the sequence number, or None for a duplicate. Raises
-        Restricted for a deleted event, Conflict for an older version of a kept one."""
-        id, pubkey = bytes.fromhex(event.id), bytes.fromhex(event.pubkey)
-        if tx.one("event_by_id", id) is not None:
-            return None
-        address, expires = address_of(event), expiration_of(event.tags)
-        if event.kind != kinds.DELETION:  # NIP-09: a deletion cannot be deleted, in either order
-            self._refuse_deleted(tx, event, pubkey, address)
-        if address is not None:
-            self._make_way(tx, event, address)
-        found = tx.one(
-            "event_insert",
-            id,
-            pubkey,
-            event.created_at,
-            event.kind,
-            expires,
-            address,
-            encode_event(event),
-        )
-        assert found is not None
-        seq = int(found[0])
-        tx.many("tag_insert", self._tag_rows(event, seq))
-        if event.kind == kinds.DELETION:
-            self._delete(tx, event, pubkey)
-        tx.appended.append((seq, event))
-        return seq
+    async def _in_steps(self, step: Callable[..., tuple[int, bool]], *args: object) -> int:
+        """Other writes go between the steps: nobody waits for a long removal."""
+        total, more = 0, True
+        while more:
+            gone, more = await self._database.write(partial(step, hash=self._sql.hash), *args)
+            total += gone
+        return total
 
-    def _refuse_deleted(
-        self, tx: Transaction, event: Event, pubkey: bytes, address: str | None
-    ) -> None:
-        found = tx.one("tombstone_until", event.id, address or event.id, pubkey)
-        if found is not None and found[0] is not None and event.created_at <= found[0]:
-            raise Restricted("its author deleted this event", field="event")
+    # --- reading ------------------------------------------------------------------------------
 
-    def _make_way(self, tx: Transaction, event: Event, address: str) -> None:
-        """Remove the version this one replaces, or refuse if that one is newer (lowest id wins
-        within a second)."""
-        found = tx.one("event_by_address", address)
-        if found is None:
-            return
-        seq, id, _pubkey, created_at, json = found
-        if (created_at, event.id) > (event.created_at, bytes(id).hex()):
-            raise Conflict("a newer version is kept", field="event")
-        self._remove(tx, seq, json)
-
-    def _remove(self, tx: Transaction, seq: int, json: bytes) -> None:
-        event = msgspec.json.decode(json, type=Event)
-        tx.many("tag_delete", self._tag_rows(event, seq))
-        tx.all("event_delete", seq)
-
-    def _delete(self, tx: Transaction, deletion: Event, pubkey: bytes) -> None:
-        """NIP-09: remove the author's own targets and forbid their return."""
-        for id in deletion.values("e"):
-            if not is_hex(id, 64):
-                continue
-            found = tx.one("event_by_id", bytes.fromhex(id))
-            if found is not None and (bytes(found[1]) != pubkey or found[3] == kinds.DELETION):
-                continue
-            tx.all("tombstone_insert", id, pubkey, FOREVER)
+    async def query(
+        self,
+        filters: Sequence[Filter],
+        *,
+        limit: int,
+        now_s: int,
+        reader: frozenset[PublicKey] = NOBODY,
+    ) -> Found:
+        """See `ports.Log`."""
+        if len(filters) == 1:
+            found = await self._single(filters[0], limit, now_s, reader)
             if found is not None:
-                self._remove(tx, found[0], found[4])
-        for address in deletion.values("a"):
-            parts = address.split(":", 2)
-            if len(parts) != 3 or parts[1] != deletion.pubkey:
-                continue
-            tx.all("tombstone_insert", address, pubkey, deletion.created_at)
-            found = tx.one("event_by_address", address)
-            if found is not None and found[3] <= deletion.created_at:
-                self._remove(tx, found[0], found[4])
+                return found
+        return await self._database.read(self._query, filters, limit, now_s, reader)
 
-    def _sweep(self, tx: Transaction, now_s: int) -> int:
-        rows = tx.all("events_expired", now_s, SWEEP_MAX)
-        for seq, json in rows:
-            self._remove(tx, seq, json)
-        return len(rows)
+    async def _single(
+        self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
+    ) -> Found | None:
+        """A filter that one statement answers, without a transaction around it. What was announced
+        before it ran is in it, and so is all up to the newest row it shows."""
+        wanted = limit if found.limit is None else min(limit, found.limit)
+        tries = self._sql.rows(found, wanted + 1, now_s, reader)
+        if len(tries) != 1:
+            return Found([], self._announced, False) if not tries else None
+        announced = self._announced
+        sql, params, _ = tries[0]
+        rows = await self._database.select(sql, params)
+        for row in rows:
+            if row[0] > announced:
+                announced = row[0]
+        return _found(rows, wanted, announced)
 
-    def _tag_rows(self, event: Event, seq: int) -> list[tuple[int, int, int]]:
-        # Sorted, so that the clustered tag table is written in order (12 % cheaper).
-        return sorted(
-            (tag_hash(self._key, name, value), event.created_at, seq)
-            for name, value in indexed_tags(event.tags)
-        )
+    def _query(
+        self,
+        tx: Transaction,
+        filters: Sequence[Filter],
+        limit: int,
+        now_s: int,
+        reader: frozenset[PublicKey],
+    ) -> Found:
+        merged: dict[int, Row] = {}
+        more = False
+        rows: list[Row] = []
+        for found in filters:
+            wanted = limit if found.limit is None else min(limit, found.limit)
+            rows = []
+            for sql, params, whole in self._sql.rows(found, wanted + 1, now_s, reader):
+                rows = tx.select(sql, params)
+                if whole or len(rows) > wanted:
+                    break
+            more = more or len(rows) > wanted
+            rows = rows[:wanted]
+            if len(filters) > 1:
+                merged.update({row[0]: row for row in rows})
+        if len(filters) > 1:
+            rows = sorted(merged.values(), key=lambda row: (-row[1], row[2]))
+        last = tx.one("event_last_seq")
+        return Found(rows, int(last[0]) if last else 0, more)
+
+    async def count(
+        self, filters: Sequence[Filter], *, now_s: int, reader: frozenset[PublicKey] = NOBODY
+    ) -> int:
+        """See `ports.Log`."""
+        rows = await self._database.select(*self._sql.count(filters, now_s, reader))
+        return int(rows[0][0])
+
+    async def pubkeys(
+        self, filter: Filter, *, now_s: int, reader: frozenset[PublicKey] = NOBODY, limit: int
+    ) -> list[bytes]:
+        """See `ports.Log`."""
+        rows = await self._database.select(*self._sql.pubkeys(filter, limit, now_s, reader))
+        return [bytes(row[0]) for row in rows]
+
+    async def outline(
+        self, filter: Filter, *, now_s: int, reader: frozenset[PublicKey] = NOBODY, limit: int
+    ) -> list[tuple[int, bytes]]:
+        """See `ports.Log`."""
+        rows = await self._database.select(*self._sql.outline(filter, limit, now_s, reader))
+        return rows
+
+    async def event(self, id: str) -> Event | None:
+        """See `ports.Log`."""
+        found = await self._database.one("event_by_id", bytes.fromhex(id))
+        return msgspec.json.decode(found[4], type=Event) if found else None
+
+    async def total(self) -> int:
+        """See `ports.Log`."""
+        found = await self._database.one("event_count")
+        return int(found[0]) if found else 0
+
+    async def last_seq(self) -> int:
+        """See `ports.Log`."""
+        found = await self._database.one("event_last_seq")
+        return int(found[0]) if found else 0
 
 
-def indexed_tags(tags: Tags) -> Iterable[tuple[str, str]]:
-    """The (letter, first value) pairs a filter can ask for, each once."""
-    return {
-        (tag[0], tag[1])
-        for tag in tags
-        if len(tag) > 1 and len(tag[0]) == 1 and tag[0].isascii() and tag[0].isalpha()
-    }
-
-
-def address_of(event: Event) -> str | None:
-    """`kind:pubkey:d` for kinds of which only the newest is kept, else None."""
-    match kind_class(event.kind):
-        case KindClass.REPLACEABLE:
-            return f"{event.kind}:{event.pubkey}:"
-        case KindClass.ADDRESSABLE:
-            return f"{event.kind}:{event.pubkey}:{event.tag('d') or ''}"
-        case _:
-            return None
-
-
-def expiration_of(tags: Tags) -> int | None:
-    """NIP-40's time in Unix seconds, or None. Raises Invalid for one that is not a number."""
-    for tag in tags:
-        if len(tag) > 1 and tag[0] == "expiration":
-            if not (tag[1].isascii() and tag[1].isdigit() and len(tag[1]) <= 15):
-                raise Invalid.at("event.tags.expiration", "must be Unix seconds")
-            return int(tag[1])
-    return None
-
-
-def decode_row(json: Any) -> Event:
-    """A stored event's JSON as a value."""
-    return msgspec.json.decode(json, type=Event)
+def _found(rows: list[Row], wanted: int, seq: int) -> Found:
+    more = len(rows) > wanted
+    if more:
+        del rows[wanted:]
+    return Found(rows, seq, more)

@@ -9,8 +9,8 @@ from collections import Counter
 
 import msgspec
 
-from hanse.engines.storage.log import address_of, decode_row, expiration_of
-from hanse.engines.storage.sqlite import SqliteDatabase, Transaction
+from hanse.engines.storage.columns import address_of, decode_row, expiration_of
+from hanse.engines.storage.database import Database, Transaction
 from hanse.errors import Invalid
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
@@ -29,35 +29,36 @@ STEP = 500
 _decode = msgspec.json.Decoder(Offer).decode
 
 
-class SqliteOffers:
+class StoredOffers:
     """Implements `registry.store.OfferStore`, and keeps the view up to date."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     # --- reading ------------------------------------------------------------------------------
 
-    def offer(self, address: str, now_s: int) -> Offer | None:
+    async def offer(self, address: str, now_s: int) -> Offer | None:
         """See `registry.store.OfferStore`."""
-        found = self._database.one("offer_get", address, now_s)
+        found = await self._database.one("offer_get", address, now_s)
         return _decode(found[0]) if found else None
 
-    def named(self, name: str, now_s: int) -> list[Offer]:
+    async def named(self, name: str, now_s: int) -> list[Offer]:
         """See `registry.store.OfferStore`."""
-        return [_decode(row[0]) for row in self._database.all("offers_named", name, now_s)]
+        rows = await self._database.all("offers_named", name, now_s)
+        return [_decode(row[0]) for row in rows]
 
-    def count(self, now_s: int) -> int:
+    async def count(self, now_s: int) -> int:
         """See `registry.store.OfferStore`."""
-        found = self._database.one("offer_count", now_s)
+        found = await self._database.one("offer_count", now_s)
         return int(found[0]) if found else 0
 
-    def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
+    async def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
         """See `registry.store.OfferStore`. Relevance is half the text score (against the best hit)
         and half the share of the words that match."""
         if not words:
-            return self._newest(limit, now_s)
+            return await self._newest(limit, now_s)
         asked = " OR ".join(f'"{word}"' for word in words)  # words hold letters and digits only
-        rows = self._database.all("capability_search", asked, now_s, LOOKED_AT)
+        rows = await self._database.all("capability_search", asked, now_s, LOOKED_AT)
         best = max((row[2] for row in rows), default=0.0)
         found: list[Match] = []
         offers: dict[str, Offer | None] = {}
@@ -68,7 +69,7 @@ class SqliteOffers:
                 continue
             shares[provider] += 1
             if address not in offers:
-                offers[address] = self.offer(address, now_s)
+                offers[address] = await self.offer(address, now_s)
             offer = offers[address]
             if offer is None:
                 continue
@@ -78,8 +79,9 @@ class SqliteOffers:
             found.append(Match(offer, name, relevance, shared))
         return found
 
-    def _newest(self, limit: int, now_s: int) -> list[Match]:
-        offers = [_decode(row[0]) for row in self._database.all("offers_newest", now_s, limit)]
+    async def _newest(self, limit: int, now_s: int) -> list[Match]:
+        rows = await self._database.all("offers_newest", now_s, limit)
+        offers = [_decode(row[0]) for row in rows]
         return [
             Match(offer, found.name, 1.0, ()) for offer in offers for found in offer.capabilities
         ][:limit]

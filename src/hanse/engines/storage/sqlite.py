@@ -1,40 +1,56 @@
-"""The SQLite database: one writer thread with group commit, one reading connection on the loop.
+"""The SQLite engine: one writer thread with group commit, readers on the loop and in threads.
 
-An operation is a plain function over a `Transaction`. Operations that wait together share one
-COMMIT (synchronous=FULL), each in a savepoint of its own, so that one refusal does not undo its
-neighbours. `write` returns only after the commit is on disk.
+Operations that wait together share one COMMIT (synchronous=FULL), each in a savepoint of its own
+if need be, so that one refusal does not undo its neighbours. `write` returns only after the commit
+is on disk.
 
-Reads run on the event loop: a point read costs 7 µs here, a hop to a thread and back five times
-that.
+A read runs on the event loop first: a point read costs 7 µs there, a hop to a thread and back five
+times that. One that has not ended after LOOP_MS is stopped and begun again in a reading thread,
+where it may take `budget_ms`; then it is refused.
 """
 
 import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import apsw
 
+from hanse.engines.storage.database import (
+    BATCH_MAX,
+    QUEUE_MAX,
+    ConstraintBroken,
+    Job,
+    Reader,
+    Row,
+    Transaction,
+    refusal,
+)
+from hanse.engines.storage.filter_sql import SQLITE, padded
 from hanse.engines.storage.queries import load_queries
-from hanse.errors import Closed, HanseError, Unavailable
+from hanse.errors import Closed, HanseError, TooBroad, Unavailable
 from hanse.protocol.event import Event
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Row = tuple[Any, ...]
-Reader = Callable[[int, Event], None]
+LOOP_MS = 4.0
+"""How long a read may hold the event loop before it moves to a thread."""
 
-REMEMBERED_MAX = 100_000
+BUDGET_MS = 3000.0
+"""Default bound on one read, wherever it runs."""
 
-BATCH_MAX = 512
-"""Operations in one commit: bounds how long the first one waits for the last."""
+READERS = 2
+READS_WAITING_MAX = 64
+"""Reads in threads or waiting for one; beyond it new ones are refused."""
 
-QUEUE_MAX = 20_000
-"""Operations waiting; beyond it new ones are refused, not queued."""
+_STEPS = 4000
+"""Virtual machine steps between two looks at the clock: about 0.1 ms."""
 
 _PRAGMAS = (
     "journal_mode=WAL",
@@ -42,58 +58,103 @@ _PRAGMAS = (
     "foreign_keys=ON",
     "recursive_triggers=ON",  # or REPLACE would delete a transfer past its trigger
     "cache_size=-65536",
-    "mmap_size=268435456",
-    "wal_autocheckpoint=8000",
+    "mmap_size=1073741824",
+    "wal_autocheckpoint=20000",
 )
 
 
-class Transaction:
-    """What an operation may do: run named queries, and say which events it appended."""
+class SqliteTransaction:
+    """Implements `database.Transaction` over one connection."""
 
     def __init__(self, connection: apsw.Connection, remembered: dict[str, int]) -> None:
         self._connection = connection
         self._queries = load_queries()
         self.remembered = remembered
-        """Row numbers that never change once made, by name; forgotten at any rollback."""
         self.appended: list[tuple[int, Event]] = []
 
     def all(self, name: str, *params: Any) -> list[Row]:
-        """Run a named query, all rows."""
-        return self._connection.execute(self._queries[name], params).fetchall()
+        """See `database.Transaction`."""
+        return self._run(self._queries[name], params).fetchall()
 
     def one(self, name: str, *params: Any) -> Row | None:
-        """Run a named query, its first row or None."""
-        return self._connection.execute(self._queries[name], params).fetchone()
+        """See `database.Transaction`."""
+        return self._run(self._queries[name], params).fetchone()
 
     def many(self, name: str, rows: Sequence[Row]) -> None:
-        """Run a named query once per row."""
-        self._connection.executemany(self._queries[name], rows)
+        """See `database.Transaction`."""
+        try:
+            self._connection.executemany(self._queries[name], rows)
+        except apsw.ConstraintError as exc:
+            raise ConstraintBroken(str(exc)) from exc
 
+    def among(self, name: str, values: Iterable[Any]) -> list[Row]:
+        """See `database.Transaction`."""
+        wanted = padded(values)
+        if not wanted:
+            return []
+        marks = ",".join("?" * len(wanted))
+        return self._run(self._queries[name].replace("$values", marks), wanted).fetchall()
 
-class _Job:
-    __slots__ = ("error", "future", "operation", "result")
+    def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        """See `database.Transaction`."""
+        return self._connection.execute(sql, params).fetchall()
 
-    def __init__(self, operation: Callable[[Transaction], Any], future: asyncio.Future[Any]):
-        self.operation = operation
-        self.future = future
-        self.result: Any = None
-        self.error: BaseException | None = None
+    def _run(self, sql: str, params: Sequence[Any]) -> apsw.Cursor:
+        try:
+            return self._connection.execute(sql, params)
+        except apsw.ConstraintError as exc:
+            raise ConstraintBroken(str(exc)) from exc
 
 
 class _Refused(Exception):
     """One of the operations raised."""
 
 
-class SqliteDatabase:
-    """Owns the file. `async with` opens it, migrates it and starts the writer."""
+class _Reading:
+    """A connection that only reads, and stops what takes too long."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.connection = _connect(path)
+        self._tx = SqliteTransaction(self.connection, {})
+        self._until = 0.0
+        self.connection.set_progress_handler(self._is_late, _STEPS)
+
+    def run(self, operation: Callable[[Transaction], T], budget_ms: float, snapshot: bool) -> T:
+        """Raises apsw.InterruptError when the budget is spent."""
+        self._until = time.perf_counter() + budget_ms / 1000
+        if not snapshot:
+            return operation(self._tx)
+        self.connection.execute("BEGIN")
+        try:
+            return operation(self._tx)
+        finally:
+            if self.connection.in_transaction:
+                self.connection.execute("COMMIT")
+
+    def _is_late(self) -> bool:
+        return time.perf_counter() > self._until
+
+
+class SqliteDatabase:
+    """Owns the file. `async with` opens it, migrates it and starts the writer. ":memory:" keeps
+    everything in this process and forgets it at the end."""
+
+    dialect = SQLITE
+
+    def __init__(self, path: str, budget_ms: float = BUDGET_MS) -> None:
+        # A shared name, or the readers would each see an empty database of their own.
+        self.path = f"file:/hanse-{id(self)}?vfs=memdb" if path == ":memory:" else path
+        self._budget_ms = budget_ms
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting = 0
-        self._readers: list[Reader] = []
+        self._reads_waiting = 0
+        self._followers: list[Reader] = []
         self._open = False
         self._remembered: dict[str, int] = {}
+        self._elsewhere = threading.local()
+        self._readers: list[_Reading] = []
+        self.commits = 0
+        self.commit_s = 0.0
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -103,8 +164,9 @@ class SqliteDatabase:
         except BaseException:
             self._writing.close()
             raise
-        self._reading = _connect(self.path)
-        self._queries = load_queries()
+        self._here = _Reading(self.path)
+        self._readers.append(self._here)
+        self._threads = ThreadPoolExecutor(READERS, "hanse-reader")
         self._thread = threading.Thread(target=self._run, name="hanse-writer", daemon=True)
         self._thread.start()
         self._open = True
@@ -114,40 +176,70 @@ class SqliteDatabase:
         self._open = False
         self._jobs.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
-        self._reading.close()
+        await self._loop.run_in_executor(None, self._threads.shutdown)
+        for reader in self._readers:
+            reader.connection.close()
         self._writing.close()
 
-    # --- reading, on the loop ---------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------
 
-    def all(self, name: str, *params: Any) -> list[Row]:
-        """Run a named reading query, all rows."""
-        return self._reading.execute(self._queries[name], params).fetchall()
+    async def read(
+        self,
+        operation: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """See `database.Database`."""
+        return await self._read(lambda tx: operation(tx, *args, **kwargs), snapshot=True)
 
-    def one(self, name: str, *params: Any) -> Row | None:
-        """Run a named reading query, its first row or None."""
-        return self._reading.execute(self._queries[name], params).fetchone()
+    async def all(self, name: str, *params: Any) -> list[Row]:
+        """See `database.Database`."""
+        return await self._read(lambda tx: tx.all(name, *params), snapshot=False)
 
-    def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
-        """Run a query that `filter_sql` built. Raises Unavailable if the database refuses it."""
+    async def one(self, name: str, *params: Any) -> Row | None:
+        """See `database.Database`."""
+        return await self._read(lambda tx: tx.one(name, *params), snapshot=False)
+
+    async def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        """See `database.Database`."""
+        return await self._read(lambda tx: tx.select(sql, params), snapshot=False)
+
+    async def _read(self, work: Callable[[Transaction], T], *, snapshot: bool) -> T:
+        if not self._open:
+            raise Closed("the database is closed")
         try:
-            return self._reading.execute(sql, params).fetchall()
+            return self._here.run(work, LOOP_MS, snapshot)
+        except apsw.InterruptError:
+            pass  # it is a long one
         except apsw.Error as exc:
-            raise Unavailable(f"the database refused to read: {exc}") from exc
-
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Reads inside see one state of the database."""
-        self._reading.execute("BEGIN")
+            raise refusal(exc) from exc
+        if self._reads_waiting >= READS_WAITING_MAX:
+            raise Unavailable("too many long queries are waiting", hint="narrow it, or try later")
+        self._reads_waiting += 1
         try:
-            yield
+            return await self._loop.run_in_executor(self._threads, self._read_long, work)
         finally:
-            self._reading.execute("COMMIT")
+            self._reads_waiting -= 1
+
+    def _read_long(self, work: Callable[[Transaction], T]) -> T:
+        reader: _Reading | None = getattr(self._elsewhere, "reader", None)
+        if reader is None:
+            reader = self._elsewhere.reader = _Reading(self.path)
+            self._readers.append(reader)
+        try:
+            return reader.run(work, self._budget_ms, True)
+        except apsw.InterruptError as exc:
+            raise TooBroad(
+                f"takes more than {self._budget_ms / 1000:g} s", hint="narrow the filter"
+            ) from exc
+        except apsw.Error as exc:
+            raise refusal(exc) from exc
 
     # --- writing, through the one thread ---------------------------------------------------------
 
     def follow(self, reader: Reader) -> None:
-        """Call `reader(seq, event)` on the loop for every appended event, after its commit."""
-        self._readers.append(reader)
+        """See `database.Database`."""
+        self._followers.append(reader)
 
     async def write(
         self,
@@ -155,11 +247,7 @@ class SqliteDatabase:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation in the next commit; its result, once that is on disk.
-
-        Raises what the operation raised (then it changed nothing), Unavailable if the disk refuses,
-        Closed after the end.
-        """
+        """See `database.Database`."""
         if not self._open:
             raise Closed("the database is closed")
         if self._waiting >= QUEUE_MAX:
@@ -167,10 +255,15 @@ class SqliteDatabase:
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting += 1
         try:
-            self._jobs.put(_Job(lambda tx: operation(tx, *args, **kwargs), future))
+            self._jobs.put(Job(lambda tx: operation(tx, *args, **kwargs), future))
             return await asyncio.shield(future)
         finally:
             self._waiting -= 1
+
+    @property
+    def waiting(self) -> int:
+        """Writes that wait for their commit."""
+        return self._waiting
 
     def _run(self) -> None:
         while (first := self._jobs.get()) is not None:
@@ -184,12 +277,15 @@ class SqliteDatabase:
                     last = True
                     break
                 jobs.append(job)
+            begun = time.perf_counter()
             appended = self._commit(jobs)
+            self.commits += 1
+            self.commit_s += time.perf_counter() - begun
             self._loop.call_soon_threadsafe(self._finish, jobs, appended)
             if last:
                 return
 
-    def _commit(self, jobs: list[_Job]) -> list[tuple[int, Event]]:
+    def _commit(self, jobs: list[Job]) -> list[tuple[int, Event]]:
         """One transaction over the jobs. Returns what was appended, in order.
 
         Refusals are rare, and a savepoint costs two statements: first all run without, and only if
@@ -202,15 +298,15 @@ class SqliteDatabase:
             return self._attempt(jobs, self._guarded)
         # Whatever it is: the writer must live, or every later write would wait for ever.
         except Exception as exc:
-            refusal = Unavailable(f"the database refused to write: {exc}")
+            failure = Unavailable(f"the database refused to write: {exc}")
             for job in jobs:
-                job.error = job.error or refusal
+                job.error = job.error or failure
             return []
 
     def _attempt(
-        self, jobs: list[_Job], perform: Callable[[Transaction, _Job], None]
+        self, jobs: list[Job], perform: Callable[[SqliteTransaction, Job], None]
     ) -> list[tuple[int, Event]]:
-        tx = Transaction(self._writing, self._remembered)
+        tx = SqliteTransaction(self._writing, self._remembered)
         self._writing.execute("BEGIN IMMEDIATE")
         try:
             for job in jobs:
@@ -223,13 +319,13 @@ class SqliteDatabase:
             raise
         return tx.appended
 
-    def _bare(self, tx: Transaction, job: _Job) -> None:
+    def _bare(self, tx: SqliteTransaction, job: Job) -> None:
         try:
             job.result = job.operation(tx)
         except Exception as exc:  # whatever it is, `_guarded` will meet it again
             raise _Refused from exc
 
-    def _guarded(self, tx: Transaction, job: _Job) -> None:
+    def _guarded(self, tx: SqliteTransaction, job: Job) -> None:
         execute = self._writing.execute
         mark = len(tx.appended)
         execute("SAVEPOINT job")
@@ -243,30 +339,18 @@ class SqliteDatabase:
             execute("ROLLBACK TO job")
         execute("RELEASE job")
 
-    def _finish(self, jobs: list[_Job], appended: list[tuple[int, Event]]) -> None:
+    def _finish(self, jobs: list[Job], appended: list[tuple[int, Event]]) -> None:
         for seq, event in appended:
-            for reader in self._readers:
+            for reader in self._followers:
                 reader(seq, event)
         for job in jobs:
-            if job.future.done():
-                continue
-            if job.error is None:
-                job.future.set_result(job.result)
-            else:
-                job.future.set_exception(_translated(job.error))
-
-
-def _translated(error: BaseException) -> BaseException:
-    if isinstance(error, apsw.Error):
-        refusal = Unavailable(f"the database refused to write: {error}")
-        refusal.__cause__ = error
-        return refusal
-    return error
+            job.finish()
 
 
 def _connect(path: str) -> apsw.Connection:
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
     try:
-        connection = apsw.Connection(path)
+        connection = apsw.Connection(path, flags=flags, statementcachesize=512)
         connection.set_busy_timeout(5000)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
@@ -279,19 +363,20 @@ def _migrate(connection: apsw.Connection) -> None:
     """Apply each numbered migration once, in order, each in its own transaction."""
     found = connection.execute("PRAGMA user_version").fetchone()
     done = int(found[0]) if found else 0
-    for number, sql in migrations():
+    known = migrations("sqlite")
+    if done > known[-1][0]:
+        raise HanseError(f"the database is of a newer version ({done})", hint="upgrade hanse")
+    for number, sql in known:
         if number <= done:
             continue
         with connection:
             connection.execute(sql)
             connection.execute(f"PRAGMA user_version = {number}")
-    if done > len(migrations()):
-        raise HanseError(f"the database is of a newer version ({done})", hint="upgrade hanse")
 
 
-def migrations() -> list[tuple[int, str]]:
-    """(number, SQL) of every migration, in order."""
-    folder = resources.files("hanse.engines.storage") / "migrations"
+def migrations(engine: str) -> list[tuple[int, str]]:
+    """(number, SQL) of every migration of an engine, in order."""
+    folder = resources.files("hanse.engines.storage") / "migrations" / engine
     files = sorted(
         (entry for entry in folder.iterdir() if entry.name.endswith(".sql")),
         key=lambda file: file.name,

@@ -4,7 +4,7 @@ Bodies are checked by the same types the tools have; OpenAPI shows their schemas
 Authorization header: NIP-98 per request, or a bearer token. Failures are problem+json (RFC 9457).
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -60,7 +60,7 @@ class Api:
         clock: Clock,
         operator: PublicKey,
         info: dict[str, Any],
-        status: Callable[[], dict[str, Any]],
+        status: Callable[[], Awaitable[dict[str, Any]]],
         version: str,
     ) -> None:
         self._desk = desk
@@ -114,7 +114,7 @@ class Api:
         return Response(text, media_type="text/plain; charset=utf-8")
 
     async def _get_status(self) -> Response:
-        return _json(self._status())
+        return _json(await self._status())
 
     async def _services(
         self,
@@ -154,7 +154,7 @@ class Api:
 
     async def _books(self, request: Request) -> Response:
         self._operator_only(request, b"")
-        books = self._payments.books()
+        books = await self._payments.books()
         rows = [_account(found) for found in books.accounts]
         return _json({"accounts": rows, "sum_msat": books.sum_msat})
 

@@ -1,9 +1,18 @@
 -- name: event_insert
--- One event of the log. Nothing happens if its id is here already.
-INSERT INTO event (id, pubkey, created_at, kind, expires, address, json)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (id) DO NOTHING
-RETURNING seq;
+-- One event of the log; its number comes from log_take.
+INSERT INTO event (seq, id, pubkey, created_at, kind, expires, address, json)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: log_take
+-- So many sequence numbers; the last of them. The row stays locked until the commit, so numbers
+-- become visible in their order whoever writes.
+UPDATE position SET seq = seq + $1 WHERE name = 'log' RETURNING seq;
+
+-- name: event_last_seq
+SELECT seq FROM position WHERE name = 'log';
+
+-- name: events_known
+SELECT id FROM event WHERE id IN ($values);
 
 -- name: event_by_id
 SELECT seq, pubkey, created_at, kind, json FROM event WHERE id = $1;
@@ -22,26 +31,62 @@ SELECT seq, json FROM event WHERE seq > $1 ORDER BY seq LIMIT $2;
 -- name: events_expired
 SELECT seq, json FROM event WHERE expires <= $1 LIMIT $2;
 
--- name: event_last_seq
-SELECT coalesce(max(seq), 0) FROM event;
+-- name: events_of_author
+-- What an author wrote up to a time, oldest first.
+SELECT seq, json FROM event WHERE pubkey = $1 AND created_at <= $2 ORDER BY created_at LIMIT $3;
+
+-- name: events_to_vanish
+-- The same, but for the requests themselves, which say why the rest is gone.
+SELECT seq, json FROM event WHERE pubkey = $1 AND created_at <= $2 AND kind <> $3 LIMIT $4;
+
+-- name: events_tagged
+-- Events of one kind that carry a tag, up to a time.
+SELECT event.seq, event.json FROM tag CROSS JOIN event
+WHERE tag.hash = $1 AND tag.created_at <= $2 AND tag.kind = $3 AND event.seq = tag.seq LIMIT $4;
+
+-- name: events_old
+-- What retention may take: one kind, before a time, oldest first.
+SELECT seq, json FROM event WHERE kind = $1 AND created_at < $2 ORDER BY created_at LIMIT $3;
 
 -- name: event_count
 SELECT count(*) FROM event;
 
 -- name: tag_insert
-INSERT INTO tag (hash, created_at, seq) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+INSERT INTO tag (hash, created_at, seq, kind) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
 
 -- name: tag_delete
 DELETE FROM tag WHERE hash = $1 AND created_at = $2 AND seq = $3;
 
+-- name: text_insert
+INSERT INTO event_text (rowid, words) VALUES ($1, $2);
+
+-- name: text_delete
+DELETE FROM event_text WHERE rowid = $1;
+
 -- name: tombstone_insert
 -- A deletion forbids its target up to the latest time any deletion named.
 INSERT INTO tombstone (target, pubkey, until) VALUES ($1, $2, $3)
-ON CONFLICT (target, pubkey) DO UPDATE SET until = max(until, excluded.until);
+ON CONFLICT (target, pubkey) DO UPDATE SET until = excluded.until
+WHERE excluded.until > tombstone.until;
 
--- name: tombstone_until
--- The latest time up to which an id or an address is forbidden.
-SELECT max(until) FROM tombstone WHERE target IN ($1, $2) AND pubkey = $3;
+-- name: tombstones
+-- What is forbidden among ids and addresses, by whom and up to when.
+SELECT target, pubkey, until FROM tombstone WHERE target IN ($values);
+
+-- name: vanish_insert
+INSERT INTO vanished (pubkey, until, done) VALUES ($1, $2, 0)
+ON CONFLICT (pubkey) DO UPDATE SET until = excluded.until, done = 0
+WHERE excluded.until > vanished.until;
+
+-- name: vanished
+SELECT pubkey, until FROM vanished WHERE pubkey IN ($values);
+
+-- name: vanishing
+-- Requests whose author's events are not all gone yet.
+SELECT pubkey, until FROM vanished WHERE done = 0 LIMIT 10;
+
+-- name: vanish_done
+UPDATE vanished SET done = 1 WHERE pubkey = $1;
 
 -- name: meta_get
 SELECT value FROM meta WHERE name = $1;

@@ -1,0 +1,200 @@
+"""What enters the log: duplicates, newest versions, deletions and requests to vanish (NIP-01, 09,
+62). Operations over a transaction, so that a receipt can be appended in the same commit as the
+money it speaks of.
+
+Events that replace and remove nothing, nearly all of them, go in together: a few statements for the
+whole run, its rows sorted as the indexes want them.
+"""
+
+from hanse.engines.storage.columns import (
+    address_of,
+    decode_row,
+    expiration_of,
+    indexed_tags,
+    searched_text,
+)
+from hanse.engines.storage.database import Row, Transaction
+from hanse.engines.storage.filter_sql import TagHash
+from hanse.engines.storage.removal import remove
+from hanse.errors import Conflict, HanseError, Restricted
+from hanse.protocol import kinds
+from hanse.protocol.event import Event, encode_event
+from hanse.protocol.keys import is_hex
+from hanse.protocol.kinds import KindClass, kind_class
+
+FOREVER = 2**53 - 1
+
+Outcome = int | HanseError | None
+
+
+def append_all(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome]:
+    """Append in order. For each: its sequence number, None for a duplicate, or the rule that
+    refuses it. A refusal comes before the first change, so no savepoint is needed for each."""
+    if len(events) == 1:
+        return _append_run(tx, events, hash)
+    outcomes: list[Outcome] = []
+    run: list[Event] = []
+    for event in events:
+        if _stands_alone(event):
+            outcomes += _append_run(tx, run, hash)
+            outcomes += _append_run(tx, [event], hash)
+            run = []
+        else:
+            run.append(event)
+    return outcomes + _append_run(tx, run, hash)
+
+
+def _stands_alone(event: Event) -> bool:
+    """Whether what comes after it depends on it."""
+    kind = event.kind
+    return (
+        kind == kinds.DELETION or kind == kinds.VANISH or kind_class(kind) is not KindClass.REGULAR
+    )
+
+
+def _append_run(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome]:
+    if not events:
+        return []
+    outcomes = _judged(tx, events, hash)
+    fresh = [event for event, outcome in zip(events, outcomes, strict=True) if outcome == 0]
+    if not fresh:
+        return outcomes
+    taken = tx.one("log_take", len(fresh))
+    assert taken is not None
+    first = int(taken[0]) - len(fresh) + 1
+    _insert(tx, fresh, first, hash)
+    numbers = iter(range(first, first + len(fresh)))
+    outcomes = [next(numbers) if outcome == 0 else outcome for outcome in outcomes]
+    if len(fresh) == 1:
+        _act(tx, fresh[0], hash)
+    tx.appended.extend(enumerate(fresh, first))
+    return outcomes
+
+
+def _judged(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome]:
+    """0 for what may enter, else the outcome. Makes way for newer versions."""
+    ids = [bytes.fromhex(event.id) for event in events]
+    known = {bytes(row[0]) for row in tx.among("events_known", ids)}
+    addresses = {id: address_of(event) for id, event in zip(ids, events, strict=True)}
+    targets = [event.id for event in events] + [found for found in addresses.values() if found]
+    forbidden = {
+        (target, bytes(pubkey)): until for target, pubkey, until in tx.among("tombstones", targets)
+    }
+    authors = {bytes.fromhex(event.pubkey) for event in events}
+    vanished = {bytes(pubkey): until for pubkey, until in tx.among("vanished", authors)}
+    outcomes: list[Outcome] = []
+    for id, event in zip(ids, events, strict=True):
+        if id in known:
+            outcomes.append(None)
+            continue
+        known.add(id)  # the same event twice in one run
+        try:
+            _refuse_removed(event, addresses[id], forbidden, vanished)
+            if (address := addresses[id]) is not None:
+                _make_way(tx, event, address, hash)
+        except HanseError as exc:
+            outcomes.append(exc)
+        else:
+            outcomes.append(0)
+    return outcomes
+
+
+def _refuse_removed(
+    event: Event,
+    address: str | None,
+    forbidden: dict[tuple[str, bytes], int],
+    vanished: dict[bytes, int],
+) -> None:
+    if not forbidden and not vanished:
+        return
+    pubkey = bytes.fromhex(event.pubkey)
+    if event.created_at <= vanished.get(pubkey, -1) and event.kind != kinds.VANISH:
+        raise Restricted("its author asked to vanish", field="event")
+    if event.kind == kinds.DELETION:
+        return  # NIP-09: a deletion cannot be deleted, in either order
+    for target in (event.id, address):
+        if target is not None and event.created_at <= forbidden.get((target, pubkey), -1):
+            raise Restricted("its author deleted this event", field="event")
+
+
+def _make_way(tx: Transaction, event: Event, address: str, hash: TagHash) -> None:
+    """Remove the version this one replaces, or refuse if that one is newer (lowest id wins within a
+    second)."""
+    found = tx.one("event_by_address", address)
+    if found is None:
+        return
+    seq, id, _pubkey, created_at, json = found
+    if (created_at, event.id) > (event.created_at, bytes(id).hex()):
+        raise Conflict("a newer version is kept", field="event")
+    remove(tx, [(seq, json)], hash)
+
+
+def _insert(tx: Transaction, events: list[Event], first: int, hash: TagHash) -> None:
+    rows: list[Row] = []
+    tags: list[Row] = []
+    texts: list[Row] = []
+    for seq, event in enumerate(events, first):
+        created_at, kind = event.created_at, event.kind
+        rows.append(
+            (
+                seq,
+                bytes.fromhex(event.id),
+                bytes.fromhex(event.pubkey),
+                created_at,
+                kind,
+                expiration_of(event.tags),
+                address_of(event),
+                encode_event(event),
+            )
+        )
+        tags += [
+            (hash(name, value), created_at, seq, kind) for name, value in indexed_tags(event.tags)
+        ]
+        if kind in kinds.SEARCHED and event.content:
+            texts.append((seq, searched_text(event)))
+    tags.sort()  # the clustered table is written in its order: 12 % cheaper
+    tx.many("event_insert", rows)
+    if tags:
+        tx.many("tag_insert", tags)
+    if texts:
+        tx.many("text_insert", texts)
+
+
+def _act(tx: Transaction, event: Event, hash: TagHash) -> None:
+    """What an event does to others."""
+    if event.kind == kinds.DELETION:
+        _delete(tx, event, hash)
+    elif event.kind == kinds.VANISH:
+        tx.all("vanish_insert", bytes.fromhex(event.pubkey), event.created_at)
+
+
+def _delete(tx: Transaction, deletion: Event, hash: TagHash) -> None:
+    """NIP-09: remove the author's own targets and forbid their return. NIP-59 lets the recipient
+    of a gift wrap delete it."""
+    pubkey = bytes.fromhex(deletion.pubkey)
+    for id in deletion.values("e"):
+        if not is_hex(id, 64):
+            continue
+        found = tx.one("event_by_id", bytes.fromhex(id))
+        if found is None:
+            tx.all("tombstone_insert", id, pubkey, FOREVER)
+            continue
+        seq, author, _created_at, kind, json = found
+        if kind == kinds.DELETION:
+            continue
+        if bytes(author) != pubkey and not _is_wrapped_for(deletion.pubkey, kind, json):
+            continue
+        tx.all("tombstone_insert", id, bytes(author), FOREVER)
+        remove(tx, [(seq, json)], hash)
+    for address in deletion.values("a"):
+        parts = address.split(":", 2)
+        if len(parts) != 3 or parts[1] != deletion.pubkey:
+            continue
+        tx.all("tombstone_insert", address, pubkey, deletion.created_at)
+        found = tx.one("event_by_address", address)
+        if found is not None and found[3] <= deletion.created_at:
+            remove(tx, [(found[0], found[4])], hash)
+
+
+def _is_wrapped_for(pubkey: str, kind: int, json: bytes) -> bool:
+    return kind == kinds.GIFT_WRAP and pubkey in decode_row(json).values("p")

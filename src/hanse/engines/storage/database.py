@@ -1,0 +1,131 @@
+"""What the storage's operations may rely on, whichever engine runs them.
+
+An operation is a plain function over a `Transaction`. `Database.write` runs it in the next commit,
+`Database.read` over one state of the data; neither says on which engine. Queries go by name
+(`queries/*.sql`); only what `filter_sql` builds goes as text.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from hanse.engines.storage.filter_sql import Dialect
+from hanse.errors import HanseError, Unavailable
+from hanse.protocol.event import Event
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Row = tuple[Any, ...]
+Reader = Callable[[int, Event], None]
+
+REMEMBERED_MAX = 100_000
+
+QUEUE_MAX = 20_000
+"""Operations waiting to be written; beyond it new ones are refused, not queued."""
+
+BATCH_MAX = 512
+"""Operations in one commit: bounds how long the first one waits for the last."""
+
+
+class ConstraintBroken(Exception):
+    """The database itself refused a row: a CHECK, a unique index, a trigger."""
+
+
+class Transaction(Protocol):
+    """What an operation may do: run named queries, and say which events it appended."""
+
+    @property
+    def remembered(self) -> dict[str, int]:
+        """Numbers that hold until a rollback, by name; at most REMEMBERED_MAX."""
+
+    @property
+    def appended(self) -> list[tuple[int, Event]]:
+        """What this transaction appended to the log, in order."""
+
+    def all(self, name: str, *params: Any) -> list[Row]:
+        """Run a named query, all rows. Raises ConstraintBroken."""
+
+    def one(self, name: str, *params: Any) -> Row | None:
+        """Run a named query, its first row or None. Raises ConstraintBroken."""
+
+    def many(self, name: str, rows: Sequence[Row]) -> None:
+        """Run a named query once per row. Raises ConstraintBroken."""
+
+    def among(self, name: str, values: Iterable[Any]) -> list[Row]:
+        """Run a named query whose one parameter is a list, written `IN ($values)`."""
+
+    def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        """Run what `filter_sql` built."""
+
+
+class Database(Protocol):
+    """One engine: keeps, reads, and tells what was appended."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """How `filter_sql` must write for it."""
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation in the next commit; its result, once that is on disk.
+
+        Raises what the operation raised (then it changed nothing), Unavailable if the disk refuses,
+        Closed after the end.
+        """
+
+    async def read(
+        self,
+        operation: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a reading operation over one state of the data. Raises TooBroad when it takes longer
+        than the engine's budget, Unavailable if the database refuses."""
+
+    async def all(self, name: str, *params: Any) -> list[Row]:
+        """Run one named reading query, all rows. Raises as `read` does."""
+
+    async def one(self, name: str, *params: Any) -> Row | None:
+        """Run one named reading query, its first row or None. Raises as `read` does."""
+
+    async def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        """Run one statement that `filter_sql` built. Raises as `read` does."""
+
+    def follow(self, reader: Reader) -> None:
+        """Call `reader(seq, event)` on the loop for every appended event, after its commit, in
+        order."""
+
+
+class Job:
+    """An operation that waits for its commit."""
+
+    __slots__ = ("error", "future", "operation", "result")
+
+    def __init__(self, operation: Callable[[Transaction], Any], future: "asyncio.Future[Any]"):
+        self.operation = operation
+        self.future = future
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def finish(self) -> None:
+        """Tell whoever waits how it ended. On the loop."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(refusal(self.error))
+
+
+def refusal(error: BaseException) -> BaseException:
+    """What went wrong inside an operation, in our words: an error of ours stays as it is."""
+    if isinstance(error, HanseError) or not isinstance(error, Exception):
+        return error
+    found = Unavailable(f"the database refused: {error}")
+    found.__cause__ = error
+    return found

@@ -1,0 +1,78 @@
+"""What leaves the log: expired, old, erased and vanished events. Operations over a transaction.
+
+Each step takes at most STEP events and says whether there may be more, so that a long removal goes
+in many short commits.
+"""
+
+from hanse.engines.storage.columns import decode_row, indexed_tags
+from hanse.engines.storage.database import Row, Transaction
+from hanse.engines.storage.filter_sql import TagHash
+from hanse.protocol import kinds
+
+STEP = 500
+
+KEPT = frozenset({kinds.RECEIPT, kinds.OFFER, kinds.DELETION, kinds.VANISH})
+"""Kinds that retention never takes: receipts, the offers they speak of, and what forbids a return.
+"""
+
+
+def remove(tx: Transaction, rows: list[Row], hash: TagHash) -> None:
+    """Remove events, given as (seq, json), with all that finds them."""
+    tags: list[Row] = []
+    texts: list[Row] = []
+    for seq, json in rows:
+        event = decode_row(json)
+        tags += [
+            (hash(name, value), event.created_at, seq) for name, value in indexed_tags(event.tags)
+        ]
+        if event.kind in kinds.SEARCHED and event.content:
+            texts.append((seq,))
+    tags.sort()
+    tx.many("tag_delete", tags)
+    tx.many("text_delete", texts)
+    tx.many("event_delete", [(seq,) for seq, _ in rows])
+
+
+def remove_expired(tx: Transaction, now_s: int, *, hash: TagHash) -> tuple[int, bool]:
+    """One step of NIP-40: how many went, and whether there may be more."""
+    return _removed(tx, tx.all("events_expired", now_s, STEP), hash)
+
+
+def remove_old(tx: Transaction, kind: int, before_s: int, *, hash: TagHash) -> tuple[int, bool]:
+    """One step of retention."""
+    if kind in KEPT:
+        return 0, False
+    return _removed(tx, tx.all("events_old", kind, before_s, STEP), hash)
+
+
+def erase_author(tx: Transaction, pubkey: bytes, *, hash: TagHash) -> tuple[int, bool]:
+    """One step of removing all that an author wrote."""
+    return _removed(tx, tx.all("events_of_author", pubkey, 2**53 - 1, STEP), hash)
+
+
+def erase_ids(tx: Transaction, ids: list[str], hash: TagHash) -> int:
+    """Remove events by id; how many there were."""
+    found = [tx.one("event_by_id", bytes.fromhex(id)) for id in dict.fromkeys(ids)]
+    rows = [(row[0], row[4]) for row in found if row is not None]
+    remove(tx, rows, hash)
+    return len(rows)
+
+
+def vanish_step(tx: Transaction, *, hash: TagHash) -> tuple[int, bool]:
+    """One step of NIP-62: the events of authors who asked to vanish, deletions with them, and gift
+    wraps addressed to them. Their requests stay, to say so."""
+    gone = 0
+    for pubkey, until in tx.all("vanishing"):
+        rows = tx.all("events_to_vanish", pubkey, until, kinds.VANISH, STEP)
+        tag = hash("p", bytes(pubkey).hex())
+        wraps = tx.all("events_tagged", tag, until, kinds.GIFT_WRAP, STEP)
+        remove(tx, rows + [row for row in wraps if row not in rows], hash)
+        gone += len(rows) + len(wraps)
+        if not rows and not wraps:
+            tx.all("vanish_done", pubkey)
+    return gone, bool(tx.all("vanishing"))
+
+
+def _removed(tx: Transaction, rows: list[Row], hash: TagHash) -> tuple[int, bool]:
+    remove(tx, rows, hash)
+    return len(rows), len(rows) == STEP
