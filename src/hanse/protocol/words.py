@@ -22,7 +22,7 @@ _STOP = frozenset(_STOP_TEXT.split())
 
 def words_of(text: str) -> list[str]:
     """Lower-case words in order; `getCurrentTime` and `get_current_time` give three."""
-    return [found.lower() for found in _WORD.findall(_CAMEL.sub(" ", text))]
+    return _WORD.findall(_CAMEL.sub(" ", text).lower())
 
 
 @functools.lru_cache(maxsize=1024)

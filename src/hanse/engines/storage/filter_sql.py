@@ -24,7 +24,8 @@ from hanse.protocol.keys import PublicKey
 from hanse.protocol.words import search_words
 
 COLUMNS = "event.seq, event.created_at, event.id, event.json"
-ORDER = " ORDER BY event.created_at DESC, event.id ASC"
+BY_ID = ", event.id ASC"
+ORDER = " ORDER BY event.created_at DESC" + BY_ID
 
 WINDOW = 4000
 """Newest events that `dense` looks at: about 0.5 ms."""
@@ -78,6 +79,20 @@ class TagHash:
         return found
 
 
+class Try(msgspec.Struct, frozen=True):
+    """One statement that may answer a filter.
+
+    `exact` is the same with ties in time ordered by id, where `sql` leaves them in any order: an
+    index gives the times in order for nothing, but to order by id costs a sort of whole rows. A
+    try that is not `complete` answers only if it yields as many rows as its limit.
+    """
+
+    sql: str
+    params: list[Any]
+    exact: str = ""
+    complete: bool = True
+
+
 class Selection:
     """FROM and WHERE of one filter, built piece by piece in the order of their parameters."""
 
@@ -121,10 +136,8 @@ class FilterSql:
 
     def rows(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
-    ) -> list[tuple[str, list[Any], bool]]:
-        """Statements to try in order, each (sql, parameters, whether it is complete whatever it
-        yields): one that is not is complete only if it yields `limit` rows. None at all means that
-        nothing can match."""
+    ) -> list[Try]:
+        """Statements to try in order. None at all means that nothing can match."""
         if self._is_empty(found, reader):
             return []
         tries = []
@@ -135,12 +148,11 @@ class FilterSql:
                 and len(values[1]) >= DENSE_AUTHORS
                 and _one(found.kinds)
             ):
-                tries.append((*self._dense(found, limit, now_s, reader), False))
-            tries.append((*self._merged(found, *values, limit, now_s, reader), True))
+                tries.append(self._dense(found, limit, now_s, reader))
+            tries.append(self._merged(found, *values, limit, now_s, reader))
         else:
             chosen = self._select(found, now_s, reader)
-            sql = chosen.sql(COLUMNS, chosen.order + " LIMIT ?")
-            tries.append((self._numbered(sql), [*chosen.all_params, limit], True))
+            tries.append(self._ordered(chosen, limit, chosen.order))
         return tries
 
     def count(
@@ -169,6 +181,14 @@ class FilterSql:
         return self._numbered(sql), [*chosen.all_params, wanted]
 
     # --- ways to read -------------------------------------------------------------------------
+
+    def _ordered(self, chosen: Selection, limit: int, order: str, *, complete: bool = True) -> Try:
+        params = [*chosen.all_params, limit]
+        exact = self._numbered(chosen.sql(COLUMNS, order + " LIMIT ?"))
+        if not order.endswith(BY_ID) or chosen.repeats:
+            return Try(exact, params, complete=complete)
+        quick = chosen.sql(COLUMNS, order.removesuffix(BY_ID) + " LIMIT ?")
+        return Try(self._numbered(quick), params, exact, complete)
 
     def _union(
         self,
@@ -212,7 +232,7 @@ class FilterSql:
         limit: int,
         now_s: int,
         reader: frozenset[PublicKey],
-    ) -> tuple[str, list[Any]]:
+    ) -> Try:
         chosen = self._select(found, now_s, reader, over=column)
         values = padded(values)
         rows = ",".join("(?)" for _ in values)
@@ -222,11 +242,9 @@ class FilterSql:
             f"(SELECT each.seq FROM wanted CROSS JOIN event AS each WHERE each.seq IN ({inner}))"
             f"{ORDER} LIMIT ?"
         )
-        return self._numbered(sql), [*values, *chosen.all_params, limit, limit]
+        return Try(self._numbered(sql), [*values, *chosen.all_params, limit, limit])
 
-    def _dense(
-        self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
-    ) -> tuple[str, list[Any]]:
+    def _dense(self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]) -> Try:
         chosen = Selection()
         wanted = Selection()
         wanted.among("kind", sorted(found.kinds or ()))
@@ -234,13 +252,15 @@ class FilterSql:
             wanted.add("created_at >= ?", [found.since])
         if found.until is not None:
             wanted.add("created_at <= ?", [found.until])
-        walk = wanted.sql("seq, pubkey", f" ORDER BY created_at DESC LIMIT {WINDOW}")
+        walk = wanted.sql("seq, pubkey, created_at", f" ORDER BY created_at DESC LIMIT {WINDOW}")
         chosen.source = f"({walk}) AS newest CROSS JOIN event"
         chosen.source_params = wanted.all_params
         chosen.among("newest.pubkey", [bytes.fromhex(author) for author in found.authors or ()])
         chosen.add("event.seq = newest.seq")
         self._visible(chosen, found, now_s, reader)
-        return self._numbered(chosen.sql(COLUMNS, ORDER + " LIMIT ?")), [*chosen.all_params, limit]
+        return self._ordered(
+            chosen, limit, " ORDER BY newest.created_at DESC" + BY_ID, complete=False
+        )
 
     # --- conditions ---------------------------------------------------------------------------
 
@@ -260,7 +280,7 @@ class FilterSql:
             others.remove(first)
             chosen.source = "tag CROSS JOIN event"
             chosen.time = "tag.created_at"
-            chosen.order = " ORDER BY tag.created_at DESC, event.id ASC"
+            chosen.order = " ORDER BY tag.created_at DESC" + BY_ID
             if over:
                 chosen.add("tag.hash = wanted.value")
             else:
@@ -283,10 +303,12 @@ class FilterSql:
         chosen.source = f"({self._dialect.search}) AS found CROSS JOIN event"
         chosen.source_params = [match]
         chosen.add("event.seq = found.seq")
-        chosen.order = " ORDER BY found.score DESC, event.created_at DESC, event.id ASC"
+        chosen.order = " ORDER BY found.score DESC, event.created_at DESC"
 
     def _plain(self, chosen: Selection, found: Filter, over: str) -> None:
         kind = "tag.kind" if chosen.source.startswith("tag") else "event.kind"
+        if found.authors is not None and kind == "event.kind":
+            kind = "+event.kind"  # the plus keeps the planner on the authors' index, which has it
         if over == "event.pubkey":
             chosen.add("event.pubkey = wanted.value")
         elif found.authors is not None:

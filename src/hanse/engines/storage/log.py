@@ -134,15 +134,20 @@ class EventLog:
         before it ran is in it, and so is all up to the newest row it shows."""
         wanted = limit if found.limit is None else min(limit, found.limit)
         tries = self._sql.rows(found, wanted + 1, now_s, reader)
-        if len(tries) != 1:
-            return Found([], self._announced, False) if not tries else None
+        if not tries:
+            return Found([], self._announced, False)
+        first = tries[0]
         announced = self._announced
-        sql, params, _ = tries[0]
-        rows = await self._database.select(sql, params)
+        rows = await self._database.select(first.sql, first.params)
+        if not first.complete and len(rows) <= wanted:
+            return None
+        if first.exact and not _in_order(rows, wanted):
+            return None
         for row in rows:
             if row[0] > announced:
                 announced = row[0]
-        return _found(rows, wanted, announced)
+        more = len(rows) > wanted
+        return Found(rows[:wanted] if more else rows, announced, more)
 
     def _query(
         self,
@@ -158,9 +163,9 @@ class EventLog:
         for found in filters:
             wanted = limit if found.limit is None else min(limit, found.limit)
             rows = []
-            for sql, params, whole in self._sql.rows(found, wanted + 1, now_s, reader):
-                rows = tx.select(sql, params)
-                if whole or len(rows) > wanted:
+            for one in self._sql.rows(found, wanted + 1, now_s, reader):
+                rows = tx.select(one.exact or one.sql, one.params)
+                if one.complete or len(rows) > wanted:
                     break
             more = more or len(rows) > wanted
             rows = rows[:wanted]
@@ -208,8 +213,12 @@ class EventLog:
         return int(found[0]) if found else 0
 
 
-def _found(rows: list[Row], wanted: int, seq: int) -> Found:
-    more = len(rows) > wanted
-    if more:
-        del rows[wanted:]
-    return Found(rows, seq, more)
+def _in_order(rows: list[Row], wanted: int) -> bool:
+    """Sorts ties in time by id, in place. False if a tie lies across the limit: then the rows that
+    belong may not be among these."""
+    if len({row[1] for row in rows}) == len(rows):
+        return True
+    if len(rows) > wanted > 0 and rows[wanted - 1][1] == rows[wanted][1]:
+        return False
+    rows.sort(key=lambda row: (-row[1], row[2]))
+    return True
