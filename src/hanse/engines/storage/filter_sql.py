@@ -44,6 +44,9 @@ class Dialect(msgspec.Struct, frozen=True):
 
     search: str
     """A subquery of (seq, score) for one text parameter, newest RANKED_MAX matches."""
+    quote: str
+    conjunction: str
+    """How that text names several words of which all are wanted."""
     numbered: bool
     """Whether parameters are `$1, $2, …` and not `?`."""
 
@@ -53,7 +56,19 @@ SQLITE = Dialect(
         "SELECT rowid AS seq, -bm25(event_text) AS score FROM event_text "
         f"WHERE event_text MATCH ? ORDER BY rowid DESC LIMIT {RANKED_MAX}"
     ),
+    quote='"',
+    conjunction=" ",
     numbered=False,
+)
+POSTGRES = Dialect(
+    search=(
+        "SELECT hit.seq, ts_rank(hit.words, asked.query) AS score FROM event_text AS hit "
+        "CROSS JOIN (SELECT ?::tsquery AS query) AS asked WHERE hit.words @@ asked.query "
+        f"ORDER BY hit.seq DESC LIMIT {RANKED_MAX}"
+    ),
+    quote="'",
+    conjunction=" & ",
+    numbered=True,
 )
 
 
@@ -299,7 +314,8 @@ class FilterSql:
         return chosen
 
     def _search(self, chosen: Selection, words: list[str]) -> None:
-        match = " ".join(f'"{word}"' for word in words)  # words hold letters and digits only
+        quote = self._dialect.quote  # words hold letters and digits only
+        match = self._dialect.conjunction.join(f"{quote}{word}{quote}" for word in words)
         chosen.source = f"({self._dialect.search}) AS found CROSS JOIN event"
         chosen.source_params = [match]
         chosen.add("event.seq = found.seq")

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import apsw
@@ -32,6 +31,7 @@ from hanse.engines.storage.database import (
     refusal,
 )
 from hanse.engines.storage.filter_sql import SQLITE, padded
+from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.queries import load_queries
 from hanse.errors import Closed, HanseError, TooBroad, Unavailable
 from hanse.protocol.event import Event
@@ -372,13 +372,3 @@ def _migrate(connection: apsw.Connection) -> None:
         with connection:
             connection.execute(sql)
             connection.execute(f"PRAGMA user_version = {number}")
-
-
-def migrations(engine: str) -> list[tuple[int, str]]:
-    """(number, SQL) of every migration of an engine, in order."""
-    folder = resources.files("hanse.engines.storage") / "migrations" / engine
-    files = sorted(
-        (entry for entry in folder.iterdir() if entry.name.endswith(".sql")),
-        key=lambda file: file.name,
-    )
-    return [(int(file.name.split("_")[0]), file.read_text(encoding="utf-8")) for file in files]

@@ -8,15 +8,23 @@ to `$n` and first appear in that order, so that one tuple binds them on every en
 import functools
 import re
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 _HEAD = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
 @functools.cache
-def load_queries() -> dict[str, str]:
-    """Every query by name. Raises ValueError for a name used twice."""
+def load_queries(engine: str = "sqlite") -> dict[str, str]:
+    """Every query by name, as one engine says it: `ENGINE/*.sql` holds the few that differ. Raises
+    ValueError for a name used twice."""
+    here = resources.files(__package__)
+    common = _read(here)
+    return common | _read(here / engine)
+
+
+def _read(folder: Traversable) -> dict[str, str]:
     found: dict[str, str] = {}
-    for entry in sorted(resources.files(__package__).iterdir(), key=lambda path: path.name):
+    for entry in sorted(folder.iterdir(), key=lambda path: path.name):
         if not entry.name.endswith(".sql"):
             continue
         parts = _HEAD.split(entry.read_text(encoding="utf-8"))

@@ -57,12 +57,6 @@ INSERT INTO tag (hash, created_at, seq, kind) VALUES ($1, $2, $3, $4) ON CONFLIC
 -- name: tag_delete
 DELETE FROM tag WHERE hash = $1 AND created_at = $2 AND seq = $3;
 
--- name: text_insert
-INSERT INTO event_text (rowid, words) VALUES ($1, $2);
-
--- name: text_delete
-DELETE FROM event_text WHERE rowid = $1;
-
 -- name: tombstone_insert
 -- A deletion forbids its target up to the latest time any deletion named.
 INSERT INTO tombstone (target, pubkey, until) VALUES ($1, $2, $3)

@@ -1,0 +1,423 @@
+"""The PostgreSQL engine: the same operations over a server that many nodes share.
+
+Operations are plain functions that ask and get rows at once. Here each runs in a greenlet: asking
+leaves it for the event loop, which comes back with the rows. So one set of operations serves an
+engine that answers in the call and one that answers over a network.
+
+Writes go by one connection in batches, as with SQLite. The log's counter is a row that stays locked
+until the commit: sequence numbers become visible in their order, whichever node takes them. A batch
+whose connection broke is tried again: every operation is safe to repeat (same event, same call,
+same transfer), so a commit whose answer was lost does no harm.
+
+What other nodes appended is read from the log: `look` says that there may be something, and a slow
+beat looks anyway.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import asyncpg
+import greenlet
+
+from hanse.engines.storage.columns import decode_row
+from hanse.engines.storage.database import (
+    BATCH_MAX,
+    QUEUE_MAX,
+    ConstraintBroken,
+    Job,
+    Reader,
+    Row,
+    Transaction,
+)
+from hanse.engines.storage.filter_sql import POSTGRES
+from hanse.engines.storage.migrations import migrations
+from hanse.engines.storage.queries import load_queries
+from hanse.errors import Closed, HanseError, TooBroad, Unavailable
+from hanse.protocol.event import Event
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CONNECTIONS = 8
+READS_WAITING_MAX = 1024
+BUDGET_MS = 3000
+LOOK_S = 1.0
+"""How often to look for what others appended when nobody says so."""
+
+STEP = 500
+RETRY_S = 30.0
+"""How long a batch is tried again when the server is away; then it is refused."""
+
+_MIGRATING = 0x48414E5345
+"""Advisory lock: of nodes that start together, one migrates."""
+
+_AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+class PostgresTransaction:
+    """Implements `database.Transaction` inside a greenlet."""
+
+    def __init__(self, connection: Any, remembered: dict[str, int]) -> None:
+        self._connection = connection
+        self._queries = load_queries("postgres")
+        self.remembered = remembered
+        self.appended: list[tuple[int, Event]] = []
+
+    def all(self, name: str, *params: Any) -> list[Row]:
+        """See `database.Transaction`."""
+        return self.select(self._queries[name], params)
+
+    def one(self, name: str, *params: Any) -> Row | None:
+        """See `database.Transaction`."""
+        found = self.select(self._queries[name], params)
+        return found[0] if found else None
+
+    def many(self, name: str, rows: Sequence[Row]) -> None:
+        """See `database.Transaction`."""
+        if rows:
+            _wait(_translated(self._connection.executemany(self._queries[name], rows)))
+
+    def among(self, name: str, values: Iterable[Any]) -> list[Row]:
+        """See `database.Transaction`."""
+        wanted = list(values)
+        if not wanted:
+            return []
+        sql = self._queries[name].replace("IN ($values)", "= ANY($1)")
+        return self.select(sql, [wanted])
+
+    def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        """See `database.Transaction`."""
+        found: list[Row] = _wait(_translated(self._connection.fetch(sql, *params)))
+        return [tuple(row) for row in found]
+
+
+class PostgresDatabase:
+    """A pool of connections to one database. `async with` migrates it and starts the writer."""
+
+    dialect = POSTGRES
+
+    def __init__(self, url: str, budget_ms: int = BUDGET_MS) -> None:
+        self._url = url
+        self._budget_ms = budget_ms
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
+        self._waiting = 0
+        self._reads_waiting = 0
+        self._followers: list[Reader] = []
+        self._tellers: list[Callable[[int], None]] = []
+        self._remembered: dict[str, int] = {}
+        self._news = asyncio.Event()
+        self._announced = 0
+        self._open = False
+        self._writing: Any = None
+        self.commits = 0
+        self.commit_s = 0.0
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=CONNECTIONS,
+                server_settings={"statement_timeout": str(self._budget_ms), "jit": "off"},
+            )
+            await self._migrate()
+        except (OSError, asyncpg.PostgresError, ValueError) as exc:
+            text = f"cannot open the database: {exc}"
+            raise Unavailable(text, field="HANSE_DATABASE", hint="does the server run?") from exc
+        self._announced = int((await self._pool.fetchval(_named("event_last_seq"))) or 0)
+        self._tasks = await asyncio.TaskGroup().__aenter__()
+        self._running = [
+            self._tasks.create_task(self._write()),
+            self._tasks.create_task(self._follow()),
+        ]
+        self._open = True
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._open = False
+        while self._waiting:
+            await asyncio.sleep(0.005)
+        for task in self._running:
+            task.cancel()
+        await self._tasks.__aexit__(None, None, None)
+        if self._writing is not None:
+            self._writing.terminate()
+        self._pool.terminate()
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def read(
+        self,
+        operation: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """See `database.Database`."""
+        async with (
+            self._reading() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            tx = PostgresTransaction(connection, {})
+            return await _in_greenlet(lambda: operation(tx, *args, **kwargs))
+
+    async def all(self, name: str, *params: Any) -> list[Row]:
+        """See `database.Database`."""
+        return await self.select(_named(name), params)
+
+    async def one(self, name: str, *params: Any) -> Row | None:
+        """See `database.Database`."""
+        found = await self.select(_named(name), params)
+        return found[0] if found else None
+
+    async def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        """See `database.Database`."""
+        async with self._reading() as connection:
+            return [tuple(row) for row in await connection.fetch(sql, *params)]
+
+    @contextlib.asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Any]:
+        if not self._open:
+            raise Closed("the database is closed")
+        if self._reads_waiting >= READS_WAITING_MAX:
+            raise Unavailable("too many queries are waiting", hint="try again soon")
+        self._reads_waiting += 1
+        try:
+            connection = await self._pool.acquire()
+            try:
+                yield connection
+            finally:
+                await self._pool.release(connection)
+        except asyncpg.QueryCanceledError as exc:
+            raise TooBroad(
+                f"takes more than {self._budget_ms / 1000:g} s", hint="narrow the filter"
+            ) from exc
+        except (*_AWAY, asyncpg.PostgresError) as exc:
+            raise Unavailable(f"the database refused to read: {exc}") from exc
+        finally:
+            self._reads_waiting -= 1
+
+    # --- writing ------------------------------------------------------------------------------
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """See `database.Database`."""
+        if not self._open:
+            raise Closed("the database is closed")
+        if self._waiting >= QUEUE_MAX:
+            raise Unavailable("too many writes are waiting", hint="try again soon")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting += 1
+        future.add_done_callback(self._wrote)
+        self._jobs.put_nowait(Job(lambda tx: operation(tx, *args, **kwargs), future))
+        return await asyncio.shield(future)
+
+    def _wrote(self, _future: "asyncio.Future[Any]") -> None:
+        self._waiting -= 1
+
+    @property
+    def waiting(self) -> int:
+        """Writes that wait for their commit."""
+        return self._waiting
+
+    async def _write(self) -> None:
+        while True:
+            jobs = [await self._jobs.get()]
+            while len(jobs) < BATCH_MAX and not self._jobs.empty():
+                jobs.append(self._jobs.get_nowait())
+            begun = time.perf_counter()
+            appended = await self._commit(jobs)
+            self.commits += 1
+            self.commit_s += time.perf_counter() - begun
+            if appended:
+                self._appended(appended)
+            for job in jobs:
+                job.finish()
+
+    async def _commit(self, jobs: list[Job]) -> list[tuple[int, Event]]:
+        """One transaction over the jobs, tried again while the server is away."""
+        until = time.monotonic() + RETRY_S
+        pause = 0.05
+        while True:
+            for job in jobs:
+                job.error = job.result = None
+            try:
+                if self._writing is None or self._writing.is_closed():
+                    self._writing = await asyncpg.connect(self._url)
+                if len(jobs) > 1:
+                    with contextlib.suppress(_Refused):
+                        return await self._attempt(jobs, self._bare)
+                return await self._attempt(jobs, self._guarded)
+            except _AWAY as exc:
+                failure: Exception = exc
+                self._remembered.clear()
+                if self._writing is not None:
+                    self._writing.terminate()
+                    self._writing = None
+            # Whatever it is: the writer must live, or every later write would wait for ever.
+            except Exception as exc:
+                failure = exc
+                until = 0.0
+            if time.monotonic() > until or not self._open:
+                for job in jobs:
+                    job.error = job.error or Unavailable(
+                        f"the database refused to write: {failure}", hint="try again soon"
+                    )
+                return []
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    async def _attempt(
+        self,
+        jobs: list[Job],
+        perform: Callable[[PostgresTransaction, Job], Awaitable[None]],
+    ) -> list[tuple[int, Event]]:
+        tx = PostgresTransaction(self._writing, self._remembered)
+        try:
+            async with self._writing.transaction():
+                for job in jobs:
+                    await perform(tx, job)
+        except BaseException:
+            self._remembered.clear()
+            raise
+        return tx.appended
+
+    async def _bare(self, tx: PostgresTransaction, job: Job) -> None:
+        try:
+            job.result = await _in_greenlet(lambda: job.operation(tx))
+        except _AWAY:
+            raise
+        except Exception as exc:  # whatever it is, `_guarded` will meet it again
+            raise _Refused from exc
+
+    async def _guarded(self, tx: PostgresTransaction, job: Job) -> None:
+        mark = len(tx.appended)
+        try:
+            async with self._writing.transaction():
+                job.result = await _in_greenlet(lambda: job.operation(tx))
+        except _AWAY:
+            raise
+        # Whatever one operation raises is that caller's; the others must still commit.
+        except Exception as exc:
+            job.error = exc
+            del tx.appended[mark:]
+            self._remembered.clear()
+
+    # --- following ----------------------------------------------------------------------------
+
+    def follow(self, reader: Reader) -> None:
+        """See `database.Database`. Also what other nodes appended comes here."""
+        self._followers.append(reader)
+
+    def tell(self, teller: Callable[[int], None]) -> None:
+        """Call `teller(seq)` after each commit of ours that appended up to `seq`."""
+        self._tellers.append(teller)
+
+    def look(self, seq: int) -> None:
+        """Somebody says that the log has reached `seq`."""
+        if seq > self._announced:
+            self._news.set()
+
+    def _appended(self, appended: list[tuple[int, Event]]) -> None:
+        first, last = appended[0][0], appended[-1][0]
+        if first == self._announced + 1:
+            self._announce(appended)
+        else:
+            self._news.set()  # others came between: all are read in order
+        for teller in self._tellers:
+            teller(last)
+
+    def _announce(self, appended: Iterable[tuple[int, Event]]) -> None:
+        for seq, event in appended:
+            if seq <= self._announced:
+                continue
+            self._announced = seq
+            for reader in self._followers:
+                reader(seq, event)
+
+    async def _follow(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._news.wait()
+            self._news.clear()
+            try:
+                while rows := await self.all("events_after", self._announced, STEP):
+                    self._announce((seq, decode_row(json)) for seq, json in rows)
+            except HanseError:
+                await asyncio.sleep(LOOK_S)
+
+    # --- schema -------------------------------------------------------------------------------
+
+    async def _migrate(self) -> None:
+        """Apply each numbered migration once, in order, each in its own transaction."""
+        connection = await asyncpg.connect(self._url)
+        try:
+            await connection.execute(f"SELECT pg_advisory_lock({_MIGRATING})")
+            await connection.execute(
+                "CREATE TABLE IF NOT EXISTS migration (number int PRIMARY KEY)"
+            )
+            done = await connection.fetchval("SELECT coalesce(max(number), 0) FROM migration")
+            known = migrations("postgres")
+            if done > known[-1][0]:
+                raise HanseError(
+                    f"the database is of a newer version ({done})", hint="upgrade hanse"
+                )
+            for number, sql in known:
+                if number > done:
+                    async with connection.transaction():
+                        await connection.execute(sql)
+                        await connection.execute("INSERT INTO migration VALUES ($1)", number)
+        finally:
+            connection.terminate()
+
+
+class _Refused(Exception):
+    """One of the operations raised."""
+
+
+def _named(name: str) -> str:
+    return load_queries("postgres")[name]
+
+
+async def _translated(work: Awaitable[T]) -> T:
+    try:
+        return await work
+    except asyncpg.IntegrityConstraintViolationError as exc:
+        raise ConstraintBroken(str(exc)) from exc
+
+
+def _wait(work: Awaitable[T]) -> T:
+    """Inside a greenlet: let the loop await, and come back with the result."""
+    found: T = greenlet.getcurrent().parent.switch(work)
+    return found
+
+
+async def _in_greenlet(work: Callable[[], T]) -> T:
+    """Run a function whose `_wait` calls are awaited here."""
+    inner = greenlet.greenlet(work)
+    found = inner.switch()
+    while not inner.dead:
+        try:
+            answer = await found
+        # It belongs to whoever waits inside; `BaseException`, so that a cancelled one unwinds.
+        except BaseException as exc:
+            found = inner.throw(exc)
+        else:
+            found = inner.switch(answer)
+    result: T = found
+    return result
