@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from hanse.keyring import new_secret
 from hanse.node import Node
 from hanse.protocol import attestation
 from hanse.protocol.amount import Amount
-from hanse.protocol.keys import SecretKey
+from hanse.protocol.keys import PublicKey, SecretKey
 
 # A search as deep as there is time for: `./dev test` asks for the thorough one.
 settings.register_profile("quick", max_examples=30, deadline=None)
@@ -37,11 +37,16 @@ def operator() -> SecretKey:
 
 @asynccontextmanager
 async def running_node(
-    folder: Path, operator: SecretKey, secret: SecretKey | None = None, **settings: object
+    folder: Path,
+    operator: SecretKey,
+    secret: SecretKey | None = None,
+    agents: Mapping[str, PublicKey] | None = None,
+    **settings: object,
 ) -> AsyncIterator[Node]:
     """A node with its database in `folder`, on a free port, until the block ends."""
     config = Config(data=folder, **{"port": 0, "drain_s": 0.5, **settings})  # type: ignore[arg-type]
-    async with Node(config, secret or new_secret(), operator.public) as node:
+    node = Node(config, secret or new_secret(), operator.public, agents=agents)
+    async with node:
         yield node
 
 

@@ -5,6 +5,7 @@ Strings become a frozen `Config` here, and nothing else reads the environment fo
 
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 import msgspec
@@ -36,6 +37,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     doors: frozenset[str] = DOORS
     query_limit_max: int = 500
     drain_s: float = 5.0
+    metrics_from: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     rules: Rules = Rules()
     socket_limits: SocketLimits = SocketLimits()
     session_limits: Limits = Limits()
@@ -51,9 +53,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             raise Invalid.at("doors", f"{sorted(unknown)} unknown", f"any of {sorted(DOORS)}")
         if self.doors == {"mcp"}:
             raise Invalid.at("doors", "mcp stands on api's server", "name both: api,mcp")
+        _networks(self.metrics_from)
         url = self.public_url
         if url is not None and not (url.startswith(("ws://", "wss://")) and host_of(url)):
             raise Invalid.at("public_url", "must be a ws:// or wss:// URL")
+
+    @property
+    def metrics_networks(self) -> list[IPv4Network | IPv6Network]:
+        """Who reads /metrics without being the operator."""
+        return _networks(self.metrics_from)
 
     def hosts(self, port: int) -> frozenset[str]:
         """The `host:port` names that reach this node."""
@@ -64,6 +72,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         if self.public_url is not None:
             found.add(host_of(self.public_url))
         return frozenset(found)
+
+
+def _networks(texts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
+    try:
+        return [ip_network(found) for found in texts]
+    except ValueError as exc:
+        raise Invalid.at("metrics-from", str(exc), "e.g. 127.0.0.0/8,10.0.0.0/8") from exc
 
 
 def home_folder(environment: Mapping[str, str] | None = None) -> Path:

@@ -11,10 +11,10 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 import uvicorn
@@ -28,23 +28,31 @@ from hanse.engines.bus.courier import LocalCourier
 from hanse.engines.bus.local import LocalBus
 from hanse.engines.bus.presence import LocalPresence
 from hanse.engines.storage.calls import StoredCalls
+from hanse.engines.storage.handles import StoredHandles
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.errors import Unavailable
+from hanse.figures import Figures, Parts
 from hanse.payments.service import Payments
 from hanse.protocol.event import Event
+from hanse.protocol.handle import ROOT
 from hanse.protocol.http_gate import HttpGate
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.service import Registry
+from hanse.servers.api.bare import bare_app
 from hanse.servers.contextvm.door import ContextVmDoor
 from hanse.servers.relay.admission import POLICIES
+from hanse.servers.relay.answer import ANSWER_BYTES_MAX
 from hanse.servers.relay.handshake import Entrance
 from hanse.servers.relay.info import only_info, relay_info
 from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
+
+if TYPE_CHECKING:
+    from hanse.servers.api.reply import Callers, Routes
 
 log = structlog.get_logger("hanse")
 
@@ -89,11 +97,19 @@ class Node:
     """A running node. `async with` starts it; `url` says where."""
 
     def __init__(
-        self, config: Config, secret: SecretKey, operator: PublicKey, *, rebuild: bool = False
+        self,
+        config: Config,
+        secret: SecretKey,
+        operator: PublicKey,
+        *,
+        rebuild: bool = False,
+        agents: Mapping[str, PublicKey] | None = None,
     ) -> None:
         self.config = config
         self.pubkey = secret.public
         self.operator = operator
+        self.agents = dict(agents or {})
+        """The operator's own, by name."""
         self._secret = secret
         self._rebuild = rebuild
         self._stack = AsyncExitStack()
@@ -147,7 +163,7 @@ class Node:
         hosts = config.hosts(self.port)
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._stack.enter_context(_alone(config.data))
-        database = await enter(SqliteDatabase(str(config.data / "hanse.db")))
+        self._database = database = await enter(SqliteDatabase(str(config.data / "hanse.db")))
         self.log = EventLog(database, lambda: secrets.token_bytes(32))
         await self.log.open()
         self.calls = StoredCalls(database, self.log)
@@ -165,7 +181,7 @@ class Node:
             node=self._secret,
             fee=config.fee,
             latch=asyncio.Event,
-            ended=_log_refund,
+            ended=self._call_ended,
             bounds=config.broker_bounds,
         )
         self.desk = Desk(
@@ -179,14 +195,14 @@ class Node:
         self.recovered = await self.broker.recover()
         await (self.offers.rebuild() if self._rebuild else self.offers.advance())
         tasks = await enter(_Tasks())
-        follower = _Follower(self.offers)
+        self._follower = follower = _Follower(self.offers)
         self.log.follow(follower.saw)
         tasks.start(follower.run())
         tasks.start(self._sweep())
         self.watch = Watch()
         self.log.follow(self.watch.appended)
         bus.listen(self.watch.passing)
-        ingest = await enter(
+        self.ingest = await enter(
             Ingest(log=self.log, bus=bus, clock=self._clock, policies=POLICIES, rules=config.rules)
         )
         await enter(
@@ -194,8 +210,17 @@ class Node:
                 bus=bus, desk=self.desk, node=self._secret, clock=self._clock, name=config.name
             )
         )
-        self.relay = Relay(
-            ingest=ingest,
+        self.relay = await enter(self._door(hosts))
+        self.figures = self._counted()
+        app = self._application(hosts, tasks)
+        await enter(_serving(app, Entrance(self.relay), listening))
+        self.figures.starting = False
+        log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
+
+    def _door(self, hosts: frozenset[str]) -> Relay:
+        config = self.config
+        return Relay(
+            ingest=self.ingest,
             log=self.log,
             watch=self.watch,
             presence=self.presence,
@@ -208,10 +233,6 @@ class Node:
             read_limits=config.read_limits,
             compare_limits=config.compare_limits,
         )
-        await enter(self.relay)
-        app = self._application(hosts, tasks)
-        await enter(_serving(app, Entrance(self.relay), listening))
-        log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
 
     def _application(self, hosts: frozenset[str], tasks: _Tasks) -> Any:
         config = self.config
@@ -226,20 +247,22 @@ class Node:
             session_limits=config.session_limits,
         )
         if "api" not in config.doors:
-            return only_info(info)
+            return bare_app(only_info(info), self.figures.reasons)
         # Imported here: FastAPI takes half a second to load, and a bare relay needs none of it.
         from hanse.servers.api.app import Api
+        from hanse.servers.api.edge import Edge
+        from hanse.servers.api.reply import Callers
 
         gate = HttpGate(self.pubkey, hosts)
+        callers = Callers(gate, self._clock, self.operator)
         app = Api(
             desk=self.desk,
             payments=self.payments,
-            gate=gate,
-            clock=self._clock,
-            operator=self.operator,
+            callers=callers,
             info=info,
-            status=self.status,
+            status=self.figures.status,
             version=__version__,
+            more=self._more_routes(callers),
         ).app()
         if "mcp" in config.doors:
             from starlette.routing import Mount, Route
@@ -257,27 +280,57 @@ class Node:
             tasks.start(door.run())
             # Both spellings: a redirect would cost every request a second trip.
             app.router.routes += [Route("/mcp", door), Mount("/mcp", door)]
-        return app
+        return Edge(app, self._clock, lambda: secrets.token_hex(8))
+
+    def _more_routes(self, callers: "Callers") -> "list[Routes]":
+        from hanse.servers.api.handles import HandleRoutes
+        from hanse.servers.api.health import HealthRoutes
+        from hanse.servers.api.twins import Twins
+
+        health = HealthRoutes(
+            reasons=self.figures.reasons,
+            families=self.figures.families,
+            callers=callers,
+            networks=self.config.metrics_networks,
+        )
+        twins = Twins(
+            submit=lambda raw, respond, _sender: self.ingest.submit(raw, respond),
+            answer=self.relay.answer,
+            callers=callers,
+            answer_bytes_max=ANSWER_BYTES_MAX,
+        )
+        own = {ROOT: self.operator, **self.agents}
+        handles = HandleRoutes(StoredHandles(self._database), own, [self.url], callers)
+        return [twins, handles, health]
+
+    def _counted(self) -> Figures:
+        about = {
+            "name": self.config.name,
+            "node": self.pubkey,
+            "operator": self.operator,
+            "url": self.url,
+        }
+        parts = Parts(
+            database=self._database,
+            log=self.log,
+            ingest=self.ingest,
+            answer=self.relay.answer,
+            watch=self.watch,
+            relay=self.relay,
+            presence=self.presence,
+            registry=self.registry,
+            broker=self.broker,
+            calls=self.calls,
+            payments=self.payments,
+            behind_s=self._follower.behind_s,
+        )
+        return Figures(parts, about)
 
     # --- living -------------------------------------------------------------------------------
 
     async def status(self) -> dict[str, Any]:
         """How the node is, in figures."""
-        return {
-            "name": self.config.name,
-            "version": __version__,
-            "node": self.pubkey,
-            "operator": self.operator,
-            "url": self.url,
-            "events": await self.log.total(),
-            "offers": await self.registry.offers(),
-            "connections": len(self.relay.connections),
-            "agents_connected": len(self.presence),
-            "subscriptions": len(self.watch),
-            "calls_running": self.broker.running,
-            "calls": await self.calls.counts(),
-            "ledger_sum_msat": (await self.payments.books()).sum_msat,
-        }
+        return await self.figures.status()
 
     async def _sweep(self) -> None:
         while True:
@@ -289,26 +342,37 @@ class Node:
                 log.warning("sweep.failed", reason=exc.reason)
 
     async def _drain(self) -> None:
-        """Take no more calls, and give those under way a little time to end well."""
-        if not hasattr(self, "broker"):
+        """Take nothing new; let calls under way end well, then give every event taken its answer.
+
+        Events are taken until the calls have ended: a provider's answer is one.
+        """
+        if not hasattr(self, "figures"):
             return
+        log.info("node.draining", calls=self.broker.running, events=self.ingest.waiting)
+        self.figures.draining = self.relay.draining = True
         self.broker.stop_taking()
         end = time.monotonic() + self.config.drain_s
         while self.broker.running and time.monotonic() < end:
             await asyncio.sleep(0.02)
+        try:
+            async with asyncio.timeout(self.config.drain_s):
+                await self.ingest.drain()
+        except TimeoutError:
+            log.warning("drain.cut_short", events=self.ingest.waiting)
 
-
-def _log_refund(call: Call) -> None:
-    if call.fault is not None:
-        log.warning(
-            "call.refunded",
-            fault=call.fault.value,
-            detail=call.detail,
-            provider=call.provider,
-            offer=call.offer,
-            capability=call.capability,
-            call=call.hex,
-        )
+    def _call_ended(self, call: Call) -> None:
+        if hasattr(self, "figures"):  # `recover` ends calls before there are any
+            self.figures.call_ended(call)
+        if call.fault is not None:
+            log.warning(
+                "call.refunded",
+                fault=call.fault.value,
+                detail=call.detail,
+                provider=call.provider,
+                offer=call.offer,
+                capability=call.capability,
+                call=call.hex,
+            )
 
 
 class _Follower:
@@ -317,11 +381,17 @@ class _Follower:
     def __init__(self, offers: StoredOffers) -> None:
         self._offers = offers
         self._news = asyncio.Event()
+        self._since: float | None = None
 
     def saw(self, _seq: int, event: Event) -> None:
         """A commit added this event."""
         if self._offers.cares_for(event):
+            self._since = self._since or time.monotonic()
             self._news.set()
+
+    def behind_s(self) -> float:
+        """How long the oldest change not applied yet has waited."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -330,6 +400,8 @@ class _Follower:
             self._news.clear()
             try:
                 await self._offers.advance()
+                if not self._news.is_set():
+                    self._since = None
             except Unavailable as exc:
                 log.warning("offers.behind", reason=exc.reason)
                 await asyncio.sleep(1)
@@ -350,6 +422,7 @@ async def _serving(app: Any, entrance: Entrance, listening: socket.socket) -> As
         app,
         ws=entrance.websocket,  # type: ignore[arg-type]  # any factory works; the type says a class
         http=entrance.http,  # type: ignore[arg-type]
+        log_config=None,  # its lines go where ours go
         log_level="error",
         access_log=False,
         lifespan="off",
@@ -385,6 +458,8 @@ def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # What is accepted here inherits it; uvloop sets it by itself, asyncio not for such a socket.
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         found.bind((host, port))
     except OSError as exc:

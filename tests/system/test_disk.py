@@ -87,7 +87,7 @@ async def test_a_full_disk_refuses_events_by_name_and_still_answers(
         assert not accepted
         assert text.startswith("error: the database refused to write")
         assert stored(node) == before
-        assert node.status()["ledger_sum_msat"] == 0
+        assert (await node.status())["ledger_sum_msat"] == 0
         await limit_pages(node, ALL_PAGES)
         assert (await client.publish(client.signed(kinds.NOTE, "x" * 5000)))[0]
 
@@ -151,4 +151,4 @@ async def test_a_call_whose_ending_cannot_be_written_is_given_back_later(
     assert (await node.payments.balance(secret.public)) == (5000, 0)
     assert (await node.payments.balance(provider.pubkey)) == (0, 0)
     assert (await node.calls.open_calls()) == []
-    assert orjson.dumps(node.status())
+    assert orjson.dumps(await node.status())

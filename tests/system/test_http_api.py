@@ -21,7 +21,7 @@ from hanse.protocol.amount import Amount
 from hanse.protocol.event import Tags, parse_event
 from hanse.protocol.keys import SecretKey
 from hanse.registry.schema import check_schema
-from hanse.servers.api.app import BODY_BYTES_MAX
+from hanse.servers.api.reply import BODY_BYTES_MAX
 
 ROUTES = {
     ("get", "/"),
@@ -34,6 +34,16 @@ ROUTES = {
     ("post", "/api/v1/calls"),
     ("get", "/api/v1/books"),
     ("post", "/api/v1/grants"),
+    ("get", "/api/v1/handles"),
+    ("post", "/api/v1/handles"),
+    ("delete", "/api/v1/handles/{name}"),
+    ("get", "/.well-known/nostr.json"),
+    ("post", "/events"),
+    ("post", "/query"),
+    ("post", "/count"),
+    ("get", "/health"),
+    ("get", "/ready"),
+    ("get", "/metrics"),
 }
 CALL = {"offer": "greet", "capability": "greet", "input": {"name": "Ada"}}
 
@@ -286,6 +296,8 @@ async def test_the_description_is_openapi_and_lists_every_route(http: Http) -> N
         schema = body["content"]["application/json"]["schema"]
         check_schema(schema, path)
         assert schema["additionalProperties"] is False
+    answers = [verb["responses"] for verbs in found["paths"].values() for verb in verbs.values()]
+    assert all("422" not in one and "default" in one for one in answers)
     for name, schema in found.get("components", {}).get("schemas", {}).items():
         check_schema(schema | {"components": found["components"]}, name)
 

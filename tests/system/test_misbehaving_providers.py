@@ -327,9 +327,9 @@ async def _assert_honest_work_goes_on(
     assert result.value == "ON WE GO"
     assert (await node.payments.balance(honest.pubkey)) == (990, 0)
     assert (await node.payments.books()).sum_msat == 0
-    assert len((await node.calls.open_calls())) == still_open
+    assert len(await node.calls.open_calls()) == still_open
     assert node.broker.running == still_open
-    assert orjson.dumps(node.status())
+    assert orjson.dumps(await node.status())
 
 
 async def _shouter(consumer: Agent, offer: str) -> Service:

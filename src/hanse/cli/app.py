@@ -9,6 +9,7 @@ from hanse.cli import (
     call,
     find,
     grant,
+    handle,
     init,
     mcp,
     receipt,
@@ -43,6 +44,7 @@ app.add_typer(receipt.app, name="receipt")
 app.command("mcp")(mcp.mcp)
 app.command("status")(status.status)
 app.add_typer(agents.app, name="agent")
+app.add_typer(handle.app, name="handle")
 app.command("grant")(grant.grant)
 app.command("token")(token.token)
 app.command("books")(books.books)

@@ -37,7 +37,7 @@ def agent_of(name: str, node: str | None) -> "Agent":
 
 
 def operator_request(
-    node: str | None, path: str, body: dict[str, Any] | None = None
+    node: str | None, path: str, body: dict[str, Any] | None = None, method: str = ""
 ) -> dict[str, Any]:
     """An HTTP request signed by the operator's key (NIP-98). Raises what the node answers with."""
     import secrets
@@ -53,7 +53,7 @@ def operator_request(
 
     url = node_address(node).replace("ws", "http", 1).rstrip("/") + path
     data = orjson.dumps(body) if body is not None else b""
-    method = "POST" if body is not None else "GET"
+    method = method or ("POST" if body is not None else "GET")
     # A signature is for one use: without the salt the same request within one second is a replay.
     salt = (("salt", secrets.token_hex(8)),)
     header = request_header(

@@ -31,6 +31,15 @@ def up(
         bool, typer.Option("--rebuild", help="First build the registry anew from the log.")
     ] = False,
     doors: Annotated[str, typer.Option(help="Doors beside the relay, by comma.")] = "api,mcp",
+    metrics_from: Annotated[
+        str, typer.Option(help="Networks that may read /metrics, by comma; you always may.")
+    ] = "127.0.0.0/8,::1/128",
+    log_level: Annotated[
+        str, typer.Option(help="What is logged: debug, info, warning or error.")
+    ] = "warning",
+    log_json: Annotated[
+        bool, typer.Option("--log-json/--log-text", help="One JSON object a line, or words.")
+    ] = True,
 ) -> None:
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
 
@@ -41,6 +50,7 @@ def up(
     """
     with told(json):
         from hanse.cli.home import keyring
+        from hanse.cli.logs import start_logs
         from hanse.config import Config
         from hanse.payments.model import Fee
         from hanse.protocol.amount import Amount
@@ -55,8 +65,9 @@ def up(
             fee=Fee(fee_ppm),
             starting_grant=Amount.parse(grant, "grant"),
             doors=frozenset(door for door in doors.split(",") if door),
+            metrics_from=tuple(found for found in metrics_from.split(",") if found),
         )
-        _log_warnings()
+        start_logs(log_level, log_json)
         run(_up(ring, config, rebuild, json))
 
 
@@ -67,7 +78,8 @@ async def _up(ring: "Keyring", config: "Config", rebuild: bool, json: bool) -> N
 
     secret, auth = ring.node()
     operator = public_key(auth[1], "node.auth")
-    node = Node(config, secret, operator, rebuild=rebuild)
+    agents = {name: ring.agent(name)[0].public for name in ring.agents()}
+    node = Node(config, secret, operator, rebuild=rebuild, agents=agents)
 
     def started() -> None:
         ring.remember_node(NodeAddress(node.url, node.pubkey))
@@ -82,8 +94,7 @@ async def _up(ring: "Keyring", config: "Config", rebuild: bool, json: bool) -> N
         }
         answer(json, found, lambda: _show(config.name, found))
 
-    agents = [ring.agent(known)[0].public for known in ring.agents()]
-    await run_node(node, agents, started)
+    await run_node(node, list(agents.values()), started)
 
 
 def _show(name: str, found: dict[str, Any]) -> None:
@@ -95,22 +106,3 @@ def _show(name: str, found: dict[str, Any]) -> None:
     if found["refunded_on_start"]:
         out(f"  {found['refunded_on_start']} calls left open by the last run were refunded.")
     out("Stop it with Ctrl-C.")
-
-
-def _log_warnings() -> None:
-    import logging
-    import sys
-
-    import structlog
-
-    logging.basicConfig(level=logging.WARNING)
-    # JSON, one line each: what a provider wrote can stand in a field and must not look like ours.
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -45,3 +45,7 @@ class Payments:
     async def books(self) -> Books:
         """Every account, and the sum over them."""
         return Books(await self._ledger.accounts(), await self._ledger.sum_msat())
+
+    async def totals(self) -> tuple[int, int]:
+        """(the sum over all accounts, what is on hold), in msat."""
+        return await self._ledger.sum_msat(), await self._ledger.held_msat()

@@ -21,3 +21,6 @@ class Ledger(Protocol):
 
     async def sum_msat(self) -> int:
         """The sum of all balances: zero, always."""
+
+    async def held_msat(self) -> int:
+        """What is on hold in all accounts."""

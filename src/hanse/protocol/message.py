@@ -130,7 +130,7 @@ def _read_auth(parts: list[msgspec.Raw]) -> Authenticate:
 
 def _read_count(parts: list[msgspec.Raw]) -> Count:
     subscription, found = _filters("COUNT", parts)
-    target = _target(found[0][1]) if len(found) == 1 else None
+    target = target_of(found[0][1]) if len(found) == 1 else None
     return Count(subscription, tuple(pair[0] for pair in found), target)
 
 
@@ -192,7 +192,8 @@ def _cause(exc: Exception) -> HanseError:
     return exc if isinstance(exc, HanseError) else Invalid.at("filter", "is not JSON")
 
 
-def _target(found: dict[str, Any]) -> str | None:
+def target_of(found: dict[str, Any]) -> str | None:
+    """The first value of a filter's first tag condition, from its JSON; see `Count`."""
     for key, values in found.items():
         if key.startswith("#"):
             return str(values[0]) if values else None

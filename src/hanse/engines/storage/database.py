@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from hanse.counters import Commits
 from hanse.engines.storage.filter_sql import Dialect
 from hanse.errors import HanseError, Unavailable
 from hanse.protocol.event import Event
@@ -95,6 +96,13 @@ class Database(Protocol):
 
     async def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
         """Run one statement that `filter_sql` built. Raises as `read` does."""
+
+    @property
+    def commits(self) -> Commits:
+        """What the commits so far were like."""
+
+    async def size_bytes(self) -> int:
+        """Bytes that all of it takes on disk; 0 if it is not on one."""
 
     def follow(self, reader: Reader) -> None:
         """Call `reader(seq, event)` on the loop for every appended event, after its commit, in

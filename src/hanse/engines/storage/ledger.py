@@ -64,6 +64,11 @@ class StoredLedger:
         found = await self._database.one("account_sum")
         return int(found[0]) if found else 0
 
+    async def held_msat(self) -> int:
+        """See `payments.store.Ledger`."""
+        found = await self._database.one("account_held_sum")
+        return int(found[0]) if found else 0
+
 
 def _account(row: tuple[object, ...]) -> Account:
     name, kind, balance, held = row

@@ -22,6 +22,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import asyncpg
 import greenlet
 
+from hanse.counters import Commits
 from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import (
     BATCH_MAX,
@@ -120,8 +121,7 @@ class PostgresDatabase:
         self._announced = 0
         self._open = False
         self._writing: Any = None
-        self.commits = 0
-        self.commit_s = 0.0
+        self.commits = Commits()
 
     async def __aenter__(self) -> Self:
         try:
@@ -234,6 +234,11 @@ class PostgresDatabase:
         """Writes that wait for their commit."""
         return self._waiting
 
+    async def size_bytes(self) -> int:
+        """See `database.Database`."""
+        rows = await self.select("SELECT pg_database_size(current_database())", ())
+        return int(rows[0][0])
+
     async def _write(self) -> None:
         while True:
             jobs = [await self._jobs.get()]
@@ -241,8 +246,8 @@ class PostgresDatabase:
                 jobs.append(self._jobs.get_nowait())
             begun = time.perf_counter()
             appended = await self._commit(jobs)
-            self.commits += 1
-            self.commit_s += time.perf_counter() - begun
+            self.commits.seconds.add(time.perf_counter() - begun)
+            self.commits.writes.add(len(jobs))
             if appended:
                 self._appended(appended)
             for job in jobs:

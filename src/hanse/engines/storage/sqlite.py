@@ -16,10 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import apsw
 
+from hanse.counters import Commits
 from hanse.engines.storage.database import (
     BATCH_MAX,
     QUEUE_MAX,
@@ -153,8 +155,7 @@ class SqliteDatabase:
         self._remembered: dict[str, int] = {}
         self._elsewhere = threading.local()
         self._readers: list[_Reading] = []
-        self.commits = 0
-        self.commit_s = 0.0
+        self.commits = Commits()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -265,6 +266,11 @@ class SqliteDatabase:
         """Writes that wait for their commit."""
         return self._waiting
 
+    async def size_bytes(self) -> int:
+        """See `database.Database`."""
+        files = (Path(self.path), Path(f"{self.path}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
     def _run(self) -> None:
         while (first := self._jobs.get()) is not None:
             jobs, last = [first], False
@@ -279,8 +285,8 @@ class SqliteDatabase:
                 jobs.append(job)
             begun = time.perf_counter()
             appended = self._commit(jobs)
-            self.commits += 1
-            self.commit_s += time.perf_counter() - begun
+            self.commits.seconds.add(time.perf_counter() - begun)
+            self.commits.writes.add(len(jobs))
             self._loop.call_soon_threadsafe(self._finish, jobs, appended)
             if last:
                 return

@@ -4,7 +4,7 @@ Bodies are checked by the same types the tools have; OpenAPI shows their schemas
 Authorization header: NIP-98 per request, or a bearer token. Failures are problem+json (RFC 9457).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -15,18 +15,16 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from hanse.broker import tools
-from hanse.errors import AuthRequired, HanseError, Invalid, NotFound, Restricted, TooLarge
+from hanse.errors import HanseError, Invalid
 from hanse.payments.model import Account
 from hanse.payments.service import MEMO_MAX, Payments
-from hanse.ports import Clock
 from hanse.protocol.address import read_public_key
 from hanse.protocol.amount import AMOUNT_MAX_MSAT, Amount
-from hanse.protocol.event import field_error
-from hanse.protocol.http_gate import HttpGate
-from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import Principal
+from hanse.servers.api import reply
+from hanse.servers.api.description import Described
+from hanse.servers.api.reply import Callers, Routes, body_of, decoded, json, read
 
-BODY_BYTES_MAX = 256 * 1024
 NOSTR_JSON = "application/nostr+json"
 
 
@@ -56,31 +54,29 @@ class Api:
         *,
         desk: Desk,
         payments: Payments,
-        gate: HttpGate,
-        clock: Clock,
-        operator: PublicKey,
+        callers: Callers,
         info: dict[str, Any],
         status: Callable[[], Awaitable[dict[str, Any]]],
         version: str,
+        more: Sequence[Routes] = (),
     ) -> None:
         self._desk = desk
         self._payments = payments
-        self._gate = gate
-        self._clock = clock
-        self._operator = operator
+        self._callers = callers
         self._info = info
         self._status = status
         self._version = version
+        self._more = more
 
     def app(self) -> FastAPI:
         """The FastAPI application."""
-        app = FastAPI(title="Hanse node", version=self._version, docs_url="/docs", redoc_url=None)
-        app.add_exception_handler(HanseError, _problem)
-        app.add_exception_handler(RequestValidationError, _bad_parameter)
-        app.add_exception_handler(HTTPException, _no_route)
+        app = Described(title="Hanse node", version=self._version, docs_url="/docs", redoc_url=None)
+        app.add_exception_handler(HanseError, reply.problem)
+        app.add_exception_handler(RequestValidationError, reply.bad_parameter)
+        app.add_exception_handler(HTTPException, reply.no_route)
+        app.add_exception_handler(Exception, reply.failure)
         add = app.add_api_route
         add("/", self._root, methods=["GET"], summary="NIP-11, or where to go")
-        add("/", _preflight, methods=["OPTIONS"], include_in_schema=False)
         add("/api/v1/status", self._get_status, methods=["GET"], summary="How the node is")
         add("/api/v1/services", self._services, methods=["GET"], summary="Find services")
         add("/api/v1/offers/{offer:path}", self._offer, methods=["GET"], summary="One offer")
@@ -92,7 +88,7 @@ class Api:
             self._calls,
             methods=["POST"],
             summary="Call a service and pay for it",
-            openapi_extra=_body(tools.BY_NAME["call_service"].input_schema()),
+            openapi_extra=body_of(tools.BY_NAME["call_service"].input_schema()),
         )
         add("/api/v1/books", self._books, methods=["GET"], summary="Every account (operator)")
         add(
@@ -100,13 +96,15 @@ class Api:
             self._grants,
             methods=["POST"],
             summary="Give an agent test credits (operator)",
-            openapi_extra=_body(_grant_schema()),
+            openapi_extra=body_of(_grant_schema()),
         )
+        for routes in self._more:
+            routes.add_to(app)
         return app
 
     async def _root(self, request: Request) -> Response:
         if NOSTR_JSON in request.headers.get("accept", ""):
-            return Response(orjson.dumps(self._info), media_type=NOSTR_JSON, headers=_CORS)
+            return Response(orjson.dumps(self._info), media_type=NOSTR_JSON)
         text = (
             f"{self._info['name']}: a Hanse node.\n"
             "Nostr relay on this URL by WebSocket, MCP at /mcp, HTTP API at /docs.\n"
@@ -114,7 +112,7 @@ class Api:
         return Response(text, media_type="text/plain; charset=utf-8")
 
     async def _get_status(self) -> Response:
-        return _json(await self._status())
+        return json(await self._status())
 
     async def _services(
         self,
@@ -147,25 +145,25 @@ class Api:
         return await self._perform(request, "whoami", {})
 
     async def _calls(self, request: Request) -> Response:
-        body = await _read(request)
-        found = _decoded(body, dict[str, Any])
-        who = self._who(request, body)
-        return _json(await self._desk.perform(who, "call_service", found))
+        body = await read(request)
+        found = decoded(body, dict[str, Any])
+        who = self._callers.who(request, body)
+        return json(await self._desk.perform(who, "call_service", found))
 
     async def _books(self, request: Request) -> Response:
-        self._operator_only(request, b"")
+        self._callers.operator_only(request, b"")
         books = await self._payments.books()
         rows = [_account(found) for found in books.accounts]
-        return _json({"accounts": rows, "sum_msat": books.sum_msat})
+        return json({"accounts": rows, "sum_msat": books.sum_msat})
 
     async def _grants(self, request: Request) -> Response:
-        body = await _read(request)
-        self._operator_only(request, body)
-        grant = _decoded(body, Grant)
+        body = await read(request)
+        self._callers.operator_only(request, body)
+        grant = decoded(body, Grant)
         fresh = await self._payments.grant(
             grant.key, read_public_key(grant.to, "to"), Amount(grant.amount_msat), grant.memo
         )
-        return _json({"granted": fresh, "to": grant.to, "amount_msat": grant.amount_msat})
+        return json({"granted": fresh, "to": grant.to, "amount_msat": grant.amount_msat})
 
     # --- identity -----------------------------------------------------------------------------
 
@@ -177,111 +175,12 @@ class Api:
             hint = f"known: {known}" if known else ""
             raise Invalid.at(f"query.{unknown[0][:64]}", "is not known here", hint)
         given = {key: value for key, value in asked.items() if value is not None}
-        return _json(await self._desk.perform(self._who(request, b""), tool, given))
-
-    def _who(self, request: Request, body: bytes) -> Principal | None:
-        query = request.url.query
-        raw_path = request.scope.get("raw_path") or request.url.path.encode()
-        target = raw_path.decode("ascii", "replace") + (f"?{query}" if query else "")
-        return self._gate.who(
-            request.headers.get("authorization"),
-            target=target,
-            method=request.method,
-            body=body,
-            now=self._clock.now_s(),
-        )
-
-    def _operator_only(self, request: Request, body: bytes) -> None:
-        who = self._who(request, body)
-        if who is None:
-            raise AuthRequired("sign the request with the operator's key (NIP-98)")
-        if who.agent != self._operator:
-            raise Restricted("only this node's operator may do this")
-
-
-_CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Headers": "*",
-    "Access-Control-Allow-Methods": "GET, OPTIONS",
-}
-
-
-async def _preflight() -> Response:
-    return Response(status_code=204, headers=_CORS)
-
-
-async def _problem(_request: Request, exc: Exception) -> Response:
-    """The one place where an error becomes HTTP."""
-    assert isinstance(exc, HanseError)
-    return _answer(exc, exc.status)
-
-
-async def _bad_parameter(_request: Request, exc: Exception) -> Response:
-    assert isinstance(exc, RequestValidationError)
-    first = exc.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return _answer(Invalid.at(place, str(first["msg"])), 400)
-
-
-async def _no_route(request: Request, exc: Exception) -> Response:
-    assert isinstance(exc, HTTPException)
-    kind = NotFound if exc.status_code == 404 else Invalid
-    field = "method" if exc.status_code == 405 else "path"
-    found = kind(str(exc.detail), field=field, hint="/docs lists the routes")
-    return _answer(found, exc.status_code)
-
-
-def _answer(exc: HanseError, status: int) -> Response:
-    document = {
-        "type": f"urn:hanse:error:{exc.slug}",
-        "title": exc.slug,
-        "status": status,
-        "detail": exc.text,
-        **exc.as_dict(),
-    }
-    headers = {"WWW-Authenticate": "Nostr"} if status == 401 else None
-    return Response(
-        orjson.dumps(document),
-        status_code=status,
-        media_type="application/problem+json",
-        headers=headers,
-    )
-
-
-async def _read(request: Request) -> bytes:
-    """The body, within its bound; refused by its declared length before it is read."""
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
-        raise TooLarge(f"is over {BODY_BYTES_MAX} bytes", field="body")
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_BYTES_MAX:
-            raise TooLarge(f"is over {BODY_BYTES_MAX} bytes", field="body")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _decoded(body: bytes, type_: Any) -> Any:
-    try:
-        return msgspec.json.decode(body, type=type_)
-    except msgspec.ValidationError as exc:
-        raise field_error(exc, "body") from exc
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as exc:
-        raise Invalid.at("body", "is not JSON") from exc
-
-
-def _json(found: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(found), media_type="application/json")
+        return json(await self._desk.perform(self._callers.who(request, b""), tool, given))
 
 
 def _account(found: Account) -> dict[str, Any]:
     row: dict[str, Any] = msgspec.to_builtins(found)
     return row | {"available_msat": found.available_msat}
-
-
-def _body(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def _grant_schema() -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from hanse.counters import SECONDS, Histogram, Tally
+from hanse.errors import HanseError
 from hanse.ports import Clock, Found, Log
 from hanse.protocol import hyperloglog, message
 from hanse.protocol.filter import Filter
@@ -22,12 +24,22 @@ class Answer:
         self._log = log
         self._clock = clock
         self._limit_max = limit_max
+        self.outcomes = Tally("answered", "refused")
+        self.seconds = Histogram(SECONDS)
 
     async def stored(self, filters: Sequence[Filter], reader: frozenset[PublicKey]) -> Found:
         """What is stored, for a REQ."""
-        return await self._log.query(
-            filters, limit=self._limit_max, now_s=self._clock.now_s(), reader=reader
-        )
+        started = self._clock.monotonic_ms()
+        try:
+            found = await self._log.query(
+                filters, limit=self._limit_max, now_s=self._clock.now_s(), reader=reader
+            )
+        except HanseError:
+            self.outcomes.add("refused")
+            raise
+        self.outcomes.add("answered")
+        self.seconds.add((self._clock.monotonic_ms() - started) / 1000)
+        return found
 
     async def count(
         self, filters: Sequence[Filter], target: str | None, reader: frozenset[PublicKey]

@@ -24,6 +24,9 @@ _log = logging.getLogger("hanse.relay")
 READ_BUFFER_BYTES = 2048
 """picows' least. It doubles when a message needs more."""
 
+FAREWELL_S = 1.0
+"""How long a client may take to answer the close of a node that stops."""
+
 SPARE_CONNECTIONS = 1000
 """HTTP connections beside the WebSockets."""
 
@@ -105,7 +108,8 @@ class Entrance:
         """The listener of a new WebSocket, or None to refuse it."""
         if request.path.split(b"?")[0] != b"/":
             return None
-        if len(self.relay.connections) >= self.relay.limits.connections_max:
+        relay = self.relay
+        if relay.draining or len(relay.connections) >= relay.limits.connections_max:
             return None
         return Connection(self.relay)
 
@@ -220,7 +224,10 @@ class UvicornSocket(WSProtocol):  # type: ignore[misc]  # picows ships no types 
     def shutdown(self) -> None:
         """uvicorn: the server is ending."""
         self.transport.send_close(WSCloseCode.GOING_AWAY, b"the node is stopping")
-        self.transport.disconnect()
+        # To end now, with its messages unread, would reset the connection: the client would lose
+        # the last OKs. It ends with the client's own close, or after a while.
+        loop = asyncio.get_running_loop()
+        loop.call_later(FAREWELL_S, self.transport.disconnect)
 
     def data_received(self, data: bytes) -> None:
         """uvicorn replays the upgrade request it had read; picows reads into its own buffer."""

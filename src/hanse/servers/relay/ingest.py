@@ -13,7 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
-from hanse.errors import HanseError, RateLimited
+from hanse.counters import Tally
+from hanse.errors import Closed, HanseError, RateLimited
 from hanse.ports import Bus, Clock, Log
 from hanse.protocol import message
 from hanse.protocol.event import Event, check_event, parse_event
@@ -26,6 +27,7 @@ WAITING_BYTES_MAX = 64 << 20
 BATCH_MAX = 128
 INLINE_MAX = 2
 THREADS = 2
+DRAIN_CHECK_S = 0.005
 
 Respond = Callable[[bytes], None]
 
@@ -33,10 +35,11 @@ Respond = Callable[[bytes], None]
 class Refused:
     """An event that failed parsing or verification, with the message to answer."""
 
-    __slots__ = ("answer",)
+    __slots__ = ("answer", "word")
 
-    def __init__(self, answer: bytes) -> None:
+    def __init__(self, answer: bytes, word: str) -> None:
         self.answer = answer
+        self.word = word
 
 
 class Ingest:
@@ -57,11 +60,14 @@ class Ingest:
         self._clock = clock
         self._policies = policies
         self._rules = rules
-        self._pending_max = pending_max
+        self.waiting_max = pending_max
+        self.outcomes = Tally("accepted", "duplicate", "passed", "mute")
         self._pending: list[tuple[bytes, Respond]] = []
         self._waiting_bytes = 0
         self._verifying = 0
+        self._appending = 0
         self._scheduled = False
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         self._threads = ThreadPoolExecutor(THREADS, "hanse-verify")
@@ -73,11 +79,30 @@ class Ingest:
         await self._tasks.__aexit__(None, None, None)
         self._threads.shutdown()
 
+    @property
+    def waiting(self) -> int:
+        """Events not looked at yet."""
+        return len(self._pending)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Their bytes."""
+        return self._waiting_bytes
+
+    async def drain(self) -> None:
+        """Take nothing more, and return once all that was taken has its answer."""
+        self._closed = True
+        while self._pending or self._verifying or self._appending:
+            await asyncio.sleep(DRAIN_CHECK_S)
+
     def submit(self, raw: bytes, respond: Respond) -> None:
         """Take one event's JSON; `respond` gets its OK, or a NOTICE if it has no readable id."""
-        if len(self._pending) >= self._pending_max or self._waiting_bytes > WAITING_BYTES_MAX:
+        if self._closed:
+            self._turn_away(Closed("the node is shutting down"), respond)
+            return
+        if len(self._pending) >= self.waiting_max or self._waiting_bytes > WAITING_BYTES_MAX:
             busy = RateLimited("too many events are waiting", hint="try again soon")
-            respond(message.notice(busy.wire))
+            self._turn_away(busy, respond)
             return
         self._pending.append((raw, respond))
         self._waiting_bytes += len(raw)
@@ -85,6 +110,10 @@ class Ingest:
             # At the end of this turn of the loop: all frames read in it form one batch.
             self._scheduled = True
             self._loop.call_soon(self._kick)
+
+    def _turn_away(self, reason: HanseError, respond: Respond) -> None:
+        self.outcomes.add(reason.word)
+        respond(message.notice(reason.wire))
 
     def _kick(self) -> None:
         self._scheduled = False
@@ -114,17 +143,20 @@ class Ingest:
         kept: list[tuple[Event, Respond]] = []
         for (_, respond), found in zip(batch, results, strict=True):
             if isinstance(found, Refused):
+                self.outcomes.add(found.word)
                 respond(found.answer)
                 continue
             try:
                 for policy in self._policies:
                     policy(found, context)
             except HanseError as exc:
+                self.outcomes.add(exc.word)
                 respond(message.ok(found.id, False, exc.wire))
                 continue
             # The door's boundary: a check that fails by our fault refuses; the node goes on.
             except Exception:
                 _log.exception("a policy failed")
+                self.outcomes.add("error")
                 respond(message.ok(found.id, False, "error: the event could not be checked"))
                 continue
             if kind_class(found.kind) is KindClass.EPHEMERAL:
@@ -132,11 +164,14 @@ class Ingest:
             else:
                 kept.append((found, respond))
         if kept:
+            self._appending += 1
             self._tasks.create_task(self._append(kept))
 
     def _pass_on(self, event: Event) -> bytes:
         if self._bus.publish(event):
+            self.outcomes.counts["passed"] += 1
             return message.ok(event.id, True)
+        self.outcomes.counts["mute"] += 1
         return message.ok(event.id, False, "mute: nobody is waiting for this event")
 
     async def _append(self, kept: list[tuple[Event, Respond]]) -> None:
@@ -144,12 +179,18 @@ class Ingest:
             outcomes = await self._log.append_many([event for event, _ in kept])
         except HanseError as exc:
             outcomes = [exc] * len(kept)
+        finally:
+            self._appending -= 1
+        counts = self.outcomes.counts
         for (event, respond), outcome in zip(kept, outcomes, strict=True):
             if isinstance(outcome, HanseError):
+                self.outcomes.add(outcome.word)
                 respond(message.ok(event.id, False, outcome.wire))
             elif outcome is None:
+                counts["duplicate"] += 1
                 respond(message.ok(event.id, True, "duplicate: it is here already"))
             else:
+                counts["accepted"] += 1
                 respond(message.ok(event.id, True))
 
 
@@ -162,9 +203,9 @@ def _verified(raw: bytes) -> Event | Refused:
         event = parse_event(raw)
     except HanseError as exc:
         # Without a readable id there is nothing an OK could name (NIP-01).
-        return Refused(message.notice(exc.wire))
+        return Refused(message.notice(exc.wire), exc.word)
     try:
         check_event(event)
     except HanseError as exc:
-        return Refused(message.ok(event.id, False, exc.wire))
+        return Refused(message.ok(event.id, False, exc.wire), exc.word)
     return event

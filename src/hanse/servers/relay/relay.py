@@ -73,6 +73,8 @@ class Relay:
         self.reads = Reads(read_limits)
         self.comparer = Comparer(log, clock, compare_limits)
         self.connections: set[Client] = set()
+        self.slow_readers = 0
+        self.draining = False
         self._unflushed: list[Client] = []
         self._stack = AsyncExitStack()
 

@@ -270,7 +270,7 @@ class Connection(WSListener):
         self._out_size += len(text)
         if self._out_size > self._relay.limits.unsent_bytes_max:
             # Many large answers asked for in one breath: gone before they fill the memory.
-            self._drop()
+            self._fall_behind()
 
     def deliver(self, frames: bytes) -> None:
         """Write whole frames, behind what is queued."""
@@ -293,9 +293,13 @@ class Connection(WSListener):
         if transport is None or transport.is_close_frame_sent:
             return
         if self._under.get_write_buffer_size() > self._relay.limits.unsent_bytes_max:
-            self._drop()
+            self._fall_behind()
         else:
             self._under.write(frames)
+
+    def _fall_behind(self) -> None:
+        self._relay.slow_readers += 1
+        self._drop()
 
     def _drop(self) -> None:
         """End it now, without waiting for the client."""

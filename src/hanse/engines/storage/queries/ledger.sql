@@ -13,6 +13,9 @@ SELECT name, kind, credits_posted - debits_posted, debits_pending FROM account O
 -- name: account_sum
 SELECT coalesce(sum(credits_posted - debits_posted), 0) FROM account;
 
+-- name: account_held_sum
+SELECT coalesce(sum(debits_pending), 0) FROM account;
+
 -- name: account_pending_sum
 -- Held on the debit side less held on the credit side: zero, and both zero when no call is open.
 SELECT coalesce(sum(debits_pending), 0), coalesce(sum(credits_pending), 0) FROM account;
