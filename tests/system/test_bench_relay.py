@@ -1,0 +1,139 @@
+"""The relay's benchmark: its load generator builds, and notices every kind of wrong answer."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from bench import loadgen
+from bench.plot import write_plot
+from bench.stores import ROWS, fan_events, query_file, store_events
+from tests.fakes.short_relay import Fault, short_relay
+
+from hanse.protocol.event import check_event, parse_event
+from hanse.protocol.filter import parse_filter
+
+EVENTS = 400
+needs_compiler = pytest.mark.skipif(loadgen.compiler() is None, reason="needs a C compiler")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is built and made goes where pytest cleans up."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("bench")))
+    yield
+    patch.undo()
+
+
+async def under_load(port: int, mode: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    target = loadgen.Target(host="127.0.0.1", port=port, pids=(os.getpid(),))
+    return await asyncio.to_thread(loadgen.run, loadgen.build(), target, mode, *arguments)
+
+
+async def filled(port: int) -> subprocess.CompletedProcess[str]:
+    return await under_load(port, "ingest", 4, 8, 20, *store_events().files(EVENTS))
+
+
+async def asked(fault: Fault, row: str) -> subprocess.CompletedProcess[str]:
+    async with short_relay(fault) as port:
+        assert (await filled(port)).returncode == 0
+        queries = query_file(store_events(), EVENTS)
+        return await under_load(port, "query", queries, row, 2, 0.2)
+
+
+@needs_compiler
+async def test_right_answers_pass_and_are_counted() -> None:
+    async with short_relay() as port:
+        done = await filled(port)
+        figures = json.loads(done.stdout)
+        assert done.returncode == 0, done.stderr
+        assert (figures["accepted"], figures["refused"], figures["odd"]) == (EVENTS, 0, 0)
+        assert figures["server_cpu_ms"] > 0
+        queries = query_file(store_events(), EVENTS)
+        for row in ("ids20", "tag_t", "home", "range", "miss"):
+            done = await under_load(port, "query", queries, row, 2, 0.05)
+            assert done.returncode == 0, (row, done.stderr)
+
+
+@needs_compiler
+@pytest.mark.parametrize("fault", ["one event short", "another event"])
+async def test_a_wrong_answer_is_noticed(fault: Fault) -> None:
+    done = await asked(fault, "author")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["wrong"] > 0
+    assert "wrong answer" in done.stderr
+
+
+@needs_compiler
+async def test_a_refused_event_is_noticed() -> None:
+    async with short_relay("one refused") as port:
+        done = await filled(port)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["refused"] == 1
+
+
+@needs_compiler
+@pytest.mark.parametrize(("fault", "twice"), [("none", 0), ("delivered twice", 60)])
+async def test_a_delivery_made_twice_is_noticed(fault: Fault, twice: int) -> None:
+    events = fan_events(5)
+    wanted = json.dumps({"kinds": [1], "#t": [events.topic]})
+    async with short_relay(fault) as port:
+        done = await under_load(port, "fanout", 3, 4, wanted, events.files(20)[0])
+    figures: dict[str, Any] = json.loads(done.stdout)
+    assert figures["delivered"] == 60
+    assert figures["twice"] >= twice - 2  # the last ones may come after the end
+    assert done.returncode == (1 if twice else 0)
+
+
+@needs_compiler
+async def test_idle_connections_are_held_and_weighed() -> None:
+    async with short_relay() as port:
+        done = await under_load(port, "idle", 100, json.dumps({"kinds": [1]}))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["subscribed"] == 100
+
+
+def test_made_events_are_signed_and_the_expected_answers_are_what_filters_match() -> None:
+    lines = store_events().files(EVENTS)[0].read_bytes().splitlines()
+    events = sorted(map(parse_event, lines), key=lambda event: -event.created_at)
+    for event in events[:50]:
+        check_event(event)
+    seen = set()
+    for line in query_file(store_events(), EVENTS).read_text().splitlines()[::37]:
+        row, text, count, xor = line.split("\t")
+        wanted = parse_filter(json.loads(text), "filter")
+        found = [event for event in events if wanted.matches(event)][: wanted.limit]
+        expected = 0
+        for event in found:
+            expected ^= int(event.id[:16], 16)
+        assert (len(found), expected) == (int(count), int(xor, 16)), line
+        seen.add(row)
+    assert seen == set(ROWS)
+
+
+def test_without_a_compiler_the_benchmark_says_so(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.relay", "--quick"],
+        env=os.environ | {"CC": "no-such-compiler", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 2
+    assert "C compiler" in done.stderr
+
+
+def test_the_plot_is_well_formed(tmp_path: Path) -> None:
+    path = tmp_path / "plot.svg"
+    lines = {"ingest": [(1e5, 0.1), (1e6, 0.11)], "a < b": [(1e5, 1.0), (1e6, 0.0)]}
+    write_plot(path, "Title", "events", "ms", lines)
+    drawn = ElementTree.parse(path).getroot()
+    assert len(drawn.findall("{http://www.w3.org/2000/svg}polyline")) == 2
