@@ -36,6 +36,8 @@ DENSE_AUTHORS = 20
 RANKED_MAX = 2000
 """Newest matches of a search that are ranked: ranking all of a common word takes 0.1 s."""
 
+_ARRAYS = {"event.pubkey": "bytea", "tag.hash": "bigint", "event.kind": "integer"}
+
 _CACHED_MAX = 200_000
 
 
@@ -249,15 +251,22 @@ class FilterSql:
         reader: frozenset[PublicKey],
     ) -> Try:
         chosen = self._select(found, now_s, reader, over=column)
-        values = padded(values)
-        rows = ",".join("(?)" for _ in values)
         inner = chosen.sql("event.seq", ORDER + " LIMIT ?")
+        if self._dialect.numbered:
+            wanted: list[Any] = [values]
+            rows = f"SELECT unnest(?::{_ARRAYS[column]}[])"
+            each = f"SELECT each.seq FROM wanted CROSS JOIN LATERAL ({inner}) AS each"
+        else:
+            wanted = padded(values)
+            rows = "VALUES " + ",".join("(?)" for _ in wanted)
+            each = (
+                f"SELECT each.seq FROM wanted CROSS JOIN event AS each WHERE each.seq IN ({inner})"
+            )
         sql = (
-            f"WITH wanted(value) AS (VALUES {rows}) SELECT {COLUMNS} FROM event WHERE event.seq IN "
-            f"(SELECT each.seq FROM wanted CROSS JOIN event AS each WHERE each.seq IN ({inner}))"
-            f"{ORDER} LIMIT ?"
+            f"WITH wanted(value) AS ({rows}) SELECT {COLUMNS} FROM event "
+            f"WHERE event.seq IN ({each}){ORDER} LIMIT ?"
         )
-        return Try(self._numbered(sql), [*values, *chosen.all_params, limit, limit])
+        return Try(self._numbered(sql), [*wanted, *chosen.all_params, limit, limit])
 
     def _dense(self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]) -> Try:
         chosen = Selection()
