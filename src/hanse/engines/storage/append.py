@@ -76,12 +76,16 @@ def _judged(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome
     ids = [bytes.fromhex(event.id) for event in events]
     known = {bytes(row[0]) for row in tx.among("events_known", ids)}
     addresses = {id: address_of(event) for id, event in zip(ids, events, strict=True)}
-    targets = [event.id for event in events] + [found for found in addresses.values() if found]
-    forbidden = {
-        (target, bytes(pubkey)): until for target, pubkey, until in tx.among("tombstones", targets)
-    }
-    authors = {bytes.fromhex(event.pubkey) for event in events}
-    vanished = {bytes(pubkey): until for pubkey, until in tx.among("vanished", authors)}
+    forbidden: dict[tuple[str, bytes], int] = {}
+    vanished: dict[bytes, int] = {}
+    removed = tx.one("removals_any")
+    if removed is not None and removed[0]:
+        targets = [event.id for event in events] + [found for found in addresses.values() if found]
+        rows = tx.among("tombstones", targets)
+        forbidden = {(target, bytes(pubkey)): until for target, pubkey, until in rows}
+    if removed is not None and removed[1]:
+        authors = {bytes.fromhex(event.pubkey) for event in events}
+        vanished = {bytes(pubkey): until for pubkey, until in tx.among("vanished", authors)}
     outcomes: list[Outcome] = []
     for id, event in zip(ids, events, strict=True):
         if id in known:

@@ -59,6 +59,7 @@ _PRAGMAS = (
     "synchronous=FULL",
     "foreign_keys=ON",
     "recursive_triggers=ON",  # or REPLACE would delete a transfer past its trigger
+    "temp_store=MEMORY",  # statement journals: in files they cost a fifth of an append
     "cache_size=-65536",
     "mmap_size=1073741824",
     "wal_autocheckpoint=20000",

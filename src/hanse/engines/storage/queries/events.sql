@@ -63,6 +63,10 @@ INSERT INTO tombstone (target, pubkey, until) VALUES ($1, $2, $3)
 ON CONFLICT (target, pubkey) DO UPDATE SET until = excluded.until
 WHERE excluded.until > tombstone.until;
 
+-- name: removals_any
+-- Whether anything at all is forbidden, by deletion or by vanishing: mostly not.
+SELECT EXISTS (SELECT 1 FROM tombstone), EXISTS (SELECT 1 FROM vanished);
+
 -- name: tombstones
 -- What is forbidden among ids and addresses, by whom and up to when.
 SELECT target, pubkey, until FROM tombstone WHERE target IN ($values);
