@@ -47,6 +47,11 @@ LOOP_MS = 4.0
 BUDGET_MS = 3000.0
 """Default bound on one read, wherever it runs."""
 
+BUSY = 24
+GATHER_S = 0.002
+"""After a commit of so many events the writer lets as long pass before the next: under load a
+commit of 100 events costs a fifth less for each than one of 50, for pages are written once."""
+
 READERS = 2
 READS_WAITING_MAX = 64
 """Reads in threads or waiting for one; beyond it new ones are refused."""
@@ -273,8 +278,11 @@ class SqliteDatabase:
         return sum(file.stat().st_size for file in files if file.exists())
 
     def _run(self) -> None:
+        busy = False
         while (first := self._jobs.get()) is not None:
             jobs, last = [first], False
+            if busy:
+                time.sleep(GATHER_S)
             while len(jobs) < BATCH_MAX:
                 try:
                     job = self._jobs.get_nowait()
@@ -286,6 +294,7 @@ class SqliteDatabase:
                 jobs.append(job)
             begun = time.perf_counter()
             appended = self._commit(jobs)
+            busy = len(appended) >= BUSY
             self.commits.seconds.add(time.perf_counter() - begun)
             self.commits.writes.add(len(jobs))
             self._loop.call_soon_threadsafe(self._finish, jobs, appended)
