@@ -57,23 +57,23 @@ class Places:
 
     def __init__(self, limits: SocketLimits) -> None:
         self._limits = limits
-        self._total = 0
+        self.taken = 0
         self._of: dict[str, int] = {}
 
     def take(self, address: str) -> bool:
         """Take a place for a connection; False if there is none."""
-        if self._total >= self._limits.connections_max + SPARE_CONNECTIONS:
+        if self.taken >= self._limits.connections_max + SPARE_CONNECTIONS:
             return False
         of_one = self._of.get(address, 0)
         if of_one >= self._limits.of_one_address_max and not is_loopback(address):
             return False
         self._of[address] = of_one + 1
-        self._total += 1
+        self.taken += 1
         return True
 
     def leave(self, address: str) -> None:
         """Give a place back."""
-        self._total -= 1
+        self.taken -= 1
         left = self._of[address] - 1
         if left:
             self._of[address] = left
