@@ -5,7 +5,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -164,10 +164,30 @@ async def test_pings_nobody_reads_the_answers_of_do_not_pile_up(node: Node) -> N
         for _ in range(50):
             slow.transport.write(ping * 1000)
             await other.nothing_more()
-        waiting = [one._under.get_write_buffer_size() for one in node.relay.connections]
+        waiting = [one.unsent_bytes for one in node.relay.connections]
         assert max(waiting) < 1 << 20
         slow.transport.abort()
         await other.keep(other.note())
+
+
+async def test_a_large_message_costs_memory_that_only_so_many_may_hold(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    limits = SocketLimits(large_buffers_max=2)
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(
+            running_node(tmp_path, operator, socket_limits=limits)
+        )
+        first, second, third, small = [
+            await stack.enter_async_context(a_peer(node.url)) for _ in range(4)
+        ]
+        for peer in (first, second, second, first):
+            await peer.keep(peer.note("x" * 200_000))
+        await small.keep(small.note())
+        await third.keep(third.note("x" * 200_000))
+        assert await first.close_code() == 1001
+        for peer in (second, third, small):
+            await peer.keep(peer.note())
 
 
 async def test_the_same_event_from_a_hundred_connections_is_kept_once(node: Node) -> None:

@@ -54,6 +54,11 @@ class Connection(WSListener):
         """The keys this client has proved."""
         return self._session.identities
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits to be read by the client."""
+        return self._out_size + (self._under.get_write_buffer_size() if self._transport else 0)
+
     # --- from the client ----------------------------------------------------------------------
 
     def on_ws_connected(self, transport: WSTransport) -> None:
