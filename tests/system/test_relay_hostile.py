@@ -170,6 +170,27 @@ async def test_pings_nobody_reads_the_answers_of_do_not_pile_up(node: Node) -> N
         await other.keep(other.note())
 
 
+async def test_a_client_on_a_slow_line_gets_every_answer_as_it_reads(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    """Thirty answers of 2 MB are asked for in one breath: over what may wait unsent."""
+    limits = SocketLimits(unsent_bytes_max=8 << 20)
+    async with (
+        running_node(tmp_path, operator, socket_limits=limits) as node,
+        a_peer(node.url) as peer,
+        a_peer(node.url, max_queue=1) as slow,
+    ):
+        events = [await peer.keep(peer.note(f"{number}" * 200_000)) for number in range(10)]
+        for number in range(30):
+            await slow.say("REQ", str(number), {})
+        await peer.nothing_more()
+        heard = 0
+        while heard < 30 * (len(events) + 1):
+            verb, *_ = await slow.hear()
+            assert verb in ("EVENT", "EOSE")
+            heard += 1
+
+
 async def test_a_large_message_costs_memory_that_only_so_many_may_hold(
     tmp_path: Path, operator: SecretKey
 ) -> None:

@@ -160,3 +160,38 @@ async def test_what_still_runs_at_the_end_is_cancelled() -> None:
         Line(reads).read("a", waiting.read("a"), into(found))
         await asyncio.sleep(0)
     assert (found, waiting.cancelled) == ([], ["a"])
+
+
+async def test_reads_of_a_client_that_does_not_read_wait_and_go_on_in_order() -> None:
+    found: list[Any] = []
+    async with Reads(ReadLimits(waiting_max=3)) as reads:
+        line = Line(reads)
+        line.pause()
+        for name in "abcd":
+            line.read(name, at_once(name), into(found))
+        line.cancel("b")
+        assert found == ["RateLimited"]
+        line.resume()
+        line.read("e", at_once("e"), into(found))
+    assert found == ["RateLimited", "a", "c", "e"]
+
+
+async def test_a_client_that_falls_behind_again_gets_one_answer_at_a_time() -> None:
+    found: list[Any] = []
+    async with Reads(ReadLimits()) as reads:
+        line = Line(reads)
+
+        def told(result: Any) -> None:
+            found.append(result)
+            line.pause()
+
+        line.pause()
+        for name in "abc":
+            line.read(name, at_once(name), told)
+        line.resume()
+        assert found == ["a"]
+        line.resume()
+        assert found == ["a", "b"]
+        line.close()
+        line.resume()
+    assert found == ["a", "b"]

@@ -19,13 +19,17 @@ CORS: Final = {
 
 NIPS: Final[dict[int, str]] = {
     1: "events, subscriptions, replaceable and addressable kinds",
+    2: "follow lists, the newest kept",
     9: "deletion by the author",
     11: "this document",
+    17: "private messages go to their authenticated recipient only",
     40: "expired events are neither taken nor served",
     42: "authentication, several keys on a connection",
     45: "COUNT, with HyperLogLog",
     50: "search by words of the content",
-    59: "gift wraps go to their authenticated recipient only",
+    56: "reports are kept",
+    59: "gift wraps, the ones not kept too",
+    65: "relay lists, the newest kept",
     67: "EOSE says whether there is more",
     70: "protected events are refused",
     77: "comparing sets of events (negentropy)",
@@ -53,7 +57,6 @@ def relay_info(
         "pubkey": operator,
         "self": node,
         "supported_nips": list(SUPPORTED),
-        "software": "hanse",
         "version": version,
         "limitation": {
             "max_message_length": limits.message_bytes_max,
