@@ -1,8 +1,8 @@
 """Reads of the store that may have to wait: started at once, carried on in a task only if they do.
 
 A read that finishes without waiting (SQLite answers most on the spot) costs no task and is done in
-the same turn of the loop. The first step of a read therefore runs outside any task: a store may not
-use what needs one there (`asyncio.timeout`).
+the same turn of the loop. The first step of such a read runs outside any task; a store whose reads
+all wait (PostgreSQL's driver uses what needs a task) has `reads_wait`, and gets one from the start.
 
 Each connection has a Line: so many reads run at once, so many wait their turn, and what is over
 that is refused. While the client does not take what it was sent, its reads wait, too.
@@ -35,8 +35,9 @@ class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
 class Reads:
     """Owns the tasks of all reads that wait. `async with`; what runs at its end is cancelled."""
 
-    def __init__(self, limits: ReadLimits) -> None:
+    def __init__(self, limits: ReadLimits, reads_wait: bool) -> None:
         self.limits = limits
+        self.reads_wait = reads_wait
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -119,6 +120,10 @@ class Line:
             task.cancel()
 
     def _begin(self, key: Hashable, work: Work[T], done: Done[T]) -> None:
+        if self._reads.reads_wait:
+            # Closed at the end, or one cancelled before its first step would be missed as forgotten.
+            self._go_on(key, work, done).add_done_callback(lambda _: work.close())
+            return
         try:
             waits_for = work.send(None)
         except StopIteration as ended:
@@ -130,10 +135,13 @@ class Line:
             _log.exception("a read failed")
             done(HanseError("the relay could not read its log"))
         else:
-            if self._running is None:
-                self._running = {}
-            rest = self._finish(key, _Begun(work, waits_for), done)
-            self._running[key] = self._reads.task(rest)
+            self._go_on(key, _Begun(work, waits_for), done)
+
+    def _go_on(self, key: Hashable, rest: Awaitable[T], done: Done[T]) -> asyncio.Task[None]:
+        if self._running is None:
+            self._running = {}
+        task = self._running[key] = self._reads.task(self._finish(key, rest, done))
+        return task
 
     async def _finish(self, key: Hashable, rest: Awaitable[T], done: Done[T]) -> None:
         found: T | HanseError

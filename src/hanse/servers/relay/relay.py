@@ -75,7 +75,7 @@ class Relay:
         self.session_limits = session_limits
         self.limits = socket_limits
         self.answer = Answer(log, clock, limit_max)
-        self.reads = Reads(read_limits)
+        self.reads = Reads(read_limits, log.reads_wait)
         self.comparer = Comparer(log, clock, compare_limits)
         self.connections: set[Client] = set()
         self.slow_readers = 0
