@@ -7,6 +7,7 @@ database → log, ledger, calls, offers → bus, presence, courier → registry,
 import asyncio
 import contextlib
 import fcntl
+import resource
 import secrets
 import signal
 import socket
@@ -212,8 +213,9 @@ class Node:
         )
         self.relay = await enter(self._door(hosts))
         self.figures = self._counted()
+        self.entrance = Entrance(self.relay)
         app = self._application(hosts, tasks)
-        await enter(_serving(app, Entrance(self.relay), listening))
+        await enter(_serving(app, self.entrance, listening))
         self.figures.starting = False
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
 
@@ -470,9 +472,18 @@ def _bind(host: str, port: int) -> socket.socket:
     return found
 
 
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets this process have: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # some systems call unlimited what is not
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def run_node(node: Node, own_agents: list[PublicKey], started: Callable[[], None]) -> None:
     """Run until SIGINT or SIGTERM; `started` is called once it serves. The operator's own agents
     get the starting grant, each once in the life of the books."""
+    raise_file_limit()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, node.stop)

@@ -118,6 +118,11 @@ class Log(Protocol):
     would take more work than its budget raises TooBroad; one that cannot be done now, Unavailable.
     """
 
+    @property
+    def reads_wait(self) -> bool:
+        """Whether every read waits for another process. If not, most end on the spot, and may be
+        begun outside a task."""
+
     async def append_many(self, events: list[Event]) -> list[int | HanseError | None]:
         """Keep checked events. For each, in order: its sequence number, None if it was here
         already, or the rule that refuses it. On return all that were kept are on disk."""

@@ -22,6 +22,8 @@ NOBODY: frozenset[PublicKey] = frozenset()
 class MemoryLog:
     """Implements `ports.Log`."""
 
+    reads_wait = False
+
     def __init__(self) -> None:
         self.gate: asyncio.Event | None = None
         self._events: dict[int, Event] = {}

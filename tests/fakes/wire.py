@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from picows import WSMsgType
-from picows.picows import _make_test_ws_frame  # type: ignore[attr-defined]
+from picows.picows import _make_test_ws_frame
 from tests.fakes.memory_log import MemoryLog
 
 from hanse.engines.bus.local import LocalBus
@@ -47,7 +47,7 @@ async def a_relay(log: MemoryLog, **settings: Any) -> AsyncIterator[Relay]:
     """A relay over `log`. Commits are told by the test: `relay.watch.appended`."""
     clock = StoppedClock()
     ingest = Ingest(log=log, bus=LocalBus(), clock=clock, policies=(), rules=Rules())
-    found = {
+    found: dict[str, Any] = {
         "limit_max": 500,
         "session_limits": session.Limits(),
         "socket_limits": SocketLimits(),

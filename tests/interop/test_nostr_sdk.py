@@ -193,3 +193,49 @@ async def test_two_of_it_exchange_a_private_message_that_is_never_stored(node: N
                 assert heard is not None
         assert read(heard.event) == read(event)
     assert (await node.log.total()) == 0
+
+
+# --- counting, searching, comparing -------------------------------------------------------------
+
+
+async def relay_of(client: nostr_sdk.Client, node: Node) -> nostr_sdk.Relay:
+    found = await client.relay(nostr_sdk.RelayUrl.parse(node.url))
+    assert found is not None
+    return found
+
+
+async def test_they_count_what_we_have(node: Node) -> None:
+    async with a_client(node) as client, a_peer(node.url) as peer:
+        for number in range(3):
+            await peer.keep(peer.note(str(number), tags=[["t", "a"]]))
+        await peer.keep(peer.note(kind=7))
+        relay = await relay_of(client, node)
+        asked = nostr_sdk.Filter().kind(nostr_sdk.Kind(1)).hashtag("a")
+        assert await relay.count_events(asked, SOON) == 3
+
+
+async def test_they_search_by_words(node: Node) -> None:
+    async with a_client(node) as client, a_peer(node.url) as peer:
+        fits = await peer.keep(peer.note("The red fox"))
+        await peer.keep(peer.note("The red dog"))
+        assert await fetch(client, nostr_sdk.Filter().search("fox red")) == [fits]
+
+
+async def test_they_find_what_each_side_lacks(node: Node) -> None:
+    async with a_client(node) as client, a_peer(node.url) as peer:
+        ours = [await peer.keep(peer.note(str(number))) for number in range(120)]
+        theirs = [peer.note(f"theirs {number}") for number in range(5)]
+        known = [*ours[:100], *theirs]
+        items = [
+            nostr_sdk.NegentropyItem(
+                id=nostr_sdk.EventId.parse(event.id),
+                timestamp=nostr_sdk.Timestamp.from_secs(event.created_at),
+            )
+            for event in known
+        ]
+        relay = await relay_of(client, node)
+        opts = nostr_sdk.SyncOptions().direction(nostr_sdk.SyncDirection.BOTH).dry_run()
+        asked = nostr_sdk.Filter().kind(nostr_sdk.Kind(1))
+        found = await relay.sync(asked, items, opts)
+        assert {id.to_hex() for id in found.remote} == {event.id for event in ours[100:]}
+        assert {id.to_hex() for id in found.local} == {event.id for event in theirs}

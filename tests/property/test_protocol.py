@@ -16,11 +16,29 @@ from hanse.protocol.event import Event, check_event, encode_event, parse_event, 
 from hanse.protocol.filter import Filter, parse_filter
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.protocol.rpc import RpcRequest, answer_event, parse_rpc, request_event
-from hanse.protocol.session import Close, Effect, Limits, Send, Session, Unwatch, Watch
+from hanse.protocol.session import (
+    Advance,
+    Close,
+    Effect,
+    Forget,
+    Limits,
+    Open,
+    Send,
+    Session,
+    Unwatch,
+    Watch,
+)
 
 KEYS = [SecretKey(bytes([seed]) * 32) for seed in (1, 2, 3)]
 NOW = 1_700_000_000
-LIMITS = Limits(subscriptions_max=3, identities_max=2, refusals_max=8)
+LIMITS = Limits(
+    subscriptions_max=3,
+    identities_max=2,
+    comparisons_max=2,
+    refusals_max=8,
+    requests_burst=12,
+    requests_per_s=0,
+)
 
 text = st.text(max_size=40)
 surrogates = st.text(st.characters(), max_size=20)
@@ -55,6 +73,7 @@ filters = st.builds(
     tags=st.dictionaries(st.sampled_from("tTxY"), st.frozensets(text, max_size=3), max_size=3).map(
         lambda found: tuple(found.items())
     ),
+    search=st.none() | text,
 )
 
 
@@ -70,20 +89,21 @@ def named(attempt: Callable[[], Any]) -> Any:
     return found
 
 
+VERBS = ["EVENT", "REQ", "CLOSE", "AUTH", "COUNT", "NEG-OPEN", "NEG-MSG", "NEG-CLOSE"]
+
 # Bytes that are nearly a message: JSON of the right outline with one thing broken.
 nearly = st.one_of(
     st.binary(max_size=80),
     surrogates,
     json_values.map(json.dumps),
-    st.tuples(st.sampled_from(["EVENT", "REQ", "CLOSE", "AUTH", "COUNT"]), json_values).map(
-        json.dumps
-    ),
-    st.tuples(st.just("REQ"), names, json_values).map(json.dumps),
+    st.tuples(st.sampled_from(VERBS), json_values).map(json.dumps),
+    st.tuples(st.sampled_from(VERBS), names, json_values).map(json.dumps),
+    st.tuples(st.just("NEG-OPEN"), names, json_values, json_values).map(json.dumps),
     st.tuples(
-        st.just("REQ"),
+        st.sampled_from(["REQ", "COUNT"]),
         names,
         st.dictionaries(
-            st.sampled_from(["ids", "kinds", "since", "limit", "#t", "#e", "#tt", "x"]),
+            st.sampled_from(["ids", "kinds", "since", "limit", "#t", "#e", "#tt", "search", "x"]),
             json_values | st.lists(json_values, max_size=3),
             max_size=3,
         ),
@@ -213,6 +233,17 @@ asked_kinds = st.sampled_from([[1], [kinds.RPC], [1, kinds.RPC], ["x"]])
 steps = st.one_of(
     st.builds(lambda name, found: json.dumps(["REQ", name, {"kinds": found}]), names, asked_kinds),
     st.builds(lambda name: json.dumps(["CLOSE", name]), names),
+    st.builds(lambda name: json.dumps(["COUNT", name, {"kinds": [1]}]), names),
+    st.builds(
+        lambda name, found: json.dumps(["NEG-OPEN", name, {"kinds": found}, "61"]),
+        names,
+        asked_kinds,
+    ),
+    st.builds(
+        lambda verb, name: json.dumps([verb, name, "61"][: 3 if verb == "NEG-MSG" else 2]),
+        st.sampled_from(["NEG-MSG", "NEG-CLOSE"]),
+        names,
+    ),
     proofs,
     anything,
 )
@@ -223,6 +254,7 @@ class Client:
 
     def __init__(self) -> None:
         self.open: set[str] = set()
+        self.comparing: set[str] = set()
         self.proved: list[PublicKey] = []
         self.closed = False
 
@@ -232,13 +264,19 @@ class Client:
                 self.open.add(effect.subscription)
             elif isinstance(effect, Unwatch):
                 self.open.discard(effect.subscription)
+            elif isinstance(effect, Open):
+                self.comparing.add(effect.subscription)
+            elif isinstance(effect, Forget):
+                self.comparing.discard(effect.subscription)
+            elif isinstance(effect, Advance):
+                assert effect.subscription in self.comparing
             elif isinstance(effect, Close):
                 self.closed = True
             elif isinstance(effect, Send):
                 verb, *rest = json.loads(effect.text)
-                assert verb in ("OK", "CLOSED", "NOTICE")
-                if verb == "CLOSED":
-                    assert rest[0] not in self.open
+                assert verb in ("OK", "CLOSED", "NOTICE", "NEG-ERR")
+                if verb == "NEG-ERR":
+                    assert rest[0] not in self.comparing
             elif hasattr(effect, "event"):
                 self.proved.append(effect.event.pubkey)
 
@@ -249,6 +287,8 @@ def test_any_sequence_of_messages_leaves_the_session_as_it_said(sent: list[bytes
     for found in sent:
         client.see(session.receive(found, NOW))
         assert session.subscriptions == client.open
+        assert session.comparisons == client.comparing
+        assert len(session.comparisons) <= LIMITS.comparisons_max
         assert session.identities == set(client.proved)
         assert len(client.proved) == len(set(client.proved)), "announced once each"
         assert len(session.subscriptions) <= LIMITS.subscriptions_max

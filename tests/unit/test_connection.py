@@ -1,4 +1,4 @@
-"""One connection, frame by frame: answers, counts, comparisons, what a hostile client may not do."""
+"""One connection, frame by frame: answers, counts, comparisons, and what no client may do."""
 
 import asyncio
 import json

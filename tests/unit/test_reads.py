@@ -50,7 +50,7 @@ async def settle(reads: Reads) -> None:
 
 async def test_a_read_that_need_not_wait_is_done_in_the_same_turn_without_a_task() -> None:
     found: list[Any] = []
-    async with Reads(ReadLimits()) as reads:
+    async with Reads(ReadLimits(), False) as reads:
         Line(reads).read("a", at_once("x"), into(found))
         Line(reads).read("a", refusing(), into(found))
         assert (found, len(reads)) == (["x", "Invalid"], 0)
@@ -59,7 +59,7 @@ async def test_a_read_that_need_not_wait_is_done_in_the_same_turn_without_a_task
 async def test_a_read_that_waits_goes_on_where_it_was() -> None:
     found: list[Any] = []
     waiting = Waiting()
-    async with Reads(ReadLimits()) as reads:
+    async with Reads(ReadLimits(), False) as reads:
         Line(reads).read("a", waiting.read("x"), into(found))
         assert (waiting.begun, found, len(reads)) == (["x"], [], 1)
         waiting.gate.set()
@@ -73,7 +73,7 @@ async def test_an_error_after_a_wait_is_told_like_one_before() -> None:
         raise error
 
     found: list[Any] = []
-    async with Reads(ReadLimits()) as reads:
+    async with Reads(ReadLimits(), False) as reads:
         line = Line(reads)
         line.read("a", late(Invalid.at("x", "no")), into(found))
         await settle(reads)
@@ -87,7 +87,7 @@ async def test_a_fault_of_the_store_costs_one_read_only(caplog: pytest.LogCaptur
         raise RuntimeError("broken")
 
     found: list[Any] = []
-    async with Reads(ReadLimits()) as reads:
+    async with Reads(ReadLimits(), False) as reads:
         line = Line(reads)
         for wait in (False, True):
             line.read(wait, broken(wait), into(found))
@@ -100,7 +100,7 @@ async def test_a_fault_of_the_store_costs_one_read_only(caplog: pytest.LogCaptur
 async def test_reads_over_the_bound_wait_their_turn_and_beyond_are_refused() -> None:
     found: list[Any] = []
     waiting = Waiting()
-    async with Reads(ReadLimits(running_max=2, waiting_max=2)) as reads:
+    async with Reads(ReadLimits(running_max=2, waiting_max=2), False) as reads:
         line = Line(reads)
         for number in range(5):
             line.read(number, waiting.read(str(number)), into(found))
@@ -114,7 +114,7 @@ async def test_reads_over_the_bound_wait_their_turn_and_beyond_are_refused() -> 
 async def test_a_cancelled_read_is_never_told_and_leaves_its_place() -> None:
     found: list[Any] = []
     waiting = Waiting()
-    async with Reads(ReadLimits(running_max=1)) as reads:
+    async with Reads(ReadLimits(running_max=1), False) as reads:
         line = Line(reads)
         for name in "abc":
             line.read(name, waiting.read(name), into(found))
@@ -130,7 +130,7 @@ async def test_a_cancelled_read_is_never_told_and_leaves_its_place() -> None:
 async def test_a_read_under_the_same_name_takes_the_place_of_the_first() -> None:
     found: list[Any] = []
     waiting = Waiting()
-    async with Reads(ReadLimits()) as reads:
+    async with Reads(ReadLimits(), False) as reads:
         line = Line(reads)
         line.read("a", waiting.read("old"), into(found))
         await asyncio.sleep(0)
@@ -143,7 +143,7 @@ async def test_a_read_under_the_same_name_takes_the_place_of_the_first() -> None
 async def test_a_line_that_closes_stops_all_its_reads() -> None:
     found: list[Any] = []
     waiting = Waiting()
-    async with Reads(ReadLimits(running_max=1)) as reads:
+    async with Reads(ReadLimits(running_max=1), False) as reads:
         line = Line(reads)
         for name in "ab":
             line.read(name, waiting.read(name), into(found))
@@ -156,7 +156,59 @@ async def test_a_line_that_closes_stops_all_its_reads() -> None:
 async def test_what_still_runs_at_the_end_is_cancelled() -> None:
     found: list[Any] = []
     waiting = Waiting()
-    async with Reads(ReadLimits()) as reads:
+    async with Reads(ReadLimits(), False) as reads:
         Line(reads).read("a", waiting.read("a"), into(found))
         await asyncio.sleep(0)
     assert (found, waiting.cancelled) == ([], ["a"])
+
+
+async def test_reads_of_a_client_that_does_not_read_wait_and_go_on_in_order() -> None:
+    found: list[Any] = []
+    async with Reads(ReadLimits(waiting_max=3), False) as reads:
+        line = Line(reads)
+        line.pause()
+        for name in "abcd":
+            line.read(name, at_once(name), into(found))
+        line.cancel("b")
+        assert found == ["RateLimited"]
+        line.resume()
+        line.read("e", at_once("e"), into(found))
+    assert found == ["RateLimited", "a", "c", "e"]
+
+
+async def test_a_client_that_falls_behind_again_gets_one_answer_at_a_time() -> None:
+    found: list[Any] = []
+    async with Reads(ReadLimits(), False) as reads:
+        line = Line(reads)
+
+        def told(result: Any) -> None:
+            found.append(result)
+            line.pause()
+
+        line.pause()
+        for name in "abc":
+            line.read(name, at_once(name), told)
+        line.resume()
+        assert found == ["a"]
+        line.resume()
+        assert found == ["a", "b"]
+        line.close()
+        line.resume()
+    assert found == ["a", "b"]
+
+
+async def test_a_store_whose_reads_all_wait_gets_a_task_from_the_start() -> None:
+    async def careful(value: str) -> str:
+        async with asyncio.timeout(5):  # needs a task
+            return value
+
+    found: list[Any] = []
+    async with Reads(ReadLimits(running_max=1), True) as reads:
+        line = Line(reads)
+        for name in "abc":
+            line.read(name, careful(name), into(found))
+        line.cancel("a")
+        line.cancel("c")
+        assert found == []
+        await settle(reads)
+    assert found == ["b"]

@@ -67,6 +67,11 @@ class Database(Protocol):
     def dialect(self) -> Dialect:
         """How `filter_sql` must write for it."""
 
+    @property
+    def reads_wait(self) -> bool:
+        """Whether every read waits for another process. If not, most end on the spot, and may be
+        begun outside a task."""
+
     async def write(
         self,
         operation: Callable[Concatenate[Transaction, P], T],

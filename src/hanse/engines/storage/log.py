@@ -37,6 +37,11 @@ class EventLog:
         self._new_key = new_key
         self._announced = 0
 
+    @property
+    def reads_wait(self) -> bool:
+        """See `ports.Log`."""
+        return self._database.reads_wait
+
     async def open(self) -> None:
         """Read, or make, this database's secret for tag hashes. Call once, before anything else."""
 

@@ -107,6 +107,7 @@ class PostgresDatabase:
     """A pool of connections to one database. `async with` migrates it and starts the writer."""
 
     dialect = POSTGRES
+    reads_wait = True
 
     def __init__(self, url: str, budget_ms: int = BUDGET_MS) -> None:
         self._url = url

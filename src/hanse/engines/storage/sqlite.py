@@ -148,6 +148,7 @@ class SqliteDatabase:
     everything in this process and forgets it at the end."""
 
     dialect = SQLITE
+    reads_wait = False
 
     def __init__(self, path: str, budget_ms: float = BUDGET_MS) -> None:
         # A shared name, or the readers would each see an empty database of their own.

@@ -31,7 +31,7 @@ class CompareLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds on comparisons; the number on one connection is in `session.Limits`."""
 
     items_max: int = 500_000
-    items_of_all_max: int = 2_000_000
+    items_of_all_max: int = 1_000_000
     idle_s: float = 120.0
 
 

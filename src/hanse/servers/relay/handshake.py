@@ -22,7 +22,10 @@ from hanse.servers.relay.socket import Connection
 _log = logging.getLogger("hanse.relay")
 
 READ_BUFFER_BYTES = 2048
-"""picows' least. It doubles when a message needs more."""
+"""picows' least. It doubles when a message needs more, and never shrinks."""
+
+LARGE_BUFFER_BYTES = 64 << 10
+"""From here on a read buffer is large: of those there may be only so many at once."""
 
 FAREWELL_S = 1.0
 """How long a client may take to answer the close of a node that stops."""
@@ -57,23 +60,23 @@ class Places:
 
     def __init__(self, limits: SocketLimits) -> None:
         self._limits = limits
-        self._total = 0
+        self.taken = 0
         self._of: dict[str, int] = {}
 
     def take(self, address: str) -> bool:
         """Take a place for a connection; False if there is none."""
-        if self._total >= self._limits.connections_max + SPARE_CONNECTIONS:
+        if self.taken >= self._limits.connections_max + SPARE_CONNECTIONS:
             return False
         of_one = self._of.get(address, 0)
         if of_one >= self._limits.of_one_address_max and not is_loopback(address):
             return False
         self._of[address] = of_one + 1
-        self._total += 1
+        self.taken += 1
         return True
 
     def leave(self, address: str) -> None:
         """Give a place back."""
-        self._total -= 1
+        self.taken -= 1
         left = self._of[address] - 1
         if left:
             self._of[address] = left
@@ -95,6 +98,7 @@ class Entrance:
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.places = Places(relay.limits)
+        self._large: dict[UvicornSocket, None] = {}
 
     def http(self, *arguments: Any, **named: Any) -> "PatientHttp":
         """uvicorn's `http=` factory."""
@@ -112,6 +116,20 @@ class Entrance:
         if relay.draining or len(relay.connections) >= relay.limits.connections_max:
             return None
         return Connection(self.relay)
+
+    def grew(self, socket: "UvicornSocket") -> None:
+        """Its read buffer became large: over the bound, the one that grew first gives its up."""
+        self._large[socket] = None
+        if len(self._large) > self.relay.limits.large_buffers_max:
+            first = next(iter(self._large))
+            del self._large[first]
+            first.transport.send_close(WSCloseCode.GOING_AWAY, b"the relay needs its memory back")
+            first.transport.disconnect()
+
+    def left(self, socket: "UvicornSocket") -> None:
+        """It ended."""
+        self.places.leave(socket.address)
+        self._large.pop(socket, None)
 
 
 class PatientHttp(HttpToolsProtocol):
@@ -185,7 +203,7 @@ class PatientHttp(HttpToolsProtocol):
 class UvicornSocket(WSProtocol):  # type: ignore[misc]  # picows ships no types for its C classes
     """picows' protocol as uvicorn wants one."""
 
-    __slots__ = ("_address", "_entrance", "_server_state")
+    __slots__ = ("_entrance", "_is_large", "_server_state", "address")
 
     def __init__(self, entrance: Entrance, server_state: Any) -> None:
         super().__init__(
@@ -207,18 +225,29 @@ class UvicornSocket(WSProtocol):  # type: ignore[misc]  # picows ships no types 
         )
         self._entrance = entrance
         self._server_state = server_state
+        self._is_large = False
+        self.address = ""
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        """asyncio: where to read to."""
+        found: memoryview = super().get_buffer(size_hint)
+        # Half of it is free when it has just doubled.
+        if len(found) > LARGE_BUFFER_BYTES // 2 and not self._is_large:
+            self._is_large = True
+            self._entrance.grew(self)
+        return found
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio."""
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if isinstance(peer, tuple) else ""
+        self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         self._server_state.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio."""
         self._server_state.connections.discard(self)
-        self._entrance.places.leave(self._address)
+        self._entrance.left(self)
         super().connection_lost(exc)
 
     def shutdown(self) -> None:

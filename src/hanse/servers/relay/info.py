@@ -19,6 +19,7 @@ CORS: Final = {
 
 NIPS: Final[dict[int, str]] = {
     1: "events, subscriptions, replaceable and addressable kinds",
+    2: "follow lists, the newest kept",
     9: "deletion by the author",
     11: "this document",
     40: "expired events are neither taken nor served",
@@ -53,7 +54,6 @@ def relay_info(
         "pubkey": operator,
         "self": node,
         "supported_nips": list(SUPPORTED),
-        "software": "hanse",
         "version": version,
         "limitation": {
             "max_message_length": limits.message_bytes_max,

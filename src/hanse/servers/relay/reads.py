@@ -1,11 +1,11 @@
 """Reads of the store that may have to wait: started at once, carried on in a task only if they do.
 
 A read that finishes without waiting (SQLite answers most on the spot) costs no task and is done in
-the same turn of the loop. The first step of a read therefore runs outside any task: a store may not
-use what needs one there (`asyncio.timeout`).
+the same turn of the loop. The first step of such a read runs outside any task; a store whose reads
+all wait (PostgreSQL's driver uses what needs a task) has `reads_wait`, and gets one from the start.
 
 Each connection has a Line: so many reads run at once, so many wait their turn, and what is over
-that is refused.
+that is refused. While the client does not take what it was sent, its reads wait, too.
 """
 
 import asyncio
@@ -35,8 +35,9 @@ class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
 class Reads:
     """Owns the tasks of all reads that wait. `async with`; what runs at its end is cancelled."""
 
-    def __init__(self, limits: ReadLimits) -> None:
+    def __init__(self, limits: ReadLimits, reads_wait: bool) -> None:
         self.limits = limits
+        self.reads_wait = reads_wait
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -62,10 +63,11 @@ class Reads:
 class Line:
     """The reads of one connection."""
 
-    __slots__ = ("_reads", "_running", "_waiting")
+    __slots__ = ("_paused", "_reads", "_running", "_waiting")
 
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
+        self._paused = False
         # Made when a read first has to wait: most connections never have one.
         self._running: dict[Hashable, asyncio.Task[None]] | None = None
         self._waiting: deque[tuple[Hashable, Work[Any], Done[Any]]] | None = None
@@ -73,36 +75,40 @@ class Line:
     def read(self, key: Hashable, work: Work[T], done: Done[T]) -> None:
         """Do `work` and call `done` with its result, or with the error that ended it: now, or once
         it need not wait any more. A read under the same key is cancelled first."""
-        running = self._running
-        if running is None:
+        if self._running is None and not self._paused:
             self._begin(key, work, done)
             return
         self.cancel(key)
-        limits = self._reads.limits
-        if len(running) < limits.running_max:
-            self._begin(key, work, done)
-        elif self._waiting is not None and len(self._waiting) >= limits.waiting_max:
+        if self._waiting is None:
+            self._waiting = deque()
+        if len(self._waiting) >= self._reads.limits.waiting_max:
             work.close()
             done(RateLimited("too many requests are waiting for an answer", hint="wait 1 s"))
         else:
-            if self._waiting is None:
-                self._waiting = deque()
             self._waiting.append((key, work, done))
+            self._next()
+
+    def pause(self) -> None:
+        """Begin no more reads: the client does not take what it was sent."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on."""
+        self._paused = False
+        self._next()
 
     def cancel(self, key: Hashable) -> None:
         """Stop the read under this key, if there is one; its `done` is not called any more."""
-        if self._running is None:
-            return
-        task = self._running.pop(key, None)
+        task = self._running.pop(key, None) if self._running else None
         if task is not None:
             task.cancel()
             self._next()
-        elif self._waiting:
-            for place, (other, work, _) in enumerate(self._waiting):
-                if other == key:
-                    work.close()
-                    del self._waiting[place]
-                    return
+            return
+        for place, (other, work, _) in enumerate(self._waiting or ()):
+            if other == key:
+                work.close()
+                del self._waiting[place]  # type: ignore[union-attr]  # it is not None: it has this
+                return
 
     def close(self) -> None:
         """Stop all: the connection ended."""
@@ -114,6 +120,10 @@ class Line:
             task.cancel()
 
     def _begin(self, key: Hashable, work: Work[T], done: Done[T]) -> None:
+        if self._reads.reads_wait:
+            # Closed at the end, or one cancelled before its first step would be missed as forgotten.
+            self._go_on(key, work, done).add_done_callback(lambda _: work.close())
+            return
         try:
             waits_for = work.send(None)
         except StopIteration as ended:
@@ -125,10 +135,13 @@ class Line:
             _log.exception("a read failed")
             done(HanseError("the relay could not read its log"))
         else:
-            if self._running is None:
-                self._running = {}
-            rest = self._finish(key, _Begun(work, waits_for), done)
-            self._running[key] = self._reads.task(rest)
+            self._go_on(key, _Begun(work, waits_for), done)
+
+    def _go_on(self, key: Hashable, rest: Awaitable[T], done: Done[T]) -> asyncio.Task[None]:
+        if self._running is None:
+            self._running = {}
+        task = self._running[key] = self._reads.task(self._finish(key, rest, done))
+        return task
 
     async def _finish(self, key: Hashable, rest: Awaitable[T], done: Done[T]) -> None:
         found: T | HanseError
@@ -148,8 +161,8 @@ class Line:
         self._next()
 
     def _next(self) -> None:
-        while self._waiting and self._running is not None:
-            if len(self._running) >= self._reads.limits.running_max:
+        while self._waiting and not self._paused:
+            if self._running and len(self._running) >= self._reads.limits.running_max:
                 return
             self._begin(*self._waiting.popleft())
 

@@ -27,6 +27,7 @@ class SocketLimits(msgspec.Struct, frozen=True, kw_only=True):
     unsent_bytes_max: int = 16 << 20
     connections_max: int = 10_000
     of_one_address_max: int = 256
+    large_buffers_max: int = 512
     request_s: float = 20.0
     request_head_bytes_max: int = 64 << 10
     ping_s: float = 30.0
@@ -34,6 +35,10 @@ class SocketLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 class Client(Protocol):
     """A connection, as far as the relay looks after it."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits to be read by the client."""
 
     def flush(self) -> None:
         """Write what is queued."""
@@ -70,7 +75,7 @@ class Relay:
         self.session_limits = session_limits
         self.limits = socket_limits
         self.answer = Answer(log, clock, limit_max)
-        self.reads = Reads(read_limits)
+        self.reads = Reads(read_limits, log.reads_wait)
         self.comparer = Comparer(log, clock, compare_limits)
         self.connections: set[Client] = set()
         self.slow_readers = 0

@@ -54,6 +54,11 @@ class Connection(WSListener):
         """The keys this client has proved."""
         return self._session.identities
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits to be read by the client."""
+        return self._out_size + (self._under.get_write_buffer_size() if self._transport else 0)
+
     # --- from the client ----------------------------------------------------------------------
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -116,10 +121,12 @@ class Connection(WSListener):
         self._transport = self._out = self._parts = None
 
     def pause_writing(self) -> None:
-        """asyncio: the buffer is over its mark; `deliver` judges by size."""
+        """asyncio: the client is behind with reading. What is new still comes, within a bound."""
+        self._line.pause()
 
     def resume_writing(self) -> None:
-        """asyncio: the buffer has room again."""
+        """asyncio: it has caught up."""
+        self._line.resume()
 
     def look_after(self) -> None:
         """Called now and then: ping a client that says nothing, drop one that does not answer."""

@@ -94,7 +94,9 @@ class Group:
         return False
 
 
-Index = dict[str, dict[object, dict[Group, None]]]
+Index = dict[str, dict[object, Group | dict[Group, None]]]
+"""By name of a condition and value: the group, or groups if they are several. A feed of 500 authors
+has 500 entries here, so that a set for each would cost."""
 
 
 class Watch:
@@ -119,8 +121,7 @@ class Watch:
         group = self._groups.get(filters)
         if group is None:
             group = self._groups[filters] = Group(filters)
-            for name, value in group_keys(filters):
-                self._index.setdefault(name, {}).setdefault(value, {})[group] = None
+            self._enter(group)
         watcher = Watcher(receiver, subscription, group)
         if group.late is None:
             group.late = {}
@@ -150,11 +151,7 @@ class Watch:
             del group.late[watcher]
         if not group.members and not group.late:
             del self._groups[group.filters]
-            for name, value in group_keys(group.filters):
-                found = self._index[name][value]
-                found.pop(group, None)
-                if not found:
-                    del self._index[name][value]
+            self._remove(group)
 
     def appended(self, seq: int, event: Event) -> None:
         """Deliver an event that the log just committed. They come in order."""
@@ -174,6 +171,30 @@ class Watch:
             many += self._send_news(group)
         self.delivered += many
         self._next_s = began_s + TICK_S if many >= MANY else 0.0
+
+    def _enter(self, group: Group) -> None:
+        for found in group.filters:
+            name, values = key_of(found)
+            by_value = self._index.setdefault(name, {})
+            for value in values:
+                there = by_value.setdefault(value, group)
+                if isinstance(there, dict):
+                    there[group] = None
+                elif there is not group:
+                    by_value[value] = {there: None, group: None}
+
+    def _remove(self, group: Group) -> None:
+        for found in group.filters:
+            name, values = key_of(found)
+            by_value = self._index[name]
+            for value in values:
+                there = by_value.get(value)
+                if isinstance(there, dict):
+                    there.pop(group, None)
+                    if not there:
+                        del by_value[value]
+                elif there is group:
+                    del by_value[value]
 
     # --- taking an event ------------------------------------------------------------------------
 
@@ -202,23 +223,21 @@ class Watch:
 
     def _candidates(self, event: Event) -> Iterable[Group]:
         index = self._index
-        found: list[dict[Group, None]] = []
+        found: list[Group] = []
         for name, value in (
-            ("id", event.id),
-            ("author", event.pubkey),
-            ("kind", event.kind),
-            ("any", None),
+            ("ids", event.id),
+            ("authors", event.pubkey),
+            ("kinds", event.kind),
+            ("", None),
+            *[("#" + tag[0], tag[1]) for tag in event.tags if len(tag) > 1 and len(tag[0]) == 1],
         ):
             if name in index and value in index[name]:
-                found.append(index[name][value])
-        for tag in event.tags:
-            if len(tag) > 1 and len(tag[0]) == 1:
-                by_value = index.get("#" + tag[0])
-                if by_value and tag[1] in by_value:
-                    found.append(by_value[tag[1]])
-        if len(found) == 1:
-            return list(found[0])
-        return list(dict.fromkeys(group for groups in found for group in groups))
+                there = index[name][value]
+                if isinstance(there, dict):
+                    found += there
+                else:
+                    found.append(there)
+        return found if len(found) < 2 else dict.fromkeys(found)
 
     def _give_late(
         self, group: Group, late: dict[Watcher, None], body: bytes, seq: int | None
@@ -313,20 +332,15 @@ def live_form(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
     return tuple(msgspec.structs.replace(found, limit=None) for found in filters)
 
 
-def group_keys(filters: tuple[Filter, ...]) -> set[tuple[str, object]]:
-    """Where a group is indexed: the values of each filter's most selective condition."""
-    return {key for found in filters for key in keys_of(found)}
-
-
-def keys_of(found: Filter) -> list[tuple[str, object]]:
-    """Where a filter is indexed."""
+def key_of(found: Filter) -> tuple[str, Iterable[object]]:
+    """Where a filter is indexed: its most selective condition, and the values that pass it."""
     if found.ids is not None:
-        return [("id", id) for id in found.ids]
+        return "ids", found.ids
     if found.tags:
         letter, wanted = min(found.tags, key=lambda tag: len(tag[1]))
-        return [("#" + letter, value) for value in wanted]
+        return "#" + letter, wanted
     if found.authors is not None:
-        return [("author", author) for author in found.authors]
+        return "authors", found.authors
     if found.kinds is not None:
-        return [("kind", kind) for kind in found.kinds]
-    return [("any", None)]
+        return "kinds", found.kinds
+    return "", (None,)
