@@ -21,6 +21,7 @@ import msgspec
 from hanse.protocol import kinds
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
+from hanse.protocol.kinds import KindClass, kind_class
 from hanse.protocol.words import search_words
 
 COLUMNS = "event.seq, event.created_at, event.id, event.json"
@@ -37,6 +38,13 @@ RANKED_MAX = 2000
 """Newest matches of a search that are ranked: ranking all of a common word takes 0.1 s."""
 
 _ARRAYS = {"event.pubkey": "bytea", "tag.hash": "bigint", "event.kind": "integer"}
+
+_LISTED = " AND ".join(
+    f"event.kind <> {kind}"
+    for kind in sorted(kinds.PRIVATE)
+    if kind_class(kind) is not KindClass.EPHEMERAL
+)
+"""Not of a private kind: of those that are kept at all, so that it is one comparison or two."""
 
 _CACHED_MAX = 200_000
 
@@ -121,6 +129,7 @@ class Selection:
         self.time = "event.created_at"
         self.order = ORDER
         self.repeats = False
+        self.single = False
 
     def add(self, condition: str, values: Iterable[Any] = ()) -> None:
         """One more condition, all of which must hold."""
@@ -204,6 +213,8 @@ class FilterSql:
         exact = self._numbered(chosen.sql(COLUMNS, order + " LIMIT ?"))
         if not order.endswith(BY_ID) or chosen.repeats:
             return Try(exact, params, complete=complete)
+        if chosen.single:
+            return Try(self._numbered(chosen.sql(COLUMNS, " LIMIT ?")), params)
         quick = chosen.sql(COLUMNS, order.removesuffix(BY_ID) + " LIMIT ?")
         return Try(self._numbered(quick), params, exact, complete)
 
@@ -297,6 +308,7 @@ class FilterSql:
         others = list(found.tags)
         if found.ids is not None:
             chosen.among("event.id", [bytes.fromhex(id) for id in found.ids])
+            chosen.single = len(found.ids) == 1
         elif _words(found):
             self._search(chosen, _words(found))
         elif found.tags:
@@ -352,18 +364,16 @@ class FilterSql:
     ) -> None:
         """Not expired, and private kinds only for a recipient that proved itself."""
         chosen.add("(event.expires IS NULL OR event.expires > ?)", [now_s])
-        if found.kinds is not None and not found.kinds & kinds.PRIVATE:
+        if found.kinds is not None and found.kinds.isdisjoint(kinds.PRIVATE):
             return
-        private = sorted(kinds.PRIVATE)
-        listed = f"event.kind NOT IN ({_marks(private)})"
         if not reader:
-            chosen.add(listed, private)
+            chosen.add(_LISTED)
             return
         hashes = padded(self.hash("p", key) for key in reader)
         chosen.add(
-            f"({listed} OR EXISTS (SELECT 1 FROM tag AS mine WHERE mine.hash IN ({_marks(hashes)}) "
-            "AND mine.created_at = event.created_at AND mine.seq = event.seq))",
-            [*private, *hashes],
+            f"({_LISTED} OR EXISTS (SELECT 1 FROM tag AS mine WHERE mine.hash IN "
+            f"({_marks(hashes)}) AND mine.created_at = event.created_at AND mine.seq = event.seq))",
+            hashes,
         )
 
     def _is_empty(self, found: Filter, reader: frozenset[PublicKey]) -> bool:
