@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -105,8 +105,8 @@ def now() -> int:
     return int(time.time())
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
+async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
     """Wait until it holds; fail if it does not within WAIT_S."""
     async with asyncio.timeout(WAIT_S):
-        while not condition():
+        while not (await found if isinstance(found := condition(), Awaitable) else found):
             await asyncio.sleep(0.005)

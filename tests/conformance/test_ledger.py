@@ -17,8 +17,8 @@ from tests.fakes.calls import Parties
 from hanse.broker.model import Call, CallState, Fault
 from hanse.broker.receipt import receipt_event
 from hanse.broker.store import Calls
-from hanse.engines.storage.calls import SqliteCalls
-from hanse.engines.storage.ledger import SqliteLedger
+from hanse.engines.storage.calls import StoredCalls
+from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.errors import Conflict, HanseError, InsufficientFunds, Invalid
@@ -38,12 +38,10 @@ class Kept(msgspec.Struct, frozen=True):
     calls: Calls
     log: EventLog
 
-    def balances(self) -> dict[str, tuple[int, int]]:
+    async def balances(self) -> dict[str, tuple[int, int]]:
         """(balance, on hold) of every account; their sum is zero whenever one looks."""
-        assert (await self.ledger.sum_msat()) == 0
-        return {
-            row.name: (row.balance_msat, row.held_msat) for row in (await self.ledger.accounts())
-        }
+        assert await self.ledger.sum_msat() == 0
+        return {row.name: (row.balance_msat, row.held_msat) for row in await self.ledger.accounts()}
 
 
 @asynccontextmanager
@@ -52,7 +50,7 @@ async def sqlite(folder: Path) -> AsyncIterator[Kept]:
     async with SqliteDatabase(str(folder / "hanse.db")) as database:
         log = EventLog(database, lambda: bytes(32))
         await log.open()
-        yield Kept(SqliteLedger(database), SqliteCalls(database, log), log)
+        yield Kept(StoredLedger(database), StoredCalls(database, log), log)
 
 
 ENGINES: dict[str, Callable[[Path], AbstractAsyncContextManager[Kept]]] = {"sqlite": sqlite}
@@ -112,42 +110,42 @@ async def close(kept: Kept, open_call: Call, *, well: bool) -> Call:
 
 
 async def test_a_grant_is_owed_by_the_issue_account(kept: Kept) -> None:
-    assert kept.balances() == {ISSUE_NAME: (-10_000, 0), CALLER: (10_000, 0)}
+    assert await kept.balances() == {ISSUE_NAME: (-10_000, 0), CALLER: (10_000, 0)}
 
 
 async def test_the_same_grant_twice_is_done_once(kept: Kept) -> None:
     assert await grant(kept, "start", 10_000) is False
-    assert kept.balances()[CALLER] == (10_000, 0)
+    assert (await kept.balances())[CALLER] == (10_000, 0)
 
 
 async def test_the_same_grant_many_times_at_once_is_done_once(kept: Kept) -> None:
     done = await asyncio.gather(*(grant(kept, "more", 500) for _ in range(20)))
     assert sorted(done) == [False] * 19 + [True]
-    assert kept.balances()[CALLER] == (10_500, 0)
+    assert (await kept.balances())[CALLER] == (10_500, 0)
 
 
 @pytest.mark.parametrize("change", [{"msat": 10_001}, {"to": PROVIDER}, {"memo": "other"}])
 async def test_the_same_grant_with_other_content_is_refused(
     change: dict[str, Any], kept: Kept
 ) -> None:
-    before = kept.balances()
+    before = await kept.balances()
     with pytest.raises(Conflict) as refused:
         await grant(kept, "start", **({"msat": 10_000} | change))
     assert refused.value.field == "key"
-    assert kept.balances() == before
+    assert await kept.balances() == before
 
 
 async def test_a_grant_that_no_number_can_hold_is_refused_and_changes_nothing(kept: Kept) -> None:
     assert await grant(kept, "half", AMOUNT_MAX_MSAT // 2)
-    before = kept.balances()
+    before = await kept.balances()
     with pytest.raises(Invalid, match="issues at most"):
         await grant(kept, "too much", AMOUNT_MAX_MSAT // 2)
-    assert kept.balances() == before
+    assert await kept.balances() == before
     assert await grant(kept, "little", 1)
 
 
 async def test_there_is_no_account_before_its_first_grant(kept: Kept) -> None:
-    assert (await kept.ledger.account(PROVIDER)) is None
+    assert await kept.ledger.account(PROVIDER) is None
 
 
 async def test_books_are_the_same_after_a_restart(
@@ -156,12 +154,12 @@ async def test_books_are_the_same_after_a_restart(
     async with opened() as kept:
         await grant(kept, "start", 10_000)
         await kept.calls.open_call(call())
-        before = kept.balances()
+        before = await kept.balances()
     async with opened() as kept:
-        assert kept.balances() == before
-        assert [found.id for found in (await kept.calls.open_calls())] == [call().id]
+        assert await kept.balances() == before
+        assert [found.id for found in await kept.calls.open_calls()] == [call().id]
         await close(kept, call(), well=True)
-        assert kept.balances()[PROVIDER] == (1980, 0)
+        assert (await kept.balances())[PROVIDER] == (1980, 0)
 
 
 # --- holds ----------------------------------------------------------------------------------------
@@ -169,8 +167,8 @@ async def test_books_are_the_same_after_a_restart(
 
 async def test_an_open_call_holds_its_price(kept: Kept) -> None:
     assert await kept.calls.open_call(call()) == call()
-    assert kept.balances()[CALLER] == (10_000, 2000)
-    assert kept.balances()[ESCROW_NAME] == (0, 0)
+    assert (await kept.balances())[CALLER] == (10_000, 2000)
+    assert (await kept.balances())[ESCROW_NAME] == (0, 0)
     found = await kept.ledger.account(CALLER)
     assert found is not None
     assert found.available_msat == 8000
@@ -179,7 +177,7 @@ async def test_an_open_call_holds_its_price(kept: Kept) -> None:
 async def test_a_settled_call_pays_provider_and_fee(kept: Kept) -> None:
     await kept.calls.open_call(call())
     await close(kept, call(), well=True)
-    assert kept.balances() == {
+    assert await kept.balances() == {
         ISSUE_NAME: (-10_000, 0),
         CALLER: (8000, 0),
         ESCROW_NAME: (0, 0),
@@ -191,7 +189,7 @@ async def test_a_settled_call_pays_provider_and_fee(kept: Kept) -> None:
 async def test_a_refunded_call_gives_the_whole_hold_back(kept: Kept) -> None:
     await kept.calls.open_call(call())
     await close(kept, call(), well=False)
-    assert kept.balances() == {
+    assert await kept.balances() == {
         ISSUE_NAME: (-10_000, 0),
         CALLER: (10_000, 0),
         ESCROW_NAME: (0, 0),
@@ -202,63 +200,63 @@ async def test_the_same_call_opened_twice_is_held_once(kept: Kept) -> None:
     await kept.calls.open_call(call())
     other = call(msat=9000, fingerprint=b"\x01" * 32)
     assert await kept.calls.open_call(other) == call()
-    assert kept.balances()[CALLER] == (10_000, 2000)
+    assert (await kept.balances())[CALLER] == (10_000, 2000)
 
 
 async def test_a_call_opened_again_after_its_end_comes_back_as_it_ended(kept: Kept) -> None:
     await kept.calls.open_call(call())
     await close(kept, call(), well=True)
     assert await kept.calls.open_call(call()) == ended(call(), well=True)
-    assert kept.balances()[CALLER] == (8000, 0)
+    assert (await kept.balances())[CALLER] == (8000, 0)
 
 
 async def test_a_hold_over_what_is_available_is_refused_and_changes_nothing(kept: Kept) -> None:
     await kept.calls.open_call(call("first", 9000))
-    before = kept.balances()
+    before = await kept.balances()
     with pytest.raises(InsufficientFunds) as refused:
         await kept.calls.open_call(call("second", 1001))
     assert refused.value.field == "balance"
-    assert kept.balances() == before
-    assert (await kept.calls.call(call("second").id)) is None
+    assert await kept.balances() == before
+    assert await kept.calls.call(call("second").id) is None
     await kept.calls.open_call(call("second", 1000))
 
 
 async def test_a_stranger_can_hold_nothing_and_gets_no_account(kept: Kept) -> None:
     with pytest.raises(InsufficientFunds):
         await kept.calls.open_call(call(caller=PROVIDER, msat=1, fee=0))
-    assert (await kept.ledger.account(PROVIDER)) is None
+    assert await kept.ledger.account(PROVIDER) is None
 
 
 async def test_a_stranger_can_make_a_call_that_is_free(kept: Kept) -> None:
     free = call("free", 0, 0, caller=PROVIDER, provider=CALLER)
     await kept.calls.open_call(free)
     assert (await close(kept, free, well=True)).state is CallState.SETTLED
-    assert kept.balances()[PROVIDER] == (0, 0)
+    assert (await kept.balances())[PROVIDER] == (0, 0)
 
 
 async def test_an_agent_that_hires_itself_pays_only_the_fee(kept: Kept) -> None:
     own = call(provider=CALLER)
     await kept.calls.open_call(own)
     await close(kept, own, well=True)
-    assert kept.balances()[CALLER] == (9980, 0)
+    assert (await kept.balances())[CALLER] == (9980, 0)
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
 async def test_a_hold_resolves_once(first: bool, second: bool, kept: Kept) -> None:
     await kept.calls.open_call(call())
     await close(kept, call(), well=first)
-    before, seq = kept.balances(), (await kept.log.last_seq())
+    before, seq = await kept.balances(), await kept.log.last_seq()
     assert await close(kept, call(), well=second) == ended(call(), well=first)
-    assert kept.balances() == before
-    assert (await kept.log.last_seq()) == seq
+    assert await kept.balances() == before
+    assert await kept.log.last_seq() == seq
 
 
 async def test_endings_that_race_agree_on_one(kept: Kept) -> None:
     await kept.calls.open_call(call())
     found = await asyncio.gather(*(close(kept, call(), well=n % 2 == 1) for n in range(10)))
     assert set(map(id_and_state, found)) == {(call().id, CallState.REFUNDED)}
-    assert kept.balances()[CALLER] == (10_000, 0)
-    assert (await kept.calls.counts()) == {"refunded": 1}
+    assert (await kept.balances())[CALLER] == (10_000, 0)
+    assert await kept.calls.counts() == {"refunded": 1}
 
 
 def id_and_state(found: Call) -> tuple[bytes, CallState]:
@@ -276,8 +274,8 @@ async def test_many_holds_at_once_never_exceed_the_balance(kept: Kept) -> None:
 
     done = await asyncio.gather(*(attempt(number) for number in range(64)))
     assert sum(done) == 33
-    assert kept.balances()[CALLER] == (10_000, 9900)
-    assert len((await kept.calls.open_calls())) == 33
+    assert (await kept.balances())[CALLER] == (10_000, 9900)
+    assert len(await kept.calls.open_calls()) == 33
 
 
 async def test_a_refusal_in_a_batch_undoes_only_itself(kept: Kept) -> None:
@@ -291,15 +289,15 @@ async def test_a_refusal_in_a_batch_undoes_only_itself(kept: Kept) -> None:
     )
     kinds = [type(found) for found in outcomes]
     assert kinds == [bool, InsufficientFunds, Call, Conflict, bool]
-    assert kept.balances()[PROVIDER] == (300, 0)
-    assert kept.balances()[CALLER] == (10_000, 1000)
+    assert (await kept.balances())[PROVIDER] == (300, 0)
+    assert (await kept.balances())[CALLER] == (10_000, 1000)
 
 
 async def test_an_ending_comes_with_its_receipt_in_the_same_commit(kept: Kept) -> None:
     heard: list[str] = []
     kept.log.follow(lambda _seq, event: heard.append(event.id))
     await kept.calls.open_call(call())
-    assert (await kept.calls.receipt(call().hex)) is None
+    assert await kept.calls.receipt(call().hex) is None
     stored = await close(kept, call(), well=True)
     assert stored.receipt_id is not None
     assert heard == [stored.receipt_id]
@@ -314,13 +312,13 @@ async def test_counts_and_lists_follow_the_calls(kept: Kept) -> None:
         await kept.calls.open_call(call(name))
     await close(kept, call("b"), well=True)
     await close(kept, call("a"), well=False)
-    assert (await kept.calls.counts()) == {"open": 1, "settled": 1, "refunded": 1}
-    assert [found.id for found in (await kept.calls.open_calls())] == [call("c").id]
-    assert {found.id for found in (await kept.calls.recent_calls(10))} == {
+    assert await kept.calls.counts() == {"open": 1, "settled": 1, "refunded": 1}
+    assert [found.id for found in await kept.calls.open_calls()] == [call("c").id]
+    assert {found.id for found in await kept.calls.recent_calls(10)} == {
         call("a").id,
         call("b").id,
     }
-    assert len((await kept.calls.recent_calls(1))) == 1
+    assert len(await kept.calls.recent_calls(1)) == 1
 
 
 # --- what SQLite itself refuses -------------------------------------------------------------------
@@ -350,14 +348,14 @@ async def test_the_database_itself_refuses(case: str, tmp_path: Path) -> None:
         await grant(kept, "start", 10_000)
         await kept.calls.open_call(call())
         await close(kept, call(), well=True)
-        before = kept.balances()
+        before = await kept.balances()
         other = apsw.Connection(str(tmp_path / "hanse.db"))
         try:
             with pytest.raises(apsw.ConstraintError):
                 other.execute(FORBIDDEN[case])
         finally:
             other.close()
-        assert kept.balances() == before
+        assert await kept.balances() == before
 
 
 async def test_a_closed_ledger_refuses_by_name(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hanse.engines.storage.log import EventLog
-from hanse.engines.storage.offers import SqliteOffers
+from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.keyring import new_secret
 from hanse.protocol import kinds
@@ -25,14 +25,14 @@ class View:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self.log = EventLog(database, lambda: secrets.token_bytes(32))
-        self.offers = SqliteOffers(database)
+        self.offers = StoredOffers(database)
 
     async def add(self, *events: Event) -> None:
         """Append, and let the view follow."""
         await self.log.append_many(list(events))
         await self.offers.advance()
 
-    def found(self, *words: str) -> list[Match]:
+    async def found(self, *words: str) -> list[Match]:
         """What a search finds."""
         return await self.offers.search(list(words), 50, NOW)
 
@@ -70,18 +70,18 @@ def offer(
 async def test_an_offer_is_found_by_its_words_and_by_its_name(view: View) -> None:
     secret = new_secret()
     await view.add(offer(secret, "translate", "Turn German text into English"))
-    assert [match.capability for match in view.found("german", "english")] == ["translate_it"]
-    assert view.found("weather") == []
-    assert [found.name for found in (await view.offers.named("translate", NOW))] == ["translate"]
+    assert [match.capability for match in await view.found("german", "english")] == ["translate_it"]
+    assert await view.found("weather") == []
+    assert [found.name for found in await view.offers.named("translate", NOW)] == ["translate"]
 
 
 async def test_a_newer_version_takes_the_place_of_the_older(view: View) -> None:
     secret = new_secret()
     await view.add(offer(secret, "clock", "Tells the time", NOW))
     await view.add(offer(secret, "clock", "Tells the weather", NOW + 1))
-    assert view.found("time") == []
-    assert len(view.found("weather")) == 1
-    assert (await view.offers.count(NOW)) == 1
+    assert await view.found("time") == []
+    assert len(await view.found("weather")) == 1
+    assert await view.offers.count(NOW) == 1
 
 
 @pytest.mark.parametrize("by", ["address", "id"])
@@ -92,14 +92,14 @@ async def test_a_deleted_offer_vanishes_from_search(view: View, by: str) -> None
     tag = ("e", event.id) if by == "id" else ("a", f"{kinds.OFFER}:{secret.public}:clock")
     deletion = sign_event(secret, kind=kinds.DELETION, created_at=NOW + 1, tags=(tag,))
     await view.add(deletion)
-    assert view.found("time") == []
-    assert (await view.offers.named("clock", NOW)) == []
+    assert await view.found("time") == []
+    assert await view.offers.named("clock", NOW) == []
 
 
 async def test_an_expired_offer_is_not_found(view: View) -> None:
     await view.add(offer(new_secret(), "clock", "Tells the time", expires=NOW))
-    assert view.found("time") == []
-    assert (await view.offers.count(NOW - 1)) == 1
+    assert await view.found("time") == []
+    assert await view.offers.count(NOW - 1) == 1
 
 
 async def test_the_view_rebuilt_from_the_log_answers_the_same(view: View) -> None:
@@ -114,7 +114,7 @@ async def test_the_view_rebuilt_from_the_log_answers_the_same(view: View) -> Non
             tags=(("a", f"{kinds.OFFER}:{secret.public}:tool3"),),
         )
     )
-    before = view.found("text", "thing")
+    before = await view.found("text", "thing")
     await view.offers.rebuild()
     assert len(before) == 19
-    assert sorted(view.found("text", "thing"), key=str) == sorted(before, key=str)
+    assert sorted(await view.found("text", "thing"), key=str) == sorted(before, key=str)

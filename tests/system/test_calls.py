@@ -66,11 +66,11 @@ async def buy(agent: Agent, shop: Shop, text: str = "a", **terms: Any) -> Result
     return await agent.call(shop.address, {"text": text}, capability="upper", **terms)
 
 
-def books(node: Node) -> tuple[Any, ...]:
+async def books(node: Node) -> tuple[Any, ...]:
     """Everything that money and calls can have changed."""
     found = await node.payments.books()
     assert found.sum_msat == 0
-    return found, (await node.calls.counts()), (await node.log.last_seq())
+    return found, await node.calls.counts(), await node.log.last_seq()
 
 
 # --- many callers, little money -------------------------------------------------------------------
@@ -105,13 +105,14 @@ async def test_64_callers_of_one_account_never_spend_more_than_it_has(
     assert all(isinstance(found, InsufficientFunds) for found in refused)
     assert {found.field for found in refused} == {"balance"}
     assert shop.worked == 6
-    assert (await node.payments.balance(callers[0].pubkey)) == (2000, 0)
-    assert (await node.payments.balance(shop.agent.pubkey)) == (6 * 2970, 0)
-    assert (await node.calls.counts()) == {"settled": 6}
+    assert await node.payments.balance(callers[0].pubkey) == (2000, 0)
+    assert await node.payments.balance(shop.agent.pubkey) == (6 * 2970, 0)
+    assert await node.calls.counts() == {"settled": 6}
     assert (await node.payments.books()).sum_msat == 0
     receipts = {found.receipt for found in settled}
     assert len(receipts) == 6
-    assert all((await node.calls.receipt(id)) is not None for id in receipts)
+    for id in receipts:
+        assert await node.calls.receipt(id) is not None
 
 
 async def test_money_on_hold_cannot_be_spent_again_while_calls_are_open(
@@ -124,13 +125,13 @@ async def test_money_on_hold_cannot_be_spent_again_while_calls_are_open(
         async with asyncio.timeout(10):
             while sum(task.done() for task in made) < CALLERS - 6 or shop.worked < 6:
                 await asyncio.sleep(0.005)
-        assert (await node.payments.balance(callers[0].pubkey)) == (2000, 18_000)
-        assert (await node.calls.counts()) == {"open": 6}
+        assert await node.payments.balance(callers[0].pubkey) == (2000, 18_000)
+        assert await node.calls.counts() == {"open": 6}
         shop.open.set()
     outcomes = [task.result() for task in made]
     assert sum(isinstance(found, Result) for found in outcomes) == 6
     assert sum(isinstance(found, InsufficientFunds) for found in outcomes) == CALLERS - 6
-    assert (await node.payments.balance(callers[0].pubkey)) == (2000, 0)
+    assert await node.payments.balance(callers[0].pubkey) == (2000, 0)
 
 
 async def test_64_callers_that_can_all_pay_are_all_served(
@@ -139,8 +140,8 @@ async def test_64_callers_that_can_all_pay_are_all_served(
     callers = await _same_account(people, "192sat")
     found = await asyncio.gather(*(buy(agent, shop, f"t{n}") for n, agent in enumerate(callers)))
     assert [result.value for result in found] == [f"T{n}" for n in range(CALLERS)]
-    assert (await node.payments.balance(callers[0].pubkey)) == (0, 0)
-    assert (await node.payments.balance(shop.agent.pubkey)) == (CALLERS * 2970, 0)
+    assert await node.payments.balance(callers[0].pubkey) == (0, 0)
+    assert await node.payments.balance(shop.agent.pubkey) == (CALLERS * 2970, 0)
     assert shop.worked == CALLERS
 
 
@@ -152,11 +153,11 @@ async def test_the_same_key_again_returns_the_first_result_and_charges_once(
 ) -> None:
     consumer = await people.connected(credits="10sat")
     first = await buy(consumer, shop, "hello", key="one")
-    before = books(node)
+    before = await books(node)
     again = await buy(consumer, shop, "hello", key="one")
     assert again == first
     assert again.value == "HELLO"
-    assert books(node) == before
+    assert await books(node) == before
     assert shop.worked == 1
     assert await consumer.balance() == Amount(7000)
 
@@ -176,7 +177,7 @@ async def test_the_same_key_at_once_runs_once(node: Node, people: People, shop: 
     assert all(found == results[0] for found in results)
     assert results[0].settled
     assert shop.worked == 1
-    assert (await node.calls.counts()) == {"settled": 1}
+    assert await node.calls.counts() == {"settled": 1}
     assert await consumers[0].balance() == Amount(7000)
 
 
@@ -190,11 +191,11 @@ async def test_the_same_key_with_other_content_is_refused(
 ) -> None:
     consumer = await people.connected(credits="10sat")
     await buy(consumer, shop, "hello", key="one")
-    before = books(node)
+    before = await books(node)
     with pytest.raises(Conflict) as refused:
         await buy(consumer, shop, **({"text": "hello", "key": "one"} | other))
     assert refused.value.field == "idempotency_key"
-    assert books(node) == before
+    assert await books(node) == before
     assert shop.worked == 1
 
 
@@ -290,7 +291,7 @@ async def test_a_replayed_request_gets_the_first_result(
             answers.append(_result(await client.heard()))
         assert answers[0] == answers[1]
         assert answers[0]["output"]["structuredContent"] == {"result": "HI"}
-        assert (await node.payments.balance(client.secret.public)) == (7000, 0)
+        assert await node.payments.balance(client.secret.public) == (7000, 0)
     assert shop.worked == 1
 
 
@@ -361,13 +362,13 @@ async def test_a_refused_call_says_field_and_reason_and_changes_nothing(
 ) -> None:
     kind, field, said, ask = REFUSALS[case]
     consumer = await people.connected(credits="10sat")
-    before = books(node)
+    before = await books(node)
     with pytest.raises(HanseError) as refused:
         await ask(consumer, shop)
     assert type(refused.value) is kind
     assert refused.value.field == field
     assert said in refused.value.reason
-    assert books(node) == before
+    assert await books(node) == before
     assert shop.worked == 0
     assert (await buy(consumer, shop)).settled
 
@@ -377,12 +378,12 @@ async def test_a_call_over_the_balance_is_refused_and_changes_nothing(
     credits: str | None, node: Node, people: People, shop: Shop
 ) -> None:
     consumer = await people.connected(credits=credits)
-    before = books(node)
+    before = await books(node)
     with pytest.raises(InsufficientFunds) as refused:
         await buy(consumer, shop)
     assert refused.value.field == "balance"
     assert "3 sat" in refused.value.reason
-    assert books(node) == before
+    assert await books(node) == before
     assert shop.worked == 0
 
 
@@ -449,11 +450,11 @@ async def test_a_request_that_is_not_good_is_refused_before_it_is_read(
         await client.subscribe()
         asked = {"offer": shop.address, "capability": "upper", "input": {"text": "hi"}}
         good = await client.ask("call_service", asked)
-        before = books(node)
+        before = await books(node)
         accepted, text = await client.publish(spoil(client, good))
         assert not accepted
         assert text.startswith(f"invalid: {said}")
-        assert books(node) == before
+        assert await books(node) == before
         assert shop.worked == 0
         assert (await client.publish(good))[0]
         assert _result(await client.heard())["status"] == "settled"
@@ -485,10 +486,10 @@ async def test_a_request_that_cannot_be_read_gets_an_answer_that_names_the_field
     content, field = CONTENTS[case]
     async with RawClient(node) as client:
         await client.subscribe()
-        before = books(node)
+        before = await books(node)
         request = client.signed(kinds.RPC, content, (("p", node.pubkey),))
         assert (await client.publish(request))[0]
         answer = orjson.loads((await client.heard()).content)
         assert answer["error"]["data"]["field"] == field
         assert answer["error"]["data"]["reason"]
-        assert books(node) == before
+        assert await books(node) == before

@@ -141,7 +141,7 @@ async def all_calls(node: Node) -> AsyncIterator[list[str]]:
 
         await agent.serve()
         async with asyncio.timeout(WAIT_S):
-            while not (await node.registry.offers()):
+            while not await node.registry.offers():
                 await asyncio.sleep(0.005)
         yield seen
 
@@ -164,7 +164,7 @@ async def test_a_client_initializes_lists_and_pings(wire: Wire) -> None:
     assert [row["name"] for row in listed] == [tool.name for tool in TOOLS]
     for row, tool in zip(listed, TOOLS, strict=True):
         assert (row["description"], row["inputSchema"]) == (tool.description, tool.input_schema())
-    assert (await wire.answer(wire.request("ping", id=7))) == {
+    assert await wire.answer(wire.request("ping", id=7)) == {
         "jsonrpc": "2.0",
         "id": 7,
         "result": {},
@@ -181,7 +181,7 @@ async def test_a_call_settles_and_its_event_pays_once(
     again = (await wire.answer(request))["result"]
     assert again == first
     assert calls == ["Ada"]
-    assert (await node.payments.balance(wire.secret.public)) == (8000, 0)
+    assert await node.payments.balance(wire.secret.public) == (8000, 0)
 
 
 async def test_the_signer_of_the_event_is_who_acts(node: Node, wire: Wire) -> None:
@@ -197,7 +197,7 @@ async def test_the_signer_of_the_event_is_who_acts(node: Node, wire: Wire) -> No
 
 async def test_the_sdk_s_own_connection_speaks_the_same(node: Node) -> None:
     async with Connection(node.url, new_secret(), ()) as connection:
-        assert (await connection.request("ping", {}, WAIT_S)) == {}
+        assert await connection.request("ping", {}, WAIT_S) == {}
         params = {"name": "describe_service", "arguments": {"offer": "nobody"}}
         with pytest.raises(NotFound) as caught:
             await connection.request("tools/call", params, WAIT_S)
@@ -229,7 +229,7 @@ async def test_a_call_nobody_could_get_the_answer_of_is_not_made(
     error = await wire.error(wire.request("tools/call", CALL, id=None))
     assert (error["code"], error["data"]["field"]) == (-32602, "content.id")
     assert calls == []
-    assert (await node.payments.balance(wire.secret.public)) == (10_000, 0)
+    assert await node.payments.balance(wire.secret.public) == (10_000, 0)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ async def test_wrong_types_are_refused_with_field_and_reason(
     assert (error["code"], error["id"]) == (-32602, "mine")
     assert error["data"]["field"] == field
     assert error["data"]["reason"]
-    assert (await node.calls.counts()) == before
+    assert await node.calls.counts() == before
 
 
 async def test_a_false_claim_of_an_owner_is_refused_and_nothing_is_done(
@@ -309,7 +309,7 @@ async def test_a_false_claim_of_an_owner_is_refused_and_nothing_is_done(
         error = await wire.error(wire.request("tools/call", CALL, more=more))
         assert (error["code"], error["data"]["field"]) == (-32602, "auth"), more
     assert calls == []
-    assert (await node.payments.balance(wire.secret.public)) == (10_000, 0)
+    assert await node.payments.balance(wire.secret.public) == (10_000, 0)
 
 
 async def test_a_claim_whose_conditions_hold_is_taken(wire: Wire) -> None:
@@ -328,7 +328,7 @@ async def test_an_expired_request_is_not_run(node: Node, wire: Wire, calls: list
     assert not accepted
     assert "expiration" in text
     assert calls == []
-    assert (await node.calls.counts()) == before
+    assert await node.calls.counts() == before
 
 
 async def test_a_stale_or_forged_request_never_reaches_the_door(
@@ -351,7 +351,7 @@ async def test_a_stale_or_forged_request_never_reaches_the_door(
     accepted, text = await wire.ok(forged)
     assert (accepted, text.startswith("invalid: event.id")) == (False, True)
     assert calls == []
-    assert (await node.calls.counts()) == before
+    assert await node.calls.counts() == before
 
 
 async def test_a_request_to_somebody_else_is_not_the_node_s_to_answer(

@@ -27,7 +27,7 @@ async def test_a_consumer_finds_calls_and_pays_a_provider(node: Node, people: Pe
     assert result.value == "Hello, Ada"
     assert result.charged == Amount(2000)
     assert await consumer.balance() == Amount(8000)
-    assert (await node.payments.balance(provider.pubkey)) == (1980, 0)
+    assert await node.payments.balance(provider.pubkey) == (1980, 0)
     event = await node.calls.receipt(result.receipt)
     assert event is not None
     receipt = verify_receipt(event, node.pubkey)

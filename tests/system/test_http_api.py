@@ -147,7 +147,7 @@ async def provider(node: Node) -> AsyncIterator[Agent]:
         agent = await People(node, stack).connected()
         await offer(agent)
         async with asyncio.timeout(5):
-            while not (await node.registry.offers()):
+            while not await node.registry.offers():
                 await asyncio.sleep(0.005)
         yield agent
 
@@ -181,12 +181,12 @@ def token(node: Node, secret: SecretKey, *, life_s: int = 60, ago_s: int = 0) ->
     return "Bearer " + http_auth.token(secret, node=node.pubkey, now=now, life_s=life_s)
 
 
-def standing(node: Node) -> tuple[Any, ...]:
+async def standing(node: Node) -> tuple[Any, ...]:
     """All that a refused request must leave as it was."""
     return (
-        (await node.payments.books()),
-        (await node.calls.counts()),
-        (await node.log.total()),
+        await node.payments.books(),
+        await node.calls.counts(),
+        await node.log.total(),
         node.broker.running,
     )
 
@@ -245,11 +245,11 @@ async def test_a_call_by_signed_request_settles_and_one_key_pays_once(
     assert (status, first["status"]) == (200, "settled")
     status, again = await http.signed_ask(caller, "POST", "/api/v1/calls", body)
     assert (status, again) == (200, first)
-    assert (await node.payments.balance(caller.public)) == (8000, 0)
+    assert await node.payments.balance(caller.public) == (8000, 0)
     other = body | {"input": {"name": "Bob"}}
     status, problem = await http.signed_ask(caller, "POST", "/api/v1/calls", other)
     assert (status, problem["error"], problem["field"]) == (409, "conflict", "idempotency_key")
-    assert (await node.payments.balance(caller.public)) == (8000, 0)
+    assert await node.payments.balance(caller.public) == (8000, 0)
 
 
 async def test_whoami_names_the_agent_and_the_operator_who_answers_for_it(
@@ -272,7 +272,7 @@ async def test_the_operator_grants_once_per_key_and_reads_the_books(
     assert (status, found["granted"]) == (200, True)
     status, found = await http.signed_ask(operator, "POST", "/api/v1/grants", body)
     assert (status, found["granted"]) == (200, False)
-    assert (await node.payments.balance(to)) == (5000, 0)
+    assert await node.payments.balance(to) == (5000, 0)
     status, problem = await http.signed_ask(
         operator, "POST", "/api/v1/grants", body | {"amount_msat": 6000}
     )
@@ -318,7 +318,7 @@ async def test_the_root_is_the_relay_s_document_or_words(node: Node, http: Http)
 async def test_without_proof_of_identity_nothing_is_done(
     node: Node, http: Http, provider: Agent
 ) -> None:
-    before = standing(node)
+    before = await standing(node)
     grant = orjson.dumps({"to": provider.pubkey, "amount_msat": 1, "key": "k"})
     for method, path, body in (
         ("GET", "/api/v1/balance", None),
@@ -328,13 +328,13 @@ async def test_without_proof_of_identity_nothing_is_done(
         ("POST", "/api/v1/grants", grant),
     ):
         await http.refused(401, "auth-required", method, path, body)
-    assert standing(node) == before
+    assert await standing(node) == before
 
 
 async def test_only_the_operator_sees_the_books_and_grants(
     node: Node, http: Http, caller: SecretKey
 ) -> None:
-    before = standing(node)
+    before = await standing(node)
     body = orjson.dumps({"to": caller.public, "amount_msat": 10**9, "key": "mine"})
     for method, path, data in (
         ("GET", "/api/v1/books", b""),
@@ -345,7 +345,7 @@ async def test_only_the_operator_sees_the_books_and_grants(
         await http.refused(
             403, "restricted", method, path, data or None, header=token(node, caller)
         )
-    assert standing(node) == before
+    assert await standing(node) == before
 
 
 async def test_an_operator_s_agent_is_not_the_operator(
@@ -364,16 +364,16 @@ async def test_a_signed_request_is_for_one_use(
     header = http.signed(caller, "POST", "/api/v1/calls", body)
     status, _, _ = await http.ask("POST", "/api/v1/calls", body, header=header)
     assert status == 200
-    before = standing(node)
+    before = await standing(node)
     problem = await http.refused(401, "auth-required", "POST", "/api/v1/calls", body, header=header)
     assert "used before" in problem["reason"]
-    assert standing(node) == before
+    assert await standing(node) == before
 
 
 async def test_a_signature_for_another_request_is_refused(
     node: Node, http: Http, provider: Agent, caller: SecretKey
 ) -> None:
-    before, path = standing(node), "/api/v1/calls"
+    before, path = await standing(node), "/api/v1/calls"
     body, other = orjson.dumps(CALL), orjson.dumps(CALL | {"max_price_msat": 1})
     elsewhere = http_auth.request_header(
         caller,
@@ -394,7 +394,7 @@ async def test_a_signature_for_another_request_is_refused(
     ):
         problem = await http.refused(401, "auth-required", "POST", path, body, header=header)
         assert problem["field"] == field
-    assert standing(node) == before
+    assert await standing(node) == before
 
 
 async def test_a_bad_token_or_header_is_refused_with_its_field(
@@ -466,25 +466,25 @@ async def test_a_bad_call_is_refused_and_changes_nothing(
     error: str,
     field: str,
 ) -> None:
-    before = standing(node)
+    before = await standing(node)
     problem = await http.refused(
         status, error, "POST", "/api/v1/calls", body, header=token(node, caller)
     )
     assert problem.get("field", "").startswith(field)
-    assert standing(node) == before
+    assert await standing(node) == before
 
 
 @pytest.mark.parametrize("depth", [58, 100, 260, 5000])
 async def test_an_input_nested_too_deeply_is_refused_before_money_moves(
     node: Node, http: Http, provider: Agent, caller: SecretKey, depth: int
 ) -> None:
-    before = standing(node)
+    before = await standing(node)
     deep = b'{"a":' * depth + b"1" + b"}" * depth
     body = b'{"offer":"greet","capability":"anything","input":{"value":' + deep + b"}}"
     status, problem, _ = await http.ask("POST", "/api/v1/calls", body, header=token(node, caller))
     assert status in (400, 413)
     assert problem["field"] in ("input", "body")
-    assert standing(node) == before
+    assert await standing(node) == before
 
 
 async def test_an_input_as_deep_as_allowed_reaches_the_provider(
@@ -520,7 +520,7 @@ async def test_a_call_over_the_balance_is_refused_and_holds_nothing(
     node: Node, http: Http, provider: Agent
 ) -> None:
     poor = new_secret()
-    before = standing(node)
+    before = await standing(node)
     problem = await http.refused(
         402,
         "insufficient-funds",
@@ -530,7 +530,7 @@ async def test_a_call_over_the_balance_is_refused_and_holds_nothing(
         header=token(node, poor),
     )
     assert problem["reason"]
-    assert standing(node) == before
+    assert await standing(node) == before
 
 
 @pytest.mark.parametrize(
@@ -583,12 +583,12 @@ async def test_a_method_a_route_does_not_have_is_a_problem_too(http: Http) -> No
 async def test_a_bad_grant_is_refused_and_grants_nothing(
     node: Node, http: Http, operator: SecretKey, change: dict[str, Any], field: str
 ) -> None:
-    before = standing(node)
+    before = await standing(node)
     body = orjson.dumps({"to": operator.public, "amount_msat": 1000, "key": "k"} | change)
     header = http.signed(operator, "POST", "/api/v1/grants", body)
     problem = await http.refused(400, "invalid", "POST", "/api/v1/grants", body, header=header)
     assert problem["field"] == field
-    assert standing(node) == before
+    assert await standing(node) == before
 
 
 async def test_pages_of_other_sites_cannot_read_answers(node: Node) -> None:

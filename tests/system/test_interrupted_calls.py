@@ -73,7 +73,7 @@ async def _cancelled_call(node: Node, people: People) -> tuple[Principal, dict[s
         task.cancel()
     stuck.enough.set()  # now an answer comes that nobody waits for
     assert node.broker.running == 0
-    assert (await node.payments.balance(who.agent)) == (3000, 2000)
+    assert await node.payments.balance(who.agent) == (3000, 2000)
     return who, arguments
 
 
@@ -86,8 +86,8 @@ async def test_a_cancelled_call_is_refunded_when_its_key_comes_again(
     )
     assert all(row == found[0] for row in found)
     assert (found[0]["status"], found[0]["fault"]) == ("refunded", "node-stopped")
-    assert (await node.payments.balance(who.agent)) == (5000, 0)
-    assert (await node.calls.counts()) == {"refunded": 1}
+    assert await node.payments.balance(who.agent) == (5000, 0)
+    assert await node.calls.counts() == {"refunded": 1}
 
 
 async def test_a_cancelled_call_expires_after_its_deadline(node: Node, people: People) -> None:
@@ -96,7 +96,7 @@ async def test_a_cancelled_call_expires_after_its_deadline(node: Node, people: P
         while not await node.broker.expire():
             await asyncio.sleep(0.01)
     assert await node.broker.expire() == 0
-    assert (await node.payments.balance(who.agent)) == (5000, 0)
+    assert await node.payments.balance(who.agent) == (5000, 0)
     found = await node.desk.perform(who, "call_service", arguments)
     assert (found["status"], found["fault"]) == ("refunded", "node-stopped")
 
@@ -125,16 +125,16 @@ class OneOffer:
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
 
-    def offer(self, address: str, now_s: int) -> Offer | None:
+    async def offer(self, address: str, now_s: int) -> Offer | None:
         return self._offer
 
-    def named(self, name: str, now_s: int) -> list[Offer]:
+    async def named(self, name: str, now_s: int) -> list[Offer]:
         return []
 
-    def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
+    async def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
         return []
 
-    def count(self, now_s: int) -> int:
+    async def count(self, now_s: int) -> int:
         return 1
 
 
@@ -181,7 +181,7 @@ async def test_an_answer_that_breaks_our_own_check_is_refunded(node: Node, tmp_p
     ended = await broker.call(order)
     assert (ended.state, ended.fault) == (CallState.REFUNDED, Fault.MALFORMED)
     assert "TypeError" in ended.detail
-    assert (await node.payments.balance(call.caller)) == (2000, 0)
+    assert await node.payments.balance(call.caller) == (2000, 0)
 
 
 def _offer(parties: Parties, capability: Capability) -> Offer:

@@ -101,7 +101,7 @@ async def provider(node: Node) -> AsyncIterator[Agent]:
         agent = await People(node, stack).connected()
         await offer(agent)
         async with asyncio.timeout(5):
-            while not (await node.registry.offers()):
+            while not await node.registry.offers():
                 await asyncio.sleep(0.005)
         yield agent
 
@@ -294,15 +294,15 @@ async def test_a_bad_call_is_a_readable_result_and_changes_nothing(
     error: str,
     field: str,
 ) -> None:
-    before = ((await node.payments.books()), (await node.calls.counts()), (await node.log.total()))
+    before = (await node.payments.books(), await node.calls.counts(), await node.log.total())
     async with by_http(node, Authorization=token(node, caller)) as client:
         found = await refused(client, "call_service", **arguments)
     assert (found["error"], found["field"]) == (error, field)
     assert found["reason"]
     assert (
-        (await node.payments.books()),
-        (await node.calls.counts()),
-        (await node.log.total()),
+        await node.payments.books(),
+        await node.calls.counts(),
+        await node.log.total(),
     ) == before
 
 
@@ -323,7 +323,7 @@ async def test_without_a_token_one_may_search_but_not_act(node: Node, provider: 
         ):
             found = await refused(client, tool, **arguments)
             assert (found["error"], "token" in found["hint"]) == ("auth-required", True)
-    assert (await node.calls.counts()) == before
+    assert await node.calls.counts() == before
 
 
 async def test_a_token_that_does_not_hold_is_refused_with_the_reason(

@@ -169,7 +169,7 @@ async def test_a_broken_promise_is_refunded_and_sinks_its_provider(
             result = await _call(consumer, service, deadline_ms)
         assert len(provider.asked) == 1
         assert [row["fault"] for row in logged if row["event"] == "call.refunded"] == [fault]
-        _assert_refunded(node, provider, result, fault)
+        await _assert_refunded(node, provider, result, fault)
         await _assert_unpaid(node, consumer, provider)
         after = await _found(consumer, service.offer)
     assert after.raw["measured"]["samples"] == 1
@@ -186,7 +186,7 @@ async def test_declined_input_is_refunded_and_not_held_against_the_provider(
     async with RawProvider(node, said) as provider:
         consumer, service = await _meet(provider, people)
         result = await _call(consumer, service, LONG_MS)
-        _assert_refunded(node, provider, result, Fault.DECLINED)
+        await _assert_refunded(node, provider, result, Fault.DECLINED)
         assert result.reason == "no such name"
         assert result.raw["untrusted"]["from"] == provider.secret.public
         await _assert_unpaid(node, consumer, provider)
@@ -208,9 +208,9 @@ async def test_who_answers_twice_is_paid_once(node: Node, people: People) -> Non
         again = provider.event(provider.asked[0], {"result": provider.result(provider.asked[0])})
         accepted, text = await provider.publish(again)
         assert (accepted, text.split(":")[0]) == (False, "mute")
-        assert (await node.payments.balance(provider.secret.public)) == (1980, 0)
+        assert await node.payments.balance(provider.secret.public) == (1980, 0)
         assert await consumer.balance() == Amount(8000)
-        assert (await node.calls.counts()) == {"settled": 1}
+        assert await node.calls.counts() == {"settled": 1}
     await _assert_honest_work_goes_on(node, people, consumer)
 
 
@@ -218,10 +218,10 @@ async def test_an_answer_after_the_deadline_changes_nothing(node: Node, people: 
     async with RawProvider(node, _raw()) as provider:
         consumer, service = await _meet(provider, people)
         result = await _call(consumer, service, SHORT_MS)
-        _assert_refunded(node, provider, result, Fault.TOO_LATE)
+        await _assert_refunded(node, provider, result, Fault.TOO_LATE)
         accepted, text = await provider.publish(provider.honest(provider.asked[0]))
         assert (accepted, text.split(":")[0]) == (False, "mute")
-        _assert_refunded(node, provider, result, Fault.TOO_LATE)
+        await _assert_refunded(node, provider, result, Fault.TOO_LATE)
         await _assert_unpaid(node, consumer, provider)
 
 
@@ -232,7 +232,7 @@ async def test_a_provider_that_left_before_the_call_is_offline(node: Node, peopl
         while node.presence.is_present(provider.secret.public):
             await asyncio.sleep(0.01)
     result = await _call(consumer, service, LONG_MS)
-    _assert_refunded(node, provider, result, Fault.OFFLINE)
+    await _assert_refunded(node, provider, result, Fault.OFFLINE)
     await _assert_unpaid(node, consumer, provider)
     assert (await _found(consumer, service.offer)).raw["measured"]["success_rate"] == 0
     await _assert_honest_work_goes_on(node, people, consumer)
@@ -245,7 +245,7 @@ async def test_a_provider_that_does_not_listen_is_offline(node: Node, people: Pe
         unknown = provider.signed(1, "the CLOSE was read before this")
         assert (await provider.publish(unknown))[0]
         result = await _call(consumer, service, LONG_MS)
-        _assert_refunded(node, provider, result, Fault.OFFLINE)
+        await _assert_refunded(node, provider, result, Fault.OFFLINE)
         await _assert_unpaid(node, consumer, provider)
 
 
@@ -260,7 +260,7 @@ async def test_calls_of_one_provider_do_not_wait_for_another_that_is_silent(
                 await asyncio.sleep(0.005)
         await _assert_honest_work_goes_on(node, people, consumer, still_open=1)
         assert not waiting.done()
-    _assert_refunded(node, silent, waiting.result(), Fault.TOO_LATE)
+    await _assert_refunded(node, silent, waiting.result(), Fault.TOO_LATE)
 
 
 # --- what must hold -------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ async def _call(consumer: Agent, service: Service, deadline_ms: int) -> Result:
         return await consumer.call(service, {"name": "Ada"}, deadline_ms=deadline_ms)
 
 
-def _assert_refunded(node: Node, provider: RawProvider, result: Result, fault: Fault) -> None:
+async def _assert_refunded(node: Node, provider: RawProvider, result: Result, fault: Fault) -> None:
     assert (result.status, result.fault) == ("refunded", fault.value)
     assert result.output is None
     assert result.charged == Amount(0)
@@ -304,10 +304,10 @@ def _assert_refunded(node: Node, provider: RawProvider, result: Result, fault: F
 
 async def _assert_unpaid(node: Node, consumer: Agent, provider: RawProvider) -> None:
     assert await consumer.balance() == Amount(10_000)
-    assert (await node.payments.balance(consumer.pubkey)) == (10_000, 0)
-    assert (await node.payments.balance(provider.secret.public)) == (0, 0)
+    assert await node.payments.balance(consumer.pubkey) == (10_000, 0)
+    assert await node.payments.balance(provider.secret.public) == (0, 0)
     assert (await node.payments.books()).sum_msat == 0
-    assert (await node.calls.open_calls()) == []
+    assert await node.calls.open_calls() == []
 
 
 async def _assert_honest_work_goes_on(
@@ -325,7 +325,7 @@ async def _assert_honest_work_goes_on(
     service = await _shouter(consumer, f"{event.kind}:{honest.pubkey}:shout")
     result = await consumer.call(service, {"text": "on we go"}, deadline_ms=5000)
     assert result.value == "ON WE GO"
-    assert (await node.payments.balance(honest.pubkey)) == (990, 0)
+    assert await node.payments.balance(honest.pubkey) == (990, 0)
     assert (await node.payments.books()).sum_msat == 0
     assert len(await node.calls.open_calls()) == still_open
     assert node.broker.running == still_open

@@ -48,7 +48,7 @@ async def test_a_duplicate_is_accepted_and_said_to_be_one(node: Node) -> None:
         accepted, text = await peer.publish(event)
         assert accepted
         assert text.startswith("duplicate: ")
-        assert (await node.log.total()) == 1
+        assert await node.log.total() == 1
 
 
 def spoiled(event: Event, **changes: Any) -> Event:
@@ -101,7 +101,7 @@ async def test_an_event_against_a_rule_is_refused_and_goes_nowhere(node: Node) -
             fields.pop("age", None)
             accepted, text = await peer.publish(peer.note(**fields))
             assert (accepted, text[: len(said)]) == (False, said)
-        assert (await node.log.total()) == 0
+        assert await node.log.total() == 0
         await other.nothing_more()
 
 
@@ -136,7 +136,7 @@ async def test_an_ephemeral_event_is_delivered_and_never_stored(node: Node) -> N
         event = await peer.keep(peer.note("heard", EPHEMERAL))
         assert (await other.hear())[2]["id"] == event.id
         assert await other.ask({"ids": [event.id, alone.id]}) == []
-        assert (await node.log.total()) == 0
+        assert await node.log.total() == 0
 
 
 # --- asking -----------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ async def test_a_private_message_reaches_only_its_proven_recipient(node: Node) -
         event = await sender.keep(sender.note("{}", kind=kinds.RPC, tags=[["p", to.secret.public]]))
         assert (await to.hear())[2]["id"] == event.id
         await spy.nothing_more()
-        assert (await node.log.total()) == 0
+        assert await node.log.total() == 0
 
 
 async def test_a_private_message_to_nobody_here_is_not_accepted(node: Node) -> None:
@@ -436,7 +436,11 @@ async def test_an_event_sent_before_leaving_is_kept(node: Node) -> None:
     async with a_peer(node.url) as peer:
         event = peer.note()
         await peer.socket.send(message.publish(event).decode())
-    await eventually(lambda: (await node.log.event(event.id)) is not None)
+
+    async def is_kept() -> bool:
+        return await node.log.event(event.id) is not None
+
+    await eventually(is_kept)
 
 
 async def test_a_stopping_node_says_that_it_goes_away(tmp_path: Path, operator: SecretKey) -> None:

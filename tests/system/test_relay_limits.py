@@ -57,7 +57,11 @@ def deep(levels: int) -> dict[str, Any]:
 async def test_a_good_offer_is_taken_and_can_be_found(node: Node) -> None:
     async with a_peer(node.url) as peer:
         await peer.keep(an_offer())
-        await eventually(lambda: (await node.registry.offers()) == 1)
+
+        async def can_be_found() -> bool:
+            return await node.registry.offers() == 1
+
+        await eventually(can_be_found)
 
 
 BAD_OFFERS: dict[str, tuple[Event, str]] = {
@@ -127,7 +131,7 @@ async def test_an_offer_that_is_none_is_refused_with_field_and_reason(node: Node
             assert reason
             found[name] = field.removeprefix("promise.")
     assert found == {name: field for name, (_, field) in BAD_OFFERS.items()}
-    assert ((await node.log.total()), (await node.registry.offers())) == (0, 0)
+    assert (await node.log.total(), await node.registry.offers()) == (0, 0)
 
 
 async def test_a_reader_that_does_not_read_is_dropped_and_nobody_waits(
@@ -202,7 +206,7 @@ async def test_a_burst_of_good_and_bad_events_is_answered_one_by_one(node: Node)
             assert verb == "OK"
             answers[id] = accepted
         assert answers == good
-        assert (await node.log.total()) == sum(good.values())
+        assert await node.log.total() == sum(good.values())
 
 
 @pytest.mark.parametrize("size", [125, 126, 127])

@@ -146,16 +146,16 @@ class FixedStore:
     def __init__(self, *matches: Match) -> None:
         self._matches = list(matches)
 
-    def offer(self, address: str, now_s: int) -> Offer | None:
+    async def offer(self, address: str, now_s: int) -> Offer | None:
         return None
 
-    def named(self, name: str, now_s: int) -> list[Offer]:
+    async def named(self, name: str, now_s: int) -> list[Offer]:
         return []
 
-    def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
+    async def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
         return self._matches[:limit]
 
-    def count(self, now_s: int) -> int:
+    async def count(self, now_s: int) -> int:
         return len(self._matches)
 
 
@@ -188,22 +188,24 @@ def registry(*matches: Match) -> Registry:
     return Registry(FixedStore(*matches), Everybody(), Noon())
 
 
-def test_hits_come_best_first_and_ties_in_a_fixed_order() -> None:
-    found = registry(
+async def test_hits_come_best_first_and_ties_in_a_fixed_order() -> None:
+    found = await registry(
         match(name="b"), match(name="a"), match(name="dear", price=50_000), match(name="c")
     ).find("sms", NONE)
     assert [row.offer.identifier for row in found.hits] == ["a", "b", "c", "dear"]
 
 
-def test_a_limit_keeps_the_best() -> None:
-    found = registry(match(name="dear", price=50_000), match(name="cheap")).find("sms", NONE, 1)
+async def test_a_limit_keeps_the_best() -> None:
+    found = await registry(match(name="dear", price=50_000), match(name="cheap")).find(
+        "sms", NONE, 1
+    )
     assert [row.offer.identifier for row in found.hits] == ["cheap"]
 
 
-def test_what_constraints_exclude_is_counted_by_constraint() -> None:
+async def test_what_constraints_exclude_is_counted_by_constraint() -> None:
     slow = Promise(latency_p95_ms=5000, success_rate=0.99)
     weak = Promise(latency_p95_ms=500, success_rate=0.5)
-    found = registry(
+    found = await registry(
         match(name="good"),
         match(name="dear1", price=9000),
         match(name="dear2", price=9001),
@@ -214,7 +216,7 @@ def test_what_constraints_exclude_is_counted_by_constraint() -> None:
     assert found.excluded == {"price": 2, "latency": 1, "success": 1}
 
 
-def test_a_recorded_failure_moves_a_provider_behind_its_twin() -> None:
+async def test_a_recorded_failure_moves_a_provider_behind_its_twin() -> None:
     one = registry(match(name="a"), match(name="b"))
     one.record(match(name="a").offer.address, "a", success=False, latency_ms=0, at_s=1)
-    assert [row.offer.identifier for row in one.find("sms", NONE).hits] == ["b", "a"]
+    assert [row.offer.identifier for row in (await one.find("sms", NONE)).hits] == ["b", "a"]

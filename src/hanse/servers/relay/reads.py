@@ -121,7 +121,7 @@ class Line:
 
     def _begin(self, key: Hashable, work: Work[T], done: Done[T]) -> None:
         if self._reads.reads_wait:
-            # Closed at the end, or one cancelled before its first step would be missed as forgotten.
+            # Closed at its end, or one cancelled before its first step would count as forgotten.
             self._go_on(key, work, done).add_done_callback(lambda _: work.close())
             return
         try:
