@@ -13,7 +13,7 @@ from there to one answer:
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -162,24 +162,18 @@ class FilterSql:
 
     def rows(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
-    ) -> list[Try]:
+    ) -> Iterator[Try]:
         """Statements to try in order. None at all means that nothing can match."""
         if self._is_empty(found, reader):
-            return []
-        tries = []
-        values = self._merge_over(found)
-        if values is not None:
-            if (
-                values[0] == "event.pubkey"
-                and len(values[1]) >= DENSE_AUTHORS
-                and _one(found.kinds)
-            ):
-                tries.append(self._dense(found, limit, now_s, reader))
-            tries.append(self._merged(found, *values, limit, now_s, reader))
-        else:
+            return
+        column = self._merge_over(found)
+        if not column:
             chosen = self._select(found, now_s, reader)
-            tries.append(self._ordered(chosen, limit, chosen.order))
-        return tries
+            yield self._ordered(chosen, limit, chosen.order)
+            return
+        if column == "event.pubkey" and self._is_feed(found):
+            yield self._dense(found, limit, now_s, reader)
+        yield self._merged(found, column, limit, now_s, reader)
 
     def count(
         self, filters: Sequence[Filter], now_s: int, reader: frozenset[PublicKey]
@@ -235,33 +229,40 @@ class FilterSql:
         union = " UNION ".join(parts) or f"SELECT {columns} FROM event WHERE event.seq < 0"
         return self._numbered(f"{head} ({union}) AS found"), params
 
-    def _merge_over(self, found: Filter) -> tuple[str, list[Any]] | None:
-        """The column and the list of values to merge over, if one list decides the order."""
+    def _merge_over(self, found: Filter) -> str:
+        """The column whose list of wanted values decides the order, or nothing if no list does."""
         if found.ids is not None or _words(found):
-            return None
+            return ""
         if found.tags:
-            name, wanted = min(found.tags, key=lambda tag: len(tag[1]))
-            if len(wanted) > 1:
-                return "tag.hash", sorted(self.hash(name, value) for value in wanted)
-            return None
+            return "tag.hash" if len(_narrowest(found)[1]) > 1 else ""
         if found.authors is not None:
-            if len(found.authors) > 1:
-                return "event.pubkey", sorted(bytes.fromhex(author) for author in found.authors)
-            return None
-        if found.kinds is not None and len(found.kinds) > 1:
-            return "event.kind", sorted(found.kinds)
-        return None
+            return "event.pubkey" if len(found.authors) > 1 else ""
+        return "event.kind" if found.kinds is not None and len(found.kinds) > 1 else ""
+
+    def _wanted(self, found: Filter, column: str) -> list[Any]:
+        if column == "tag.hash":
+            name, wanted = _narrowest(found)
+            return sorted(self.hash(name, value) for value in wanted)
+        if column == "event.pubkey":
+            return sorted(map(bytes.fromhex, found.authors or ()))
+        return sorted(found.kinds or ())
+
+    def _is_feed(self, found: Filter) -> bool:
+        """Many authors and one kind: over several the walk would have no index order, and sort them
+        all first."""
+        authors, wanted = found.authors or (), found.kinds or ()
+        return len(authors) >= DENSE_AUTHORS and len(wanted) == 1
 
     def _merged(
         self,
         found: Filter,
         column: str,
-        values: list[Any],
         limit: int,
         now_s: int,
         reader: frozenset[PublicKey],
     ) -> Try:
         chosen = self._select(found, now_s, reader, over=column)
+        values = self._wanted(found, column)
         inner = chosen.sql("event.seq", ORDER + " LIMIT ?")
         if self._dialect.numbered:
             wanted: list[Any] = [values]
@@ -312,7 +313,7 @@ class FilterSql:
         elif _words(found):
             self._search(chosen, _words(found))
         elif found.tags:
-            first = min(found.tags, key=lambda tag: len(tag[1]))
+            first = _narrowest(found)
             others.remove(first)
             chosen.source = "tag CROSS JOIN event"
             chosen.time = "tag.created_at"
@@ -402,9 +403,8 @@ def _words(found: Filter) -> list[str]:
     return sorted(search_words(found.search)) if found.search is not None else []
 
 
-def _one(values: frozenset[int] | None) -> bool:
-    # Over several kinds the walk would have no index order, and sort them all first.
-    return values is not None and len(values) == 1
+def _narrowest(found: Filter) -> tuple[str, frozenset[str]]:
+    return min(found.tags, key=lambda tag: len(tag[1]))
 
 
 def _marks(values: Sequence[object]) -> str:

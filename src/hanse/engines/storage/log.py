@@ -138,10 +138,9 @@ class EventLog:
         """A filter that one statement answers, without a transaction around it. What was announced
         before it ran is in it, and so is all up to the newest row it shows."""
         wanted = limit if found.limit is None else min(limit, found.limit)
-        tries = self._sql.rows(found, wanted + 1, now_s, reader)
-        if not tries:
+        first = next(self._sql.rows(found, wanted + 1, now_s, reader), None)
+        if first is None:
             return Found([], self._announced, False)
-        first = tries[0]
         announced = self._announced
         rows = await self._database.select(first.sql, first.params)
         if not first.complete and len(rows) <= wanted:
