@@ -35,6 +35,10 @@ COMMANDS = (
     ("grant",),
     ("token",),
     ("books",),
+    ("peer", "add"),
+    ("peer", "list"),
+    ("peer", "remove"),
+    ("sync",),
 )
 GREETINGS = """
 import time
