@@ -13,6 +13,7 @@ from tests.relay_peer import a_peer, now
 from websockets.asyncio.server import ServerConnection
 
 from hanse.engines.peers import sync as sync_module
+from hanse.engines.peers.link import Link
 from hanse.engines.peers.mirror import Pace
 from hanse.engines.peers.sync import Tally
 from hanse.errors import RateLimited, Unavailable
@@ -159,6 +160,15 @@ async def test_only_so_many_syncs_run_at_once(node: Node) -> None:
             await synced(node, relay)
         for task in running:
             task.cancel()
+
+
+async def test_an_event_sent_twice_at_once_is_one_question() -> None:
+    event = EVENTS[0]
+    async with foreign_relay() as relay, Link(relay.url, None, now) as link:
+        body = encode_event(event)
+        found = await asyncio.gather(*(link.publish(event.id, body) for _ in range(3)))
+        assert found == [(True, "")] * 3
+        assert relay.heard == ["EVENT"]
 
 
 async def test_who_hangs_up_ends_the_sync(node: Node, operator: SecretKey) -> None:

@@ -177,8 +177,10 @@ class Link:
 
     async def publish(self, id: str, json: bytes) -> tuple[bool, str]:
         """Send an event; whether it was accepted, and the relay's words."""
-        answer = asyncio.get_running_loop().create_future()
-        self._oks[id] = answer
+        if id in self._oks:  # live and by a sync at once: one answer is for both
+            both: tuple[bool, str] = await self._answer(self._oks[id], ANSWER_S)
+            return both
+        answer = self._oks[id] = asyncio.get_running_loop().create_future()
         try:
             self._send(b'["EVENT",' + json + b"]")
             found: tuple[bool, str] = await self._answer(answer, ANSWER_S)
@@ -242,7 +244,7 @@ class Link:
     async def _answer(self, answer: asyncio.Future[Any], wait_s: float) -> Any:
         try:
             async with asyncio.timeout(wait_s):
-                return await answer
+                return await asyncio.shield(answer)
         except TimeoutError as exc:
             raise Unavailable(f"{self.url}: no answer within {wait_s:g} s") from exc
 
