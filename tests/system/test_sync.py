@@ -189,6 +189,26 @@ async def test_who_hangs_up_ends_the_sync(node: Node, operator: SecretKey) -> No
             await left.wait()
 
 
+@pytest.mark.parametrize(("age_s", "whole_s"), [(60, 86_400), (10**8, 0)])
+async def test_what_was_missed_live_comes_with_a_later_sync(
+    tmp_path: Any, operator: SecretKey, age_s: int, whole_s: int
+) -> None:
+    """The fake passes nothing on live. What is old by its own time comes when all is compared."""
+    pace = Pace(resync_s=0.02, whole_s=whole_s)
+    async with (
+        foreign_relay() as relay,
+        running_node(tmp_path, operator, peers=(Peer(url=relay.url),), peer_pace=pace) as node,
+        asyncio.timeout(20),
+    ):
+        while not node.peers.statuses()[0]["synced_at"]:
+            await asyncio.sleep(0.005)
+        for number in range(3):
+            late = note(number, created_at=now() - age_s)
+            relay.events[late.id] = late
+            while await count(node) != number + 1:
+                await asyncio.sleep(0.005)
+
+
 # --- liars --------------------------------------------------------------------------------------
 
 
