@@ -11,9 +11,11 @@ from pathlib import Path
 import msgspec
 
 from hanse.broker.service import Bounds
+from hanse.engines.peers.mirror import Pace
 from hanse.errors import Invalid
 from hanse.payments.model import Fee
 from hanse.protocol.amount import Amount
+from hanse.protocol.peer import Peer
 from hanse.protocol.session import Limits, host_of
 from hanse.servers.relay.admission import Rules
 from hanse.servers.relay.compare import CompareLimits
@@ -44,6 +46,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     read_limits: ReadLimits = ReadLimits()
     compare_limits: CompareLimits = CompareLimits()
     broker_bounds: Bounds = Bounds()
+    peers: tuple[Peer, ...] = ()
+    peer_pace: Pace = Pace()
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

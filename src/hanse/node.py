@@ -7,6 +7,7 @@ database → log, ledger, calls, offers → bus, presence, courier → registry,
 import asyncio
 import contextlib
 import fcntl
+import random
 import resource
 import secrets
 import signal
@@ -28,11 +29,14 @@ from hanse.config import Config
 from hanse.engines.bus.courier import LocalCourier
 from hanse.engines.bus.local import LocalBus
 from hanse.engines.bus.presence import LocalPresence
+from hanse.engines.peers.peers import Peers
+from hanse.engines.peers.ports import submitting
 from hanse.engines.storage.calls import StoredCalls
 from hanse.engines.storage.handles import StoredHandles
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.offers import StoredOffers
+from hanse.engines.storage.peers import StoredPeers
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.errors import Unavailable
 from hanse.figures import Figures, Parts
@@ -214,8 +218,10 @@ class Node:
         self.relay = await enter(self._door(hosts))
         self.figures = self._counted()
         self.entrance = Entrance(self.relay)
+        self.peers = self._federated(hosts)
         app = self._application(hosts, tasks)
         await enter(_serving(app, self.entrance, listening))
+        await enter(self.peers)
         self.figures.starting = False
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
 
@@ -235,6 +241,21 @@ class Node:
             read_limits=config.read_limits,
             compare_limits=config.compare_limits,
         )
+
+    def _federated(self, hosts: frozenset[str]) -> Peers:
+        peers = Peers(
+            log=self.log,
+            notes=StoredPeers(self._database),
+            submit=submitting(self.ingest.submit),
+            secret=self._secret,
+            hosts=hosts,
+            now_s=self._clock.now_s,
+            jitter=random.random,
+            fixed=self.config.peers,
+            pace=self.config.peer_pace,
+        )
+        self.log.follow(peers.appended)
+        return peers
 
     def _application(self, hosts: frozenset[str], tasks: _Tasks) -> Any:
         config = self.config
@@ -287,6 +308,7 @@ class Node:
     def _more_routes(self, callers: "Callers") -> "list[Routes]":
         from hanse.servers.api.handles import HandleRoutes
         from hanse.servers.api.health import HealthRoutes
+        from hanse.servers.api.peers import PeerRoutes
         from hanse.servers.api.twins import Twins
 
         health = HealthRoutes(
@@ -303,7 +325,7 @@ class Node:
         )
         own = {ROOT: self.operator, **self.agents}
         handles = HandleRoutes(StoredHandles(self._database), own, [self.url], callers)
-        return [twins, handles, health]
+        return [twins, handles, health, PeerRoutes(self.peers, callers)]
 
     def _counted(self) -> Figures:
         about = {

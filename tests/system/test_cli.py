@@ -35,6 +35,13 @@ COMMANDS = (
     ("grant",),
     ("token",),
     ("books",),
+    ("handle", "add"),
+    ("handle", "list"),
+    ("handle", "remove"),
+    ("peer", "add"),
+    ("peer", "list"),
+    ("peer", "remove"),
+    ("sync",),
 )
 GREETINGS = """
 import time

@@ -44,6 +44,8 @@ ROUTES = {
     ("get", "/health"),
     ("get", "/ready"),
     ("get", "/metrics"),
+    *((verb, "/api/v1/peers") for verb in ("get", "post", "delete")),
+    ("post", "/api/v1/sync"),
 }
 CALL = {"offer": "greet", "capability": "greet", "input": {"name": "Ada"}}
 

@@ -12,10 +12,12 @@ from hanse.cli import (
     handle,
     init,
     mcp,
+    peer,
     receipt,
     serve,
     show,
     status,
+    sync,
     token,
     up,
 )
@@ -48,6 +50,8 @@ app.add_typer(handle.app, name="handle")
 app.command("grant")(grant.grant)
 app.command("token")(token.token)
 app.command("books")(books.books)
+app.add_typer(peer.app, name="peer")
+app.command("sync")(sync.sync)
 
 
 def main() -> None:

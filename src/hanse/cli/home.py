@@ -1,5 +1,6 @@
 """The home folder as the verbs use it: this operator's keys, and where the node is."""
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hanse.config import home_folder, passphrase
@@ -8,7 +9,13 @@ from hanse.keyring import Keyring, NodeAddress
 from hanse.protocol.session import host_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from http.client import HTTPResponse
+
     from hanse.agent import Agent
+
+ANSWER_S = 30.0
+LINE_BYTES_MAX = 1 << 20
 
 
 def keyring() -> Keyring:
@@ -40,6 +47,26 @@ def operator_request(
     node: str | None, path: str, body: dict[str, Any] | None = None, method: str = ""
 ) -> dict[str, Any]:
     """An HTTP request signed by the operator's key (NIP-98). Raises what the node answers with."""
+    import orjson
+
+    with _asked(node, path, body, method) as found:
+        answer: dict[str, Any] = orjson.loads(found.read())
+        return answer
+
+
+def operator_lines(node: str | None, path: str, body: dict[str, Any]) -> "Iterator[dict[str, Any]]":
+    """As `operator_request`, of an answer that comes as lines of JSON over time."""
+    import orjson
+
+    with _asked(node, path, body, "POST") as found:
+        while line := found.readline(LINE_BYTES_MAX):
+            yield orjson.loads(line)
+
+
+@contextmanager
+def _asked(
+    node: str | None, path: str, body: dict[str, Any] | None, method: str
+) -> "Iterator[HTTPResponse]":
     import secrets
     import time
     import urllib.error
@@ -66,9 +93,8 @@ def operator_request(
         headers={"Authorization": header, "Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(asked, timeout=30) as found:
-            answer: dict[str, Any] = orjson.loads(found.read())
-            return answer
+        with urllib.request.urlopen(asked, timeout=ANSWER_S) as found:
+            yield found
     except urllib.error.HTTPError as exc:
         try:
             problem = orjson.loads(exc.read())

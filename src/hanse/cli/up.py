@@ -40,6 +40,9 @@ def up(
     log_json: Annotated[
         bool, typer.Option("--log-json/--log-text", help="One JSON object a line, or words.")
     ] = True,
+    peer: Annotated[
+        list[str] | None, typer.Option("--peer", help="Mirror this relay; may be repeated.")
+    ] = None,
 ) -> None:
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
 
@@ -54,6 +57,7 @@ def up(
         from hanse.config import Config
         from hanse.payments.model import Fee
         from hanse.protocol.amount import Amount
+        from hanse.protocol.peer import read_peer
 
         ring = keyring()
         config = Config(
@@ -66,6 +70,7 @@ def up(
             starting_grant=Amount.parse(grant, "grant"),
             doors=frozenset(door for door in doors.split(",") if door),
             metrics_from=tuple(found for found in metrics_from.split(",") if found),
+            peers=tuple(read_peer(url, "both", ()) for url in peer or ()),
         )
         start_logs(log_level, log_json)
         run(_up(ring, config, rebuild, json))

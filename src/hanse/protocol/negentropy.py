@@ -11,6 +11,10 @@ learns; the server answers, and keeps nothing between two messages.
 Numbers are base 128, most significant digit first. A time is written as 1 + its distance from the
 time before it in the message; 0 is infinity. What follows the last range is skipped.
 
+A message that would be over its bound ends early, with one fingerprint of all it did not come to. A
+difference in there that was told before is then told again: whoever reads have and need counts an
+id once.
+
 A malformed message is refused with Invalid. Work and answer are bounded by the message and the
 items, the answer's bytes by `frame_bytes_max` if it is set.
 """
@@ -36,8 +40,8 @@ _FINGERPRINT_BYTES = 16
 _DIGITS_MAX = 10
 _CUTS = 16
 _LISTED_MAX = 2 * _CUTS - 1
-_RESERVED_BYTES = 128
-"""Kept free in a bounded message: a skip (44), a list's head (54), the last fingerprint (19)."""
+_RESERVED_BYTES = 160
+"""Kept free in a bounded message: a skip (44), a list's head (49), the last fingerprint (60)."""
 
 _Range = tuple[bytes, bytes, bytes]
 """Lower bound, upper bound, mode and payload. A bound, like an item's key, is 8 bytes of time and
@@ -86,7 +90,8 @@ class Negentropy:
         have: list[bytes] = []
         need: list[bytes] = []
         out = _Writer(self._frame_bytes_max)
-        for first, last, (lower, upper, payload) in self._read(message):
+        ranges, end = self._read(message)
+        for first, last, (lower, upper, payload) in ranges:
             if payload[0] == _IDS:
                 mine = [key[8:] for key in self._keys[first:last]]
                 theirs = dict.fromkeys(_ids(payload))
@@ -94,6 +99,7 @@ class Negentropy:
                 ours = set(mine)
                 need += [id for id in theirs if id not in ours]
             elif not self._ask(out, first, last, (lower, upper, payload)):
+                self._rest(out, lower, first, end)
                 break
         return Step(bytes(out.data) if len(out.data) > 1 else None, have, need)
 
@@ -104,7 +110,8 @@ class Negentropy:
         if message[:1] != VERSION:
             return VERSION
         out = _Writer(self._frame_bytes_max)
-        for first, last, (lower, upper, payload) in self._read(message):
+        ranges, end = self._read(message)
+        for first, last, (lower, upper, payload) in ranges:
             if payload[0] == _IDS:
                 fit = min(last, first + out.room // _ID_BYTES)
                 part = upper if fit == last else lower
@@ -112,32 +119,39 @@ class Negentropy:
                     part = _between(self._keys[fit - 1], self._keys[fit])
                 out.put(lower, part, self._list(first, fit))
                 if fit < last:
-                    # Full within this list: the client will compare the rest anew.
-                    self._end(out, part, fit)
+                    self._rest(out, part, fit, end)
                     break
             elif not self._ask(out, first, last, (lower, upper, payload)):
+                self._rest(out, lower, first, end)
                 break
         return bytes(out.data)
 
     # --- ranges -------------------------------------------------------------------------------
 
-    def _read(self, message: bytes) -> Iterator[tuple[int, int, _Range]]:
-        """Each range of a message, with the first and last (exclusive) index of our items in it."""
-        first = 0
-        for found in _ranges(message):
-            last = bisect_left(self._keys, found[1], first)
-            yield first, last, found
+    def _read(self, message: bytes) -> tuple[list[tuple[int, int, _Range]], tuple[int, bytes]]:
+        """A message's ranges up to the last that asks something, each with the first and last
+        (exclusive) index of our items in it; and where they end, as index and bound."""
+        found: list[tuple[int, int, _Range]] = []
+        first = asked = 0
+        for one in _ranges(message):
+            last = bisect_left(self._keys, one[1], first)
+            found.append((first, last, one))
             first = last
+            if one[2][0] != _SKIP:
+                asked = len(found)
+        del found[asked:]
+        return found, (found[-1][1], found[-1][2][1]) if found else (0, _START)
 
     def _ask(self, out: "_Writer", first: int, last: int, theirs: _Range) -> bool:
-        """Answer their fingerprint, if ours differs; False if the message is full and so closed."""
+        """Answer their fingerprint, if ours differs; False if that has no room in the message."""
         lower, upper, payload = theirs
         if payload[0] != _FINGERPRINT or payload == self._fingerprint(first, last):
             return True
-        if out.add(self._cut(first, last, lower, upper)):
-            return True
-        self._end(out, lower, first)
-        return False
+        return out.add(self._cut(first, last, lower, upper))
+
+    def _rest(self, out: "_Writer", lower: bytes, first: int, end: tuple[int, bytes]) -> None:
+        """End a full message: what it did not come to is one range, to be cut later on."""
+        out.put(lower, end[1], self._fingerprint(first, end[0]))
 
     def _cut(self, first: int, last: int, lower: bytes, upper: bytes) -> list[_Range]:
         """Ask about a range: list its ids if they are few, else fingerprint equal parts of it."""
@@ -152,10 +166,6 @@ class Negentropy:
                 [lower, *bounds], [*bounds, upper], marks[:-1], marks[1:], strict=True
             )
         ]
-
-    def _end(self, out: "_Writer", lower: bytes, first: int) -> None:
-        """Close a full message: all from `lower` on is one range, to be cut when there is room."""
-        out.put(lower, _END, self._fingerprint(first, len(self._keys)))
 
     def _list(self, first: int, last: int) -> bytes:
         ids = b"".join([key[8:] for key in self._keys[first:last]])

@@ -92,3 +92,6 @@ SELECT value FROM meta WHERE name = $1;
 -- name: meta_set
 INSERT INTO meta (name, value) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: meta_delete
+DELETE FROM meta WHERE name = $1;

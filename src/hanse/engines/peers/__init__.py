@@ -1,0 +1,1 @@
+"""Peers: other relays that this node shares its log with."""

@@ -1,0 +1,198 @@
+"""The node's peers: those of its config and those that were added, each with its mirror.
+
+Adding and removing takes effect at once and is remembered. A sync on request runs beside them.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+from hanse.engines.peers.link import Link
+from hanse.engines.peers.mirror import Mirror, Pace
+from hanse.engines.peers.ports import Kept, Notes, Submit
+from hanse.engines.peers.sync import Sync, Tally
+from hanse.errors import Conflict, Invalid, NotFound, RateLimited, TooLarge, Unavailable
+from hanse.protocol import kinds
+from hanse.protocol.event import Event, check_event, parse_event
+from hanse.protocol.filter import Filter
+from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.protocol.peer import Direction, Peer, relays_of
+from hanse.protocol.session import host_of
+
+PEERS_MAX = 64
+SYNCS_MAX = 4
+ASK_S = 10.0
+
+
+class Peers:
+    """Owns a task per peer. `async with` starts them and stops them."""
+
+    def __init__(
+        self,
+        *,
+        log: Kept,
+        notes: Notes,
+        submit: Submit,
+        secret: SecretKey,
+        hosts: frozenset[str],
+        now_s: Callable[[], int],
+        jitter: Callable[[], float],
+        fixed: Iterable[Peer],
+        pace: Pace,
+    ) -> None:
+        self._log = log
+        self._notes = notes
+        self._submit = submit
+        self._secret = secret
+        self._hosts = hosts
+        self._now_s = now_s
+        self._jitter = jitter
+        self._fixed = {found.url: found for found in fixed}
+        self._pace = pace
+        self._added: dict[str, Peer] = {}
+        self._mirrors: dict[str, tuple[Mirror, asyncio.Task[None]]] = {}
+        self._pushed_to: list[Mirror] = []
+        self._syncs = 0
+
+    async def __aenter__(self) -> Self:
+        for found in self._fixed.values():
+            self._check(found)
+        self._added = {found.url: found for found in await self._notes.peers()}
+        self._tasks = await asyncio.TaskGroup().__aenter__()
+        for found in (self._added | self._fixed).values():
+            self._start(found)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for _, task in self._mirrors.values():
+            task.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    def __len__(self) -> int:
+        return len(self._mirrors)
+
+    def appended(self, _seq: int, event: Event) -> None:
+        """An event entered our log. Costs nothing while no peer is pushed to."""
+        for mirror in self._pushed_to:
+            mirror.appended(event)
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """Every peer, what is shared with it and how it is."""
+        return [
+            mirror.status() | {"source": "config" if url in self._fixed else "added"}
+            for url, (mirror, _) in sorted(self._mirrors.items())
+        ]
+
+    async def add(self, peer: Peer) -> dict[str, Any]:
+        """Mirror this peer from now on; one that was added before is changed. Raises Conflict for a
+        peer of the config, Invalid for this node itself, TooLarge when there are too many."""
+        self._check(peer)
+        if peer.url in self._fixed:
+            raise _fixed()
+        if peer.url not in self._added and len(self._mirrors) >= PEERS_MAX:
+            raise TooLarge(f"at most {PEERS_MAX}", field="peers")
+        wanted = self._added | {peer.url: peer}
+        await self._notes.keep(tuple(wanted.values()))
+        if self._added.get(peer.url) != peer:
+            # Another filter: what was left out until now is older than the resume point.
+            await self._notes.save(peer.url, None)
+        self._added = wanted
+        await self._stop(peer.url)
+        return self._start(peer).status() | {"source": "added"}
+
+    async def remove(self, url: str) -> None:
+        """Mirror it no more, and forget it. Raises NotFound, or Conflict for one of the config."""
+        if url in self._fixed:
+            raise _fixed()
+        if url not in self._added:
+            raise NotFound("is no peer of this node", field="url")
+        left = {known: found for known, found in self._added.items() if known != url}
+        await self._notes.keep(tuple(left.values()))
+        self._added = left
+        await self._stop(url)
+        await self._notes.save(url, None)
+
+    async def relays(self, pubkey: PublicKey) -> list[tuple[str, Direction]]:
+        """The relays this key names as its own (NIP-65), from our log and our peers. Raises
+        NotFound."""
+        asked = Filter(kinds=frozenset({kinds.RELAY_LIST}), authors=frozenset({pubkey}))
+        found = await self._log.query([asked], limit=1, now_s=self._now_s())
+        lists = [parse_event(bytes(row[3])) for row in found.rows]
+        urls = list(self._mirrors)
+        answers = await asyncio.gather(*(self._ask(url, asked) for url in urls))
+        lists += [event for events in answers for event in events]
+        if not lists:
+            hint = f"looked here and at {len(urls)} peers"
+            raise NotFound("no list of relays (kind 10002) is known", field="from", hint=hint)
+        return relays_of(max(lists, key=lambda event: (event.created_at, event.id)))
+
+    async def sync(
+        self, url: str, filter: Filter, direction: Direction, tell: Callable[[Tally], None]
+    ) -> Tally:
+        """Bring our log and a relay's together once. Raises Unavailable, RateLimited when too many
+        run, and what Sync raises."""
+        self._check(Peer(url=url, filters=(filter,)))
+        if self._syncs >= SYNCS_MAX:
+            raise RateLimited(f"at most {SYNCS_MAX} syncs run at once")
+        self._syncs += 1
+        try:
+            async with Link(url, self._secret, self._now_s) as link:
+                sync = Sync(link, self._log, self._submit, direction, self._now_s, tell)
+                await sync.run(filter)
+                return sync.tally
+        finally:
+            self._syncs -= 1
+
+    # --- parts ----------------------------------------------------------------------------------
+
+    def _check(self, peer: Peer) -> None:
+        if host_of(peer.url) in self._hosts:
+            raise Invalid.at("url", "is this node itself")
+
+    def _start(self, peer: Peer) -> Mirror:
+        mirror = Mirror(
+            peer,
+            log=self._log,
+            notes=self._notes,
+            submit=self._submit,
+            secret=self._secret,
+            now_s=self._now_s,
+            jitter=self._jitter,
+            pace=self._pace,
+        )
+        self._mirrors[peer.url] = mirror, self._tasks.create_task(mirror.run())
+        if peer.direction.pushes:
+            self._pushed_to.append(mirror)
+        return mirror
+
+    async def _stop(self, url: str) -> None:
+        found = self._mirrors.pop(url, None)
+        if found is None:
+            return
+        mirror, task = found
+        if mirror in self._pushed_to:
+            self._pushed_to.remove(mirror)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def _ask(self, url: str, asked: Filter) -> list[Event]:
+        """A peer's answer, of events that hold; nothing if it has none in time."""
+        try:
+            async with asyncio.timeout(ASK_S), Link(url, self._secret, self._now_s) as link:
+                found = await link.fetch(asked, 10)
+        except (Unavailable, TimeoutError):
+            return []
+        return [event for event in found if _holds(event)]
+
+
+def _fixed() -> Conflict:
+    hint = "start the node without that --peer"
+    return Conflict("is set in this node's config", field="url", hint=hint)
+
+
+def _holds(event: Event) -> bool:
+    try:
+        check_event(event)
+    except Invalid:
+        return False
+    return True

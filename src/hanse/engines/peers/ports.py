@@ -1,0 +1,61 @@
+"""What peers need of the node they belong to: its log, its admission, and a place to remember."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from hanse.ports import Found
+from hanse.protocol.filter import Filter
+from hanse.protocol.message import parse_relay_message
+from hanse.protocol.peer import Peer, Resume
+
+Submit = Callable[[bytes], Awaitable[tuple[bool, str]]]
+"""Gives an event's JSON to admission, as a client's EVENT is: whether it was accepted, and why."""
+
+
+FATE_S = 30.0
+"""How long one event may wait for its OK."""
+
+
+def submitting(ingest: Callable[[bytes, Callable[[bytes], None]], None]) -> Submit:
+    """A Submit over the relay's own way in, which answers by a callback with OK or NOTICE."""
+
+    async def submit(raw: bytes) -> tuple[bool, str]:
+        fate: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        ingest(raw, lambda text: None if fate.done() else fate.set_result(text))
+        try:
+            async with asyncio.timeout(FATE_S):
+                found = parse_relay_message(await fate)
+        except TimeoutError:
+            return False, "error: admission did not answer"
+        if found.verb == "OK":
+            return bool(found.arguments[1]), str(found.arguments[2])
+        return False, str(found.arguments[-1])
+
+    return submit
+
+
+class Kept(Protocol):
+    """The node's own log, as far as it is read here."""
+
+    async def query(self, filters: Sequence[Filter], *, limit: int, now_s: int) -> Found:
+        """See `ports.Log`."""
+
+    async def outline(self, filter: Filter, *, now_s: int, limit: int) -> list[tuple[int, bytes]]:
+        """See `ports.Log`."""
+
+
+class Notes(Protocol):
+    """What is remembered of peers between two runs of the node."""
+
+    async def peers(self) -> list[Peer]:
+        """The peers that were added."""
+
+    async def keep(self, peers: Sequence[Peer]) -> None:
+        """These are the peers that were added."""
+
+    async def load(self, url: str) -> Resume:
+        """Up to when a peer's log and ours were compared."""
+
+    async def save(self, url: str, resume: Resume | None) -> None:
+        """Remember it, or forget it."""
