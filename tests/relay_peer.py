@@ -16,6 +16,8 @@ from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import SecretKey
 
 WAIT_S = 10
+SEALED = "Ag" + 130 * "A"
+"""What a relay takes for encrypted text (NIP-44)."""
 
 
 class Peer:

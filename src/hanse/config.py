@@ -15,12 +15,13 @@ from hanse.engines.peers.mirror import Pace
 from hanse.errors import Invalid
 from hanse.payments.model import Fee
 from hanse.protocol.amount import Amount
+from hanse.protocol.keys import PublicKey
 from hanse.protocol.peer import Peer
 from hanse.protocol.session import Limits, host_of
-from hanse.servers.relay.admission import Rules
 from hanse.servers.relay.compare import CompareLimits
 from hanse.servers.relay.reads import ReadLimits
 from hanse.servers.relay.relay import SocketLimits
+from hanse.servers.relay.rules import Rules
 
 PORT = 7447
 DOORS = frozenset({"api", "mcp"})
@@ -41,6 +42,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 5.0
     metrics_from: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     rules: Rules = Rules()
+    policies: tuple[str, ...] = ()
+    admins: frozenset[PublicKey] = frozenset()
     socket_limits: SocketLimits = SocketLimits()
     session_limits: Limits = Limits()
     read_limits: ReadLimits = ReadLimits()

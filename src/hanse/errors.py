@@ -8,6 +8,7 @@
     ├── AuthRequired           auth-required  nobody has proved who they are
     ├── Restricted             restricted     known, but not allowed
     ├── Blocked                blocked        more than this relay gives to anybody
+    ├── WorkNeeded             pow            a stranger's event needs proof of work
     ├── NotFound               invalid        nothing has that name
     ├── Conflict               duplicate      the same id with other content
     ├── InsufficientFunds      restricted     the account cannot cover the amount
@@ -16,6 +17,7 @@
     ├── WrongPassphrase        invalid        a stored key does not open
     ├── Unavailable            error          the other side cannot be reached now
     ├── TooBroad               error          a query that would take more work than its budget
+    ├── PolicyFailed           error          a rule of the operator's own could not be asked
     └── Closed                 error          we are shutting down
 
 `word` is the NIP-01 machine-readable prefix, `status` the HTTP status, `rpc_code` the JSON-RPC
@@ -127,6 +129,15 @@ class Blocked(HanseError):
     rpc_code = -32003
 
 
+class WorkNeeded(HanseError):
+    """This needs more proof of work."""
+
+    word = "pow"
+    slug = "work-needed"
+    status = 403
+    rpc_code = -32003
+
+
 class NotFound(HanseError):
     """Nothing has that name."""
 
@@ -191,6 +202,12 @@ class TooBroad(HanseError):
     slug = "too-broad"
     status = 422
     rpc_code = -32022
+
+
+class PolicyFailed(HanseError):
+    """The event could not be checked."""
+
+    slug = "policy-failed"
 
 
 class Closed(HanseError):

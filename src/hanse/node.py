@@ -35,6 +35,7 @@ from hanse.engines.storage.calls import StoredCalls
 from hanse.engines.storage.handles import StoredHandles
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
+from hanse.engines.storage.moderation import StoredModeration
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.peers import StoredPeers
 from hanse.engines.storage.sqlite import SqliteDatabase
@@ -48,11 +49,15 @@ from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.service import Registry
 from hanse.servers.api.bare import bare_app
 from hanse.servers.contextvm.door import ContextVmDoor
-from hanse.servers.relay.admission import POLICIES
+from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.answer import ANSWER_BYTES_MAX
+from hanse.servers.relay.context import House, Sender
 from hanse.servers.relay.handshake import Entrance
 from hanse.servers.relay.info import only_info, relay_info
 from hanse.servers.relay.ingest import Ingest
+from hanse.servers.relay.lists import Lists
+from hanse.servers.relay.moderation import Moderation
+from hanse.servers.relay.plugins import load_policies
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
 
@@ -207,28 +212,54 @@ class Node:
         self.watch = Watch()
         self.log.follow(self.watch.appended)
         bus.listen(self.watch.passing)
-        self.ingest = await enter(
-            Ingest(log=self.log, bus=bus, clock=self._clock, policies=POLICIES, rules=config.rules)
-        )
+        self.admission = self._admission(hosts)
+        self.ingest = await enter(Ingest(log=self.log, bus=bus, admission=self.admission))
         await enter(
             ContextVmDoor(
                 bus=bus, desk=self.desk, node=self._secret, clock=self._clock, name=config.name
             )
         )
         self.relay = await enter(self._door(hosts))
+        self._info = self._describe()
+        self.moderation = self._moderation()
+        await self.moderation.open()
         self.figures = self._counted()
         self.entrance = Entrance(self.relay)
         self.peers = self._federated(hosts)
         app = self._application(hosts, tasks)
-        await enter(_serving(app, self.entrance, listening))
+        proxies = list(config.rules.rates.proxies)
+        await enter(_serving(app, self.entrance, listening, proxies))
         await enter(self.peers)
         self.figures.starting = False
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
+
+    def _admission(self, hosts: frozenset[str]) -> Admission:
+        own = frozenset({self.pubkey, self.operator, *self.agents.values()})
+        return Admission(
+            rules=self.config.rules,
+            lists=Lists(),
+            house=House(own, self.operator, hosts),
+            clock=self._clock,
+            more=load_policies(self.config.policies),
+        )
+
+    def _moderation(self) -> Moderation:
+        return Moderation(
+            store=StoredModeration(self._database),
+            lists=self.admission.lists,
+            rules=self.config.rules.kinds,
+            log=self.log,
+            erase=self.log.erase,
+            clock=self._clock,
+            info=self._info,
+            blocked=self.relay.turn_out,
+        )
 
     def _door(self, hosts: frozenset[str]) -> Relay:
         config = self.config
         return Relay(
             ingest=self.ingest,
+            admission=self.admission,
             log=self.log,
             watch=self.watch,
             presence=self.presence,
@@ -246,7 +277,9 @@ class Node:
         peers = Peers(
             log=self.log,
             notes=StoredPeers(self._database),
-            submit=submitting(self.ingest.submit),
+            submit=submitting(
+                lambda raw, respond: self.ingest.submit(raw, respond, Sender(door="peer"))
+            ),
             secret=self._secret,
             hosts=hosts,
             now_s=self._clock.now_s,
@@ -257,9 +290,9 @@ class Node:
         self.log.follow(peers.appended)
         return peers
 
-    def _application(self, hosts: frozenset[str], tasks: _Tasks) -> Any:
+    def _describe(self) -> dict[str, Any]:
         config = self.config
-        info = relay_info(
+        return relay_info(
             name=config.name,
             node=self.pubkey,
             operator=self.operator,
@@ -269,8 +302,11 @@ class Node:
             limits=config.socket_limits,
             session_limits=config.session_limits,
         )
+
+    def _application(self, hosts: frozenset[str], tasks: _Tasks) -> Any:
+        config = self.config
         if "api" not in config.doors:
-            return bare_app(only_info(info), self.figures.reasons)
+            return bare_app(only_info(self._info), self.figures.reasons)
         # Imported here: FastAPI takes half a second to load, and a bare relay needs none of it.
         from hanse.servers.api.app import Api
         from hanse.servers.api.edge import Edge
@@ -282,7 +318,7 @@ class Node:
             desk=self.desk,
             payments=self.payments,
             callers=callers,
-            info=info,
+            info=self._info,
             status=self.figures.status,
             version=__version__,
             more=self._more_routes(callers),
@@ -308,6 +344,7 @@ class Node:
     def _more_routes(self, callers: "Callers") -> "list[Routes]":
         from hanse.servers.api.handles import HandleRoutes
         from hanse.servers.api.health import HealthRoutes
+        from hanse.servers.api.management import Management
         from hanse.servers.api.peers import PeerRoutes
         from hanse.servers.api.twins import Twins
 
@@ -318,14 +355,21 @@ class Node:
             networks=self.config.metrics_networks,
         )
         twins = Twins(
-            submit=lambda raw, respond, _sender: self.ingest.submit(raw, respond),
+            submit=lambda raw, respond, sender: self.ingest.submit(
+                raw, respond, Sender.of(self.admission.origin(sender.address, None), sender.who)
+            ),
             answer=self.relay.answer,
             callers=callers,
             answer_bytes_max=ANSWER_BYTES_MAX,
         )
+        management = Management(
+            moderation=self.moderation,
+            callers=callers,
+            admins=self.config.admins | {self.operator},
+        )
         own = {ROOT: self.operator, **self.agents}
         handles = HandleRoutes(StoredHandles(self._database), own, [self.url], callers)
-        return [twins, handles, health, PeerRoutes(self.peers, callers)]
+        return [twins, handles, health, management, PeerRoutes(self.peers, callers)]
 
     def _counted(self) -> Figures:
         about = {
@@ -441,7 +485,9 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _serving(app: Any, entrance: Entrance, listening: socket.socket) -> AsyncIterator[None]:
+async def _serving(
+    app: Any, entrance: Entrance, listening: socket.socket, proxies: list[str]
+) -> AsyncIterator[None]:
     config = uvicorn.Config(
         app,
         ws=entrance.websocket,  # type: ignore[arg-type]  # any factory works; the type says a class
@@ -449,6 +495,7 @@ async def _serving(app: Any, entrance: Entrance, listening: socket.socket) -> As
         log_config=None,  # its lines go where ours go
         log_level="error",
         access_log=False,
+        forwarded_allow_ips=proxies,
         lifespan="off",
         timeout_graceful_shutdown=2,
         server_header=False,

@@ -16,11 +16,14 @@ from hanse.engines.bus.local import LocalBus
 from hanse.engines.bus.presence import LocalPresence
 from hanse.protocol import session
 from hanse.protocol.keys import PublicKey
-from hanse.servers.relay.admission import Rules
+from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.compare import CompareLimits
+from hanse.servers.relay.context import House
 from hanse.servers.relay.ingest import Ingest
+from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.reads import ReadLimits
 from hanse.servers.relay.relay import Relay, SocketLimits
+from hanse.servers.relay.rules import Rules
 from hanse.servers.relay.socket import Connection
 from hanse.servers.relay.watch import Watch
 
@@ -46,7 +49,10 @@ class StoppedClock:
 async def a_relay(log: MemoryLog, **settings: Any) -> AsyncIterator[Relay]:
     """A relay over `log`. Commits are told by the test: `relay.watch.appended`."""
     clock = StoppedClock()
-    ingest = Ingest(log=log, bus=LocalBus(), clock=clock, policies=(), rules=Rules())
+    nobody = PublicKey("00" * 32)
+    house = House(frozenset(), nobody, frozenset({HOST}))
+    admission = Admission(rules=Rules(), lists=Lists(), house=house, clock=clock)
+    ingest = Ingest(log=log, bus=LocalBus(), admission=admission)
     found: dict[str, Any] = {
         "limit_max": 500,
         "session_limits": session.Limits(),
@@ -56,6 +62,7 @@ async def a_relay(log: MemoryLog, **settings: Any) -> AsyncIterator[Relay]:
     } | settings
     relay = Relay(
         ingest=ingest,
+        admission=admission,
         log=log,
         watch=Watch(),
         presence=LocalPresence(),
@@ -78,6 +85,9 @@ class Transport:
         self.unread = 0
         self.ended: list[Any] = []
         self.pongs: list[bytes] = []
+
+    def get_extra_info(self, name: str) -> None:
+        return None
 
     def get_write_buffer_size(self) -> int:
         return self.unread

@@ -11,7 +11,7 @@ import msgspec
 import nostr_sdk
 import pytest
 from nostr_sdk import nostr_sdk as bindings
-from tests.relay_peer import WAIT_S, a_peer, eventually, now
+from tests.relay_peer import SEALED, WAIT_S, a_peer, eventually, now
 
 from hanse.keyring import new_secret
 from hanse.node import Node
@@ -155,9 +155,9 @@ async def test_it_authenticates_and_gets_its_own_gift_wrap(node: Node) -> None:
     secret = new_secret()
     async with a_peer(node.url) as peer:
         event = await peer.keep(
-            peer.note("sealed", kind=kinds.GIFT_WRAP, tags=[["p", secret.public]])
+            peer.note(SEALED, kind=kinds.GIFT_WRAP, tags=[["p", secret.public]])
         )
-        await peer.keep(peer.note("other", kind=kinds.GIFT_WRAP, tags=[["p", "00" * 32]]))
+        await peer.keep(peer.note(SEALED, kind=kinds.GIFT_WRAP, tags=[["p", "00" * 32]]))
     async with a_client(node, secret) as client:
         asked = nostr_sdk.Filter().kind(nostr_sdk.Kind(kinds.GIFT_WRAP))
         assert await fetch(client, asked) == [event]
@@ -168,7 +168,7 @@ async def test_it_authenticates_and_gets_its_own_gift_wrap(node: Node) -> None:
 async def test_without_a_key_it_gets_no_gift_wrap(node: Node) -> None:
     secret = new_secret()
     async with a_peer(node.url) as peer:
-        await peer.keep(peer.note("sealed", kind=kinds.GIFT_WRAP, tags=[["p", secret.public]]))
+        await peer.keep(peer.note(SEALED, kind=kinds.GIFT_WRAP, tags=[["p", secret.public]]))
     async with a_client(node) as client:
         asked = nostr_sdk.Filter().kind(nostr_sdk.Kind(kinds.GIFT_WRAP))
         assert await fetch(client, asked) == []

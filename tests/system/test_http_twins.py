@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 import pytest
 from tests.conftest import running_node
-from tests.relay_peer import Peer, a_peer
+from tests.relay_peer import SEALED, Peer, a_peer
 
 from hanse.keyring import new_secret
 from hanse.node import Node
@@ -251,7 +251,7 @@ async def test_a_bad_filter_is_refused_by_field(
 
 async def test_private_events_go_to_their_proven_recipient_alone(browser: Browser) -> None:
     to, other = new_secret(), new_secret()
-    wrap = note(new_secret(), "sealed", kind=kinds.GIFT_WRAP, tags=(("p", to.public),))
+    wrap = note(new_secret(), SEALED, kind=kinds.GIFT_WRAP, tags=(("p", to.public),))
     await browser.publish(wrap)
     asked = orjson.dumps({"kinds": [kinds.GIFT_WRAP]})
     for path in ("/query", "/count"):

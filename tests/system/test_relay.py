@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 import pytest
 from tests.conftest import running_node
-from tests.relay_peer import WAIT_S, Peer, a_peer, eventually, now
+from tests.relay_peer import SEALED, WAIT_S, Peer, a_peer, eventually, now
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -85,7 +85,7 @@ AGAINST_THE_RULES: list[tuple[dict[str, Any], str]] = [
     ({"kind": kinds.CLIENT_AUTH}, "restricted: event.kind: "),
     ({"kind": kinds.HTTP_AUTH}, "restricted: event.kind: "),
     ({"kind": kinds.TOKEN}, "restricted: event.kind: "),
-    ({"tags": [["-"]]}, "restricted: event.tags: "),
+    ({"tags": [["-"]]}, "auth-required: event.tags: "),
     ({"tags": [["t", "a"]] * 2001}, "invalid: event.tags: "),
     ({"content": "x" * 400_001}, "invalid: event.content: "),
     ({"tags": [["expiration", "1000"]]}, "invalid: event.tags.expiration: "),
@@ -304,7 +304,7 @@ async def test_a_private_message_to_nobody_here_is_not_accepted(node: Node) -> N
 async def test_a_stored_private_event_is_answered_only_to_its_proven_recipient(node: Node) -> None:
     async with a_peer(node.url) as sender, a_peer(node.url) as to, a_peer(node.url) as spy:
         tags = [["p", to.secret.public]]
-        event = await sender.keep(sender.note("sealed", kind=kinds.GIFT_WRAP, tags=tags))
+        event = await sender.keep(sender.note(SEALED, kind=kinds.GIFT_WRAP, tags=tags))
         await spy.prove()
         for asked in ({"ids": [event.id]}, {"#p": [to.secret.public]}, {}):
             assert await spy.ask(asked) == []

@@ -1,10 +1,15 @@
 """Quantities as people type them."""
 
 import re
+from typing import TYPE_CHECKING
 
 from hanse.errors import Invalid
 
+if TYPE_CHECKING:
+    from hanse.servers.relay.buckets import Rate
+
 _TIME = re.compile(r"^\s*([0-9]{1,9})(?:\.([0-9]{1,3}))?\s*(ms|s|min)?\s*$")
+_RATE = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)/([0-9]{1,8})")
 _FACTORS = {"ms": 1, "s": 1000, "min": 60_000, None: 1}
 
 
@@ -28,3 +33,13 @@ def share(text: str, field: str) -> float:
     if not 0 <= found <= 1:
         raise Invalid.at(field, "must be 0 to 1", 'write "0.99" or "99%"')
     return found
+
+
+def event_rate(text: str, field: str) -> "Rate":
+    """ "50/500": so many a second, so many at once. Raises Invalid."""
+    from hanse.servers.relay.buckets import Rate
+
+    found = _RATE.fullmatch(text)
+    if not found or not float(found[1]) or not int(found[2]):
+        raise Invalid.at(field, f"{text[:40]!r} is not a rate", 'write "50/500"')
+    return Rate(float(found[1]), int(found[2]))

@@ -10,39 +10,82 @@ from hanse.cli.terminal import Json, answer, out, run, told
 if TYPE_CHECKING:
     from hanse.config import Config
     from hanse.keyring import Keyring
+    from hanse.protocol.keys import PublicKey
+    from hanse.servers.relay.rules import Rules
+
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(help="Port for everything; 0 picks a free one.")]
+Name = Annotated[str, typer.Option(help="What the node calls itself.")]
+FeePpm = Annotated[int, typer.Option(help="Your fee, parts per million of a price.")]
+Doors = Annotated[str, typer.Option(help="Doors beside the relay, by comma.")]
+DataFolder = Annotated[
+    Path | None, typer.Option(help="Folder of the database (default: HOME/data).")
+]
+PublicUrl = Annotated[
+    str | None, typer.Option("--url", help="Public ws:// or wss:// URL, behind a proxy.")
+]
+Grant = Annotated[str, typer.Option(help="Test credits for each of your own agents, once.")]
+Rebuild = Annotated[
+    bool, typer.Option("--rebuild", help="First build the registry anew from the log.")
+]
+MetricsFrom = Annotated[
+    str, typer.Option(help="Networks that may read /metrics, by comma; you always may.")
+]
+LogLevel = Annotated[str, typer.Option(help="What is logged: debug, info, warning or error.")]
+LogJson = Annotated[
+    bool, typer.Option("--log-json/--log-text", help="One JSON object a line, or words.")
+]
+MembersOnly = Annotated[
+    bool, typer.Option("--members-only", help="Take events of members and their agents only.")
+]
+Member = Annotated[
+    list[str] | None, typer.Option(help="A key known here, npub or hex; may be repeated.")
+]
+WorkBits = Annotated[
+    int, typer.Option(min=0, max=256, help="Bits of work that strangers' events need.")
+]
+PolicyName = Annotated[
+    list[str] | None, typer.Option(help="MODULE:FUNCTION, a policy of yours; may be repeated.")
+]
+Admin = Annotated[
+    list[str] | None, typer.Option(help="A key that may manage the relay; may be repeated.")
+]
+AddressRate = Annotated[str, typer.Option(help="Events of an address: a second, at once.")]
+KeyRate = Annotated[str, typer.Option(help="Events of a key: a second, at once.")]
+OperatorRate = Annotated[str, typer.Option(help="Events of all agents of an operator.")]
+Trusted = Annotated[str, typer.Option(help="Networks without limits on events, by comma.")]
+PeerUrl = Annotated[
+    list[str] | None, typer.Option("--peer", help="Mirror this relay; may be repeated.")
+]
+Proxies = Annotated[str, typer.Option(help="Networks whose X-Forwarded-For is believed, by comma.")]
 
 
 def up(
     json: Json = False,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port for everything; 0 picks a free one.")] = 7447,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the database (default: HOME/data).")
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option("--url", help="Public ws:// or wss:// URL, behind a proxy.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="What the node calls itself.")] = "hanse",
-    fee_ppm: Annotated[int, typer.Option(help="Your fee, parts per million of a price.")] = 10_000,
-    grant: Annotated[
-        str, typer.Option(help="Test credits for each of your own agents, once.")
-    ] = "10000sat",
-    rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="First build the registry anew from the log.")
-    ] = False,
-    doors: Annotated[str, typer.Option(help="Doors beside the relay, by comma.")] = "api,mcp",
-    metrics_from: Annotated[
-        str, typer.Option(help="Networks that may read /metrics, by comma; you always may.")
-    ] = "127.0.0.0/8,::1/128",
-    log_level: Annotated[
-        str, typer.Option(help="What is logged: debug, info, warning or error.")
-    ] = "warning",
-    log_json: Annotated[
-        bool, typer.Option("--log-json/--log-text", help="One JSON object a line, or words.")
-    ] = True,
-    peer: Annotated[
-        list[str] | None, typer.Option("--peer", help="Mirror this relay; may be repeated.")
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 7447,
+    data: DataFolder = None,
+    url: PublicUrl = None,
+    name: Name = "hanse",
+    fee_ppm: FeePpm = 10_000,
+    grant: Grant = "10000sat",
+    rebuild: Rebuild = False,
+    doors: Doors = "api,mcp",
+    members_only: MembersOnly = False,
+    member: Member = None,
+    work: WorkBits = 0,
+    policy: PolicyName = None,
+    admin: Admin = None,
+    rate_address: AddressRate = "200/2000",
+    rate_key: KeyRate = "50/500",
+    rate_operator: OperatorRate = "500/5000",
+    trust_address: Trusted = "127.0.0.0/8,::1/128",
+    proxy: Proxies = "127.0.0.0/8,::1/128",
+    metrics_from: MetricsFrom = "127.0.0.0/8,::1/128",
+    log_level: LogLevel = "warning",
+    log_json: LogJson = True,
+    peer: PeerUrl = None,
 ) -> None:
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
 
@@ -69,11 +112,56 @@ def up(
             fee=Fee(fee_ppm),
             starting_grant=Amount.parse(grant, "grant"),
             doors=frozenset(door for door in doors.split(",") if door),
-            metrics_from=tuple(found for found in metrics_from.split(",") if found),
+            metrics_from=_parts(metrics_from),
+            rules=_rules(
+                known=_keys(member, "member"),
+                only=members_only,
+                work=work,
+                rates={"address": rate_address, "key": rate_key, "operator": rate_operator},
+                trusted=trust_address,
+                proxies=proxy,
+            ),
+            policies=tuple(policy or ()),
+            admins=_keys(admin, "admin"),
             peers=tuple(read_peer(url, "both", ()) for url in peer or ()),
         )
         start_logs(log_level, log_json)
         run(_up(ring, config, rebuild, json))
+
+
+def _rules(
+    *,
+    known: "frozenset[PublicKey]",
+    only: bool,
+    work: int,
+    rates: dict[str, str],
+    trusted: str,
+    proxies: str,
+) -> "Rules":
+    from hanse.cli.quantities import event_rate
+    from hanse.servers.relay.rules import Members, Rates, Rules, Work
+
+    return Rules(
+        work=Work(bits=work),
+        members=Members(keys=known, only=only),
+        rates=Rates(
+            address=event_rate(rates["address"], "rate-address"),
+            key=event_rate(rates["key"], "rate-key"),
+            operator=event_rate(rates["operator"], "rate-operator"),
+            trusted=_parts(trusted),
+            proxies=_parts(proxies),
+        ),
+    )
+
+
+def _keys(texts: list[str] | None, field: str) -> "frozenset[PublicKey]":
+    from hanse.protocol.address import read_public_key
+
+    return frozenset(read_public_key(text, field) for text in texts or ())
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(found for found in text.split(",") if found)
 
 
 async def _up(ring: "Keyring", config: "Config", rebuild: bool, json: bool) -> None:

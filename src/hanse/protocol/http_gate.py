@@ -43,7 +43,8 @@ class HttpGate:
             parts = urlsplit(url)
         except ValueError as exc:
             raise AuthRequired("is not a URL", field="Authorization.u") from exc
-        signed = parts.path + (f"?{parts.query}" if parts.query else "")
+        # A relay's URL is written with and without its last slash (NIP-86).
+        signed = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         # The host is one of ours and the target is compared below: the URL is this request's.
         if signed != target:
             raise AuthRequired("is not this request's URL", field="Authorization.u")

@@ -35,6 +35,9 @@ PROFILE: Final = 0
 NOTE: Final = 1
 FOLLOWS: Final = 3
 DELETION: Final = 5
+REPOST: Final = 6
+SEAL: Final = 13
+GENERIC_REPOST: Final = 16
 VANISH: Final = 62
 RECEIPT: Final = 2402
 GIFT_WRAP: Final = 1059
@@ -53,8 +56,11 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=NOTE, name="note", spec="NIP-10", searched=True),
     Kind(number=FOLLOWS, name="follow list", spec="NIP-02"),
     Kind(number=DELETION, name="deletion", spec="NIP-09"),
+    Kind(number=REPOST, name="repost", spec="NIP-18"),
     Kind(number=9, name="chat message", spec="NIP-C7", searched=True),
     Kind(number=11, name="thread", spec="NIP-7D", searched=True),
+    Kind(number=SEAL, name="seal", spec="NIP-59"),
+    Kind(number=GENERIC_REPOST, name="repost of any kind", spec="NIP-18"),
     Kind(number=42, name="channel message", spec="NIP-28", searched=True),
     Kind(number=VANISH, name="request to vanish", spec="NIP-62"),
     Kind(number=GIFT_WRAP, name="gift wrap", spec="NIP-59", private=True),

@@ -115,7 +115,7 @@ class Entrance:
         relay = self.relay
         if relay.draining or len(relay.connections) >= relay.limits.connections_max:
             return None
-        return Connection(self.relay)
+        return Connection(self.relay, request.headers.get("x-forwarded-for"))
 
     def grew(self, socket: "UvicornSocket") -> None:
         """Its read buffer became large: over the bound, the one that grew first gives its up."""

@@ -6,8 +6,8 @@ import orjson
 
 from hanse.protocol import message, session
 from hanse.protocol.keys import PublicKey
-from hanse.servers.relay.admission import Rules
 from hanse.servers.relay.relay import SocketLimits
+from hanse.servers.relay.rules import Rules
 
 NOSTR_JSON = "application/nostr+json"
 
@@ -22,14 +22,21 @@ NIPS: Final[dict[int, str]] = {
     2: "follow lists, the newest kept",
     9: "deletion by the author",
     11: "this document",
+    13: "proof of work of strangers, if the operator asks for it",
+    17: "lists of inbox relays are checked",
     40: "expired events are neither taken nor served",
     42: "authentication, several keys on a connection",
     45: "COUNT, with HyperLogLog",
     50: "search by words of the content",
-    59: "gift wraps go to their authenticated recipient only",
+    56: "reports wait for the operator's decision",
+    59: "gift wraps have one recipient, and go to that key once it is authenticated",
+    62: "requests to vanish",
+    65: "lists of relays are checked",
     67: "EOSE says whether there is more",
-    70: "protected events are refused",
+    70: "protected events are taken from their authenticated author only",
     77: "comparing sets of events (negentropy)",
+    86: "management over HTTP, signed by the operator",
+    98: "requests over HTTP are signed",
 }
 """What this relay does; what only clients do is not listed."""
 
@@ -62,13 +69,13 @@ def relay_info(
             "default_limit": limit_max,
             "max_subid_length": message.SUBSCRIPTION_ID_MAX,
             "max_filters": message.FILTERS_MAX,
-            "max_event_tags": rules.tags_max,
-            "max_content_length": rules.content_max,
-            "min_pow_difficulty": 0,
-            "created_at_upper_limit": rules.future_s,
+            "max_event_tags": rules.size.tags_max,
+            "max_content_length": rules.size.content_max,
+            "min_pow_difficulty": rules.work.bits,
+            "created_at_upper_limit": rules.times.future_s,
             "auth_required": False,
             "payment_required": False,
-            "restricted_writes": False,
+            "restricted_writes": rules.restrict_writes,
         },
     }
 

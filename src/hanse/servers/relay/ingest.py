@@ -1,10 +1,11 @@
 """Ingest: from an event's bytes to OK. Parse and verify in threads, admit, append or pass on.
 
-    pending (bounded) ─→ verify, in batches, off the loop ─→ admit ─┬→ append, one commit ─→ OK
-                                                                     └→ ephemeral: bus ─→ OK
+    arrive ─→ pending (bounded) ─→ parse, early policies, verify ─→ late policies ─┬→ append ─→ OK
+                                   in batches, off the loop                         └→ bus ─→ OK
 
-The C library releases the GIL while it verifies, so two threads use two cores. A lone event is
-verified on the loop: 35 µs there, against twice that for the way to a thread and back.
+Which policy is early or late stands in `admission.py`. The C library releases the GIL while it
+verifies, so two threads use two cores. A lone event is verified on the loop: 35 µs there, against
+twice that for the way to a thread and back.
 """
 
 import asyncio
@@ -14,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 from hanse.counters import Tally
-from hanse.errors import Closed, HanseError, RateLimited
-from hanse.ports import Bus, Clock, Log
+from hanse.errors import Closed, HanseError, PolicyFailed, RateLimited
+from hanse.ports import Bus, Log
 from hanse.protocol import message
-from hanse.protocol.event import Event, check_event, parse_event
+from hanse.protocol.event import Event, check_event, digest_of, parse_event
 from hanse.protocol.kinds import KindClass, kind_class
-from hanse.servers.relay.admission import Context, Policy, Rules
+from hanse.servers.relay.admission import Admission
+from hanse.servers.relay.context import Context, Policy, Source
 
 _log = logging.getLogger("hanse.relay")
 
@@ -27,9 +29,13 @@ WAITING_BYTES_MAX = 64 << 20
 BATCH_MAX = 128
 INLINE_MAX = 2
 THREADS = 2
+VERIFIED_MAX = 10_000
+"""Signatures remembered as good: the same event often comes from many relays."""
+
 DRAIN_CHECK_S = 0.005
 
 Respond = Callable[[bytes], None]
+Waiting = tuple[bytes, Respond, Source]
 
 
 class Refused:
@@ -50,19 +56,16 @@ class Ingest:
         *,
         log: Log,
         bus: Bus,
-        clock: Clock,
-        policies: tuple[Policy, ...],
-        rules: Rules,
+        admission: Admission,
         pending_max: int = 20_000,
     ) -> None:
         self._log = log
         self._bus = bus
-        self._clock = clock
-        self._policies = policies
-        self._rules = rules
+        self._admission = admission
+        self._verified = Verified()
         self.waiting_max = pending_max
         self.outcomes = Tally("accepted", "duplicate", "passed", "mute")
-        self._pending: list[tuple[bytes, Respond]] = []
+        self._pending: list[Waiting] = []
         self._waiting_bytes = 0
         self._verifying = 0
         self._appending = 0
@@ -95,7 +98,7 @@ class Ingest:
         while self._pending or self._verifying or self._appending:
             await asyncio.sleep(DRAIN_CHECK_S)
 
-    def submit(self, raw: bytes, respond: Respond) -> None:
+    def submit(self, raw: bytes, respond: Respond, source: Source) -> None:
         """Take one event's JSON; `respond` gets its OK, or a NOTICE if it has no readable id."""
         if self._closed:
             self._turn_away(Closed("the node is shutting down"), respond)
@@ -104,7 +107,13 @@ class Ingest:
             busy = RateLimited("too many events are waiting", hint="try again soon")
             self._turn_away(busy, respond)
             return
-        self._pending.append((raw, respond))
+        try:
+            self._admission.arrive(source)
+        except HanseError as exc:
+            self.outcomes.add(exc.word)
+            respond(_refusal(raw, exc))
+            return
+        self._pending.append((raw, respond, source))
         self._waiting_bytes += len(raw)
         if not self._scheduled:
             # At the end of this turn of the loop: all frames read in it form one batch.
@@ -120,44 +129,51 @@ class Ingest:
         if len(self._pending) <= INLINE_MAX and self._verifying == 0:
             batch, self._pending = self._pending, []
             self._waiting_bytes = 0
-            self._admit(batch, [_verified(raw) for raw, _ in batch])
+            context = self._admission.context(batch[0][2])
+            self._admit(batch, self._check_batch(batch, context), context)
             return
         while self._pending and self._verifying <= THREADS:
             batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
-            self._waiting_bytes -= sum(len(raw) for raw, _ in batch)
+            self._waiting_bytes -= sum(len(raw) for raw, _, _ in batch)
             self._verifying += 1
             self._tasks.create_task(self._verify(batch))
 
-    async def _verify(self, batch: list[tuple[bytes, Respond]]) -> None:
-        raws = [raw for raw, _ in batch]
+    async def _verify(self, batch: list[Waiting]) -> None:
+        context = self._admission.context(batch[0][2])
         try:
-            results = await self._loop.run_in_executor(self._threads, _verify_batch, raws)
+            results = await self._loop.run_in_executor(
+                self._threads, self._check_batch, batch, context
+            )
         finally:
             self._verifying -= 1
-        self._admit(batch, results)
+        self._admit(batch, results, context)
         if self._pending:
             self._kick()
 
-    def _admit(self, batch: list[tuple[bytes, Respond]], results: list[Event | Refused]) -> None:
-        context = Context(self._clock.now_s(), self._rules)
+    def _check_batch(self, batch: list[Waiting], context: Context) -> list[Event | Refused]:
+        """What may run in a thread: it changes nothing but this batch's own context."""
+        found: list[Event | Refused] = []
+        for raw, _, source in batch:
+            context.source = source
+            found.append(_checked(raw, context, self._admission.early, self._verified))
+        return found
+
+    def _admit(
+        self, batch: list[Waiting], results: list[Event | Refused], context: Context
+    ) -> None:
         kept: list[tuple[Event, Respond]] = []
-        for (_, respond), found in zip(batch, results, strict=True):
+        late = self._admission.late
+        for (_, respond, source), found in zip(batch, results, strict=True):
             if isinstance(found, Refused):
                 self.outcomes.add(found.word)
                 respond(found.answer)
                 continue
-            try:
-                for policy in self._policies:
-                    policy(found, context)
-            except HanseError as exc:
-                self.outcomes.add(exc.word)
-                respond(message.ok(found.id, False, exc.wire))
-                continue
-            # The door's boundary: a check that fails by our fault refuses; the node goes on.
-            except Exception:
-                _log.exception("a policy failed")
-                self.outcomes.add("error")
-                respond(message.ok(found.id, False, "error: the event could not be checked"))
+            self._verified.add(found)
+            context.source = source
+            refusal = _refused_by(late, found, context)
+            if refusal is not None:
+                self.outcomes.add(refusal.word)
+                respond(message.ok(found.id, False, refusal.wire))
                 continue
             if kind_class(found.kind) is KindClass.EPHEMERAL:
                 respond(self._pass_on(found))
@@ -194,18 +210,67 @@ class Ingest:
                 respond(message.ok(event.id, True))
 
 
-def _verify_batch(raws: list[bytes]) -> list[Event | Refused]:
-    return [_verified(raw) for raw in raws]
+class Verified:
+    """The newest good signatures by event id, in two halves: when one is full, the older goes.
+    Added to on the loop, read in threads: each does one step on one dict."""
+
+    __slots__ = ("_new", "_old")
+
+    def __init__(self) -> None:
+        self._new: dict[str, str] = {}
+        self._old: dict[str, str] = {}
+
+    def add(self, event: Event) -> None:
+        """Its signature is good."""
+        if len(self._new) >= VERIFIED_MAX // 2:
+            self._old, self._new = self._new, {}
+        self._new[event.id] = event.sig
+
+    def has(self, event: Event) -> bool:
+        """Whether just this event was found good before: its id still has to be that of its
+        content."""
+        sig = self._new.get(event.id) or self._old.get(event.id)
+        if sig is None or sig != event.sig:
+            return False
+        digest = digest_of(event.pubkey, event.created_at, event.kind, event.tags, event.content)
+        return digest.hex() == event.id
 
 
-def _verified(raw: bytes) -> Event | Refused:
+def _checked(
+    raw: bytes, context: Context, early: tuple[Policy, ...], verified: Verified
+) -> Event | Refused:
     try:
         event = parse_event(raw)
     except HanseError as exc:
         # Without a readable id there is nothing an OK could name (NIP-01).
         return Refused(message.notice(exc.wire), exc.word)
+    refusal = _refused_by(early, event, context)
+    if refusal is None:
+        try:
+            if not verified.has(event):
+                check_event(event)
+            return event
+        except HanseError as exc:
+            refusal = exc
+    return Refused(message.ok(event.id, False, refusal.wire), refusal.word)
+
+
+def _refused_by(policies: tuple[Policy, ...], event: Event, context: Context) -> HanseError | None:
     try:
-        check_event(event)
+        for policy in policies:
+            policy(event, context)
     except HanseError as exc:
-        return Refused(message.ok(event.id, False, exc.wire), exc.word)
-    return event
+        return exc
+    # The door's boundary: a check that fails by our fault refuses; the node goes on.
+    except Exception:
+        _log.exception("a policy failed")
+        return PolicyFailed()
+    return None
+
+
+def _refusal(raw: bytes, reason: HanseError) -> bytes:
+    """What an event is answered that nobody looks at."""
+    try:
+        return message.ok(parse_event(raw).id, False, reason.wire)
+    except HanseError:
+        return message.notice(reason.wire)

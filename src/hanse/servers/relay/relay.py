@@ -9,6 +9,7 @@ import msgspec
 
 from hanse.ports import Clock, Log, Presence
 from hanse.protocol import session
+from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.answer import Answer
 from hanse.servers.relay.compare import CompareLimits, Comparer
 from hanse.servers.relay.ingest import Ingest
@@ -40,6 +41,13 @@ class Client(Protocol):
     def unsent_bytes(self) -> int:
         """What waits to be read by the client."""
 
+    @property
+    def address(self) -> str:
+        """Its network address."""
+
+    def turn_out(self, reason: str) -> None:
+        """End it: the operator does not want this client."""
+
     def flush(self) -> None:
         """Write what is queued."""
 
@@ -54,6 +62,7 @@ class Relay:
         self,
         *,
         ingest: Ingest,
+        admission: Admission,
         log: Log,
         watch: Watch,
         presence: Presence,
@@ -67,6 +76,7 @@ class Relay:
         compare_limits: CompareLimits,
     ) -> None:
         self.ingest = ingest
+        self.admission = admission
         self.watch = watch
         self.presence = presence
         self.clock = clock
@@ -92,6 +102,11 @@ class Relay:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._stack.aclose()
+
+    def turn_out(self, address: str) -> None:
+        """End every connection from an address."""
+        for client in [found for found in self.connections if found.address == address]:
+            client.turn_out("this address may not connect")
 
     def flush_soon(self, client: Client) -> None:
         """Have it flushed at the end of this turn of the loop: one callback for all clients."""

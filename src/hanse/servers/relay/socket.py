@@ -17,6 +17,7 @@ from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import identify
 from hanse.servers.relay.answer import answer_frames
 from hanse.servers.relay.compare import Comparison
+from hanse.servers.relay.context import NO_OPERATORS
 from hanse.servers.relay.frames import frame as framed
 from hanse.servers.relay.reads import Line
 from hanse.servers.relay.relay import Relay
@@ -30,12 +31,19 @@ class Connection(WSListener):
     """One client: turns frames into session effects and effects into frames."""
 
     __slots__ = (
+        *("address", "operators"),
         *("_comparisons", "_line", "_out", "_out_size", "_parts", "_parts_size", "_quiet"),
+        *("_forwarded",),
         *("_relay", "_session", "_transport", "_under", "_watchers"),
     )
 
-    def __init__(self, relay: Relay) -> None:
+    door = "socket"
+
+    def __init__(self, relay: Relay, forwarded: str | None = None) -> None:
         self._relay = relay
+        self._forwarded = forwarded
+        self.address = ""
+        self.operators = NO_OPERATORS
         self._session = session.Session(relay.new_challenge(), relay.hosts, relay.session_limits)
         self._transport: WSTransport | None = None
         self._under: Any = None
@@ -66,6 +74,14 @@ class Connection(WSListener):
         self._transport = transport
         self._under = transport.underlying_transport
         self._relay.connections.add(self)
+        peer = self._under.get_extra_info("peername")
+        peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        admission = self._relay.admission
+        self.address = admission.origin(peer, self._forwarded)
+        self._forwarded = None
+        if self.address in admission.lists.denied_addresses:
+            self.turn_out("this address may not connect")
+            return
         self._perform(self._session.greet())
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -138,6 +154,10 @@ class Connection(WSListener):
         else:
             self._drop()
 
+    def turn_out(self, reason: str) -> None:
+        """End it: the operator does not want this client."""
+        self._close(session.Close(reason))
+
     # --- effects ------------------------------------------------------------------------------
 
     def _receive(self, text: bytes) -> None:
@@ -153,7 +173,7 @@ class Connection(WSListener):
         self.send(effect.text)
 
     def _store(self, effect: session.Store) -> None:
-        self._relay.ingest.submit(effect.raw, self.send)
+        self._relay.ingest.submit(effect.raw, self.send, self)
 
     def _watch(self, effect: session.Watch) -> None:
         relay, name, filters = self._relay, effect.subscription, effect.filters
@@ -238,7 +258,9 @@ class Connection(WSListener):
 
     def _authenticated(self, effect: session.Authenticated) -> None:
         try:
-            identify(effect.event)
+            who = identify(effect.event)
+            if who.attested:
+                self.operators = {**self.operators, who.agent: who.operator}
         except HanseError as exc:
             # The key is proved; only its owner's attestation is not. Say so, and grant nothing.
             self.send(message.notice(exc.wire))

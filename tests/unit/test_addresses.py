@@ -1,0 +1,41 @@
+"""Whose a connection is: the peer's, or what a proxy of ours says."""
+
+import pytest
+
+from hanse.errors import Invalid
+from hanse.servers.relay.addresses import Networks, origin
+
+PROXIES = Networks(("127.0.0.0/8", "10.0.0.0/8"), "proxy")
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "found"),
+    [
+        ("203.0.113.7", None, "203.0.113.7"),
+        ("203.0.113.7", "198.51.100.1", "203.0.113.7"),
+        ("127.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("127.0.0.1", "192.0.2.9, 198.51.100.1", "198.51.100.1"),
+        ("127.0.0.1", "192.0.2.9, 198.51.100.1, 10.1.1.1", "198.51.100.1"),
+        ("127.0.0.1", "10.9.9.9", "10.9.9.9"),
+        ("127.0.0.1", "rubbish", "127.0.0.1"),
+        ("127.0.0.1", "[2001:db8::1]", "2001:db8::1"),
+        ("::ffff:203.0.113.7", None, "203.0.113.7"),
+        ("", None, ""),
+    ],
+)
+def test_only_proxies_of_ours_are_believed(peer: str, forwarded: str | None, found: str) -> None:
+    assert origin(peer, forwarded, PROXIES) == found
+
+
+def test_networks_hold_addresses_and_remember_a_bounded_number() -> None:
+    found = Networks(("192.0.2.0/24", "2001:db8::/32"), "trust-address")
+    assert found.has("192.0.2.200")
+    assert found.has("2001:db8::5")
+    assert not found.has("192.0.3.1")
+    assert not found.has("nonsense")
+    assert Networks(("127.0.0.0/8",), "x").has("")
+
+
+def test_what_is_no_network_is_refused_by_name() -> None:
+    with pytest.raises(Invalid, match="trust-address"):
+        Networks(("everyone",), "trust-address")
