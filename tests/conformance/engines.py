@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.fakes.postgres_server import database_url
 
 from hanse.engines.storage.calls import StoredCalls
 from hanse.engines.storage.database import Database
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.offers import StoredOffers
+from hanse.engines.storage.postgres import PostgresDatabase
 from hanse.engines.storage.sqlite import SqliteDatabase
 
 
@@ -33,9 +35,16 @@ def _memory(_folder: Path) -> AbstractAsyncContextManager[Database]:
     return SqliteDatabase(":memory:")
 
 
+@asynccontextmanager
+async def _postgres(folder: Path) -> AsyncIterator[Database]:
+    async with PostgresDatabase(await database_url(folder)) as database:
+        yield database
+
+
 ENGINES: dict[str, Engine] = {
     "sqlite": Engine(_file),
     "memory": Engine(_memory, lasts=False),
+    "postgres": Engine(_postgres, heavy=True),
 }
 
 
