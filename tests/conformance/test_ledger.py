@@ -4,26 +4,20 @@ of `broker.store.Calls`.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import apsw
 import msgspec
 import pytest
+from tests.conformance.engines import Opening, Stores, stores
 from tests.fakes.calls import Parties
 
 from hanse.broker.model import Call, CallState, Fault
 from hanse.broker.receipt import receipt_event
-from hanse.broker.store import Calls
-from hanse.engines.storage.calls import StoredCalls
-from hanse.engines.storage.ledger import StoredLedger
-from hanse.engines.storage.log import EventLog
-from hanse.engines.storage.sqlite import SqliteDatabase
-from hanse.errors import Conflict, HanseError, InsufficientFunds, Invalid
+from hanse.errors import Closed, Conflict, InsufficientFunds, Invalid
 from hanse.payments.model import ESCROW_NAME, FEES_NAME, ISSUE_NAME
-from hanse.payments.store import Ledger
 from hanse.protocol.amount import AMOUNT_MAX_MSAT, Amount
 from hanse.protocol.keys import PublicKey
 
@@ -31,41 +25,14 @@ PARTIES = Parties.new()
 CALLER, PROVIDER = PARTIES.caller.public, PARTIES.provider.public
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """One engine's stores, over one database."""
-
-    ledger: Ledger
-    calls: Calls
-    log: EventLog
-
-    async def balances(self) -> dict[str, tuple[int, int]]:
-        """(balance, on hold) of every account; their sum is zero whenever one looks."""
-        assert await self.ledger.sum_msat() == 0
-        return {row.name: (row.balance_msat, row.held_msat) for row in await self.ledger.accounts()}
-
-
-@asynccontextmanager
-async def sqlite(folder: Path) -> AsyncIterator[Kept]:
-    """The stores over SQLite."""
-    async with SqliteDatabase(str(folder / "hanse.db")) as database:
-        log = EventLog(database, lambda: bytes(32))
-        await log.open()
-        yield Kept(StoredLedger(database), StoredCalls(database, log), log)
-
-
-ENGINES: dict[str, Callable[[Path], AbstractAsyncContextManager[Kept]]] = {"sqlite": sqlite}
-
-
-@pytest.fixture(params=ENGINES)
-def opened(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Callable[[], AbstractAsyncContextManager[Kept]]:
-    """Opens the engine's stores; again over the same database each time."""
-    return lambda: ENGINES[request.param](tmp_path)
+async def balances(kept: Stores) -> dict[str, tuple[int, int]]:
+    """(balance, on hold) of every account; their sum is zero whenever one looks."""
+    assert await kept.ledger.sum_msat() == 0
+    return {row.name: (row.balance_msat, row.held_msat) for row in await kept.ledger.accounts()}
 
 
 @pytest.fixture
-async def kept(opened: Callable[[], AbstractAsyncContextManager[Kept]]) -> AsyncIterator[Kept]:
+async def kept(opened: Opening) -> AsyncIterator[Stores]:
     """Stores with 10 sat granted to the caller."""
     async with opened() as found:
         await grant(found, "start", 10_000)
@@ -73,7 +40,7 @@ async def kept(opened: Callable[[], AbstractAsyncContextManager[Kept]]) -> Async
 
 
 async def grant(
-    kept: Kept, key: str, msat: int, to: PublicKey = CALLER, memo: str = "test"
+    kept: Stores, key: str, msat: int, to: PublicKey = CALLER, memo: str = "test"
 ) -> bool:
     """Grant test credits under a key."""
     id = hashlib.sha256(key.encode()).digest()
@@ -100,7 +67,7 @@ def ended(open_call: Call, *, well: bool) -> Call:
     return msgspec.structs.replace(found, receipt_id=receipt.id)
 
 
-async def close(kept: Kept, open_call: Call, *, well: bool) -> Call:
+async def close(kept: Stores, open_call: Call, *, well: bool) -> Call:
     """Settle or refund."""
     found = ended(open_call, well=well)
     return await kept.calls.close_call(found, receipt_event(PARTIES.node, found))
@@ -109,75 +76,75 @@ async def close(kept: Kept, open_call: Call, *, well: bool) -> Call:
 # --- grants ---------------------------------------------------------------------------------------
 
 
-async def test_a_grant_is_owed_by_the_issue_account(kept: Kept) -> None:
-    assert await kept.balances() == {ISSUE_NAME: (-10_000, 0), CALLER: (10_000, 0)}
+async def test_a_grant_is_owed_by_the_issue_account(kept: Stores) -> None:
+    assert await balances(kept) == {ISSUE_NAME: (-10_000, 0), CALLER: (10_000, 0)}
 
 
-async def test_the_same_grant_twice_is_done_once(kept: Kept) -> None:
+async def test_the_same_grant_twice_is_done_once(kept: Stores) -> None:
     assert await grant(kept, "start", 10_000) is False
-    assert (await kept.balances())[CALLER] == (10_000, 0)
+    assert (await balances(kept))[CALLER] == (10_000, 0)
 
 
-async def test_the_same_grant_many_times_at_once_is_done_once(kept: Kept) -> None:
+async def test_the_same_grant_many_times_at_once_is_done_once(kept: Stores) -> None:
     done = await asyncio.gather(*(grant(kept, "more", 500) for _ in range(20)))
     assert sorted(done) == [False] * 19 + [True]
-    assert (await kept.balances())[CALLER] == (10_500, 0)
+    assert (await balances(kept))[CALLER] == (10_500, 0)
 
 
 @pytest.mark.parametrize("change", [{"msat": 10_001}, {"to": PROVIDER}, {"memo": "other"}])
 async def test_the_same_grant_with_other_content_is_refused(
-    change: dict[str, Any], kept: Kept
+    change: dict[str, Any], kept: Stores
 ) -> None:
-    before = await kept.balances()
+    before = await balances(kept)
     with pytest.raises(Conflict) as refused:
         await grant(kept, "start", **({"msat": 10_000} | change))
     assert refused.value.field == "key"
-    assert await kept.balances() == before
+    assert await balances(kept) == before
 
 
-async def test_a_grant_that_no_number_can_hold_is_refused_and_changes_nothing(kept: Kept) -> None:
+async def test_a_grant_that_no_number_can_hold_is_refused_and_changes_nothing(kept: Stores) -> None:
     assert await grant(kept, "half", AMOUNT_MAX_MSAT // 2)
-    before = await kept.balances()
+    before = await balances(kept)
     with pytest.raises(Invalid, match="issues at most"):
         await grant(kept, "too much", AMOUNT_MAX_MSAT // 2)
-    assert await kept.balances() == before
+    assert await balances(kept) == before
     assert await grant(kept, "little", 1)
 
 
-async def test_there_is_no_account_before_its_first_grant(kept: Kept) -> None:
+async def test_there_is_no_account_before_its_first_grant(kept: Stores) -> None:
     assert await kept.ledger.account(PROVIDER) is None
 
 
 async def test_books_are_the_same_after_a_restart(
-    opened: Callable[[], AbstractAsyncContextManager[Kept]],
+    reopened: Opening,
 ) -> None:
-    async with opened() as kept:
+    async with reopened() as kept:
         await grant(kept, "start", 10_000)
         await kept.calls.open_call(call())
-        before = await kept.balances()
-    async with opened() as kept:
-        assert await kept.balances() == before
+        before = await balances(kept)
+    async with reopened() as kept:
+        assert await balances(kept) == before
         assert [found.id for found in await kept.calls.open_calls()] == [call().id]
         await close(kept, call(), well=True)
-        assert (await kept.balances())[PROVIDER] == (1980, 0)
+        assert (await balances(kept))[PROVIDER] == (1980, 0)
 
 
 # --- holds ----------------------------------------------------------------------------------------
 
 
-async def test_an_open_call_holds_its_price(kept: Kept) -> None:
+async def test_an_open_call_holds_its_price(kept: Stores) -> None:
     assert await kept.calls.open_call(call()) == call()
-    assert (await kept.balances())[CALLER] == (10_000, 2000)
-    assert (await kept.balances())[ESCROW_NAME] == (0, 0)
+    assert (await balances(kept))[CALLER] == (10_000, 2000)
+    assert (await balances(kept))[ESCROW_NAME] == (0, 0)
     found = await kept.ledger.account(CALLER)
     assert found is not None
     assert found.available_msat == 8000
 
 
-async def test_a_settled_call_pays_provider_and_fee(kept: Kept) -> None:
+async def test_a_settled_call_pays_provider_and_fee(kept: Stores) -> None:
     await kept.calls.open_call(call())
     await close(kept, call(), well=True)
-    assert await kept.balances() == {
+    assert await balances(kept) == {
         ISSUE_NAME: (-10_000, 0),
         CALLER: (8000, 0),
         ESCROW_NAME: (0, 0),
@@ -186,76 +153,76 @@ async def test_a_settled_call_pays_provider_and_fee(kept: Kept) -> None:
     }
 
 
-async def test_a_refunded_call_gives_the_whole_hold_back(kept: Kept) -> None:
+async def test_a_refunded_call_gives_the_whole_hold_back(kept: Stores) -> None:
     await kept.calls.open_call(call())
     await close(kept, call(), well=False)
-    assert await kept.balances() == {
+    assert await balances(kept) == {
         ISSUE_NAME: (-10_000, 0),
         CALLER: (10_000, 0),
         ESCROW_NAME: (0, 0),
     }
 
 
-async def test_the_same_call_opened_twice_is_held_once(kept: Kept) -> None:
+async def test_the_same_call_opened_twice_is_held_once(kept: Stores) -> None:
     await kept.calls.open_call(call())
     other = call(msat=9000, fingerprint=b"\x01" * 32)
     assert await kept.calls.open_call(other) == call()
-    assert (await kept.balances())[CALLER] == (10_000, 2000)
+    assert (await balances(kept))[CALLER] == (10_000, 2000)
 
 
-async def test_a_call_opened_again_after_its_end_comes_back_as_it_ended(kept: Kept) -> None:
+async def test_a_call_opened_again_after_its_end_comes_back_as_it_ended(kept: Stores) -> None:
     await kept.calls.open_call(call())
     await close(kept, call(), well=True)
     assert await kept.calls.open_call(call()) == ended(call(), well=True)
-    assert (await kept.balances())[CALLER] == (8000, 0)
+    assert (await balances(kept))[CALLER] == (8000, 0)
 
 
-async def test_a_hold_over_what_is_available_is_refused_and_changes_nothing(kept: Kept) -> None:
+async def test_a_hold_over_what_is_available_is_refused_and_changes_nothing(kept: Stores) -> None:
     await kept.calls.open_call(call("first", 9000))
-    before = await kept.balances()
+    before = await balances(kept)
     with pytest.raises(InsufficientFunds) as refused:
         await kept.calls.open_call(call("second", 1001))
     assert refused.value.field == "balance"
-    assert await kept.balances() == before
+    assert await balances(kept) == before
     assert await kept.calls.call(call("second").id) is None
     await kept.calls.open_call(call("second", 1000))
 
 
-async def test_a_stranger_can_hold_nothing_and_gets_no_account(kept: Kept) -> None:
+async def test_a_stranger_can_hold_nothing_and_gets_no_account(kept: Stores) -> None:
     with pytest.raises(InsufficientFunds):
         await kept.calls.open_call(call(caller=PROVIDER, msat=1, fee=0))
     assert await kept.ledger.account(PROVIDER) is None
 
 
-async def test_a_stranger_can_make_a_call_that_is_free(kept: Kept) -> None:
+async def test_a_stranger_can_make_a_call_that_is_free(kept: Stores) -> None:
     free = call("free", 0, 0, caller=PROVIDER, provider=CALLER)
     await kept.calls.open_call(free)
     assert (await close(kept, free, well=True)).state is CallState.SETTLED
-    assert (await kept.balances())[PROVIDER] == (0, 0)
+    assert (await balances(kept))[PROVIDER] == (0, 0)
 
 
-async def test_an_agent_that_hires_itself_pays_only_the_fee(kept: Kept) -> None:
+async def test_an_agent_that_hires_itself_pays_only_the_fee(kept: Stores) -> None:
     own = call(provider=CALLER)
     await kept.calls.open_call(own)
     await close(kept, own, well=True)
-    assert (await kept.balances())[CALLER] == (9980, 0)
+    assert (await balances(kept))[CALLER] == (9980, 0)
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
-async def test_a_hold_resolves_once(first: bool, second: bool, kept: Kept) -> None:
+async def test_a_hold_resolves_once(first: bool, second: bool, kept: Stores) -> None:
     await kept.calls.open_call(call())
     await close(kept, call(), well=first)
-    before, seq = await kept.balances(), await kept.log.last_seq()
+    before, seq = await balances(kept), await kept.log.last_seq()
     assert await close(kept, call(), well=second) == ended(call(), well=first)
-    assert await kept.balances() == before
+    assert await balances(kept) == before
     assert await kept.log.last_seq() == seq
 
 
-async def test_endings_that_race_agree_on_one(kept: Kept) -> None:
+async def test_endings_that_race_agree_on_one(kept: Stores) -> None:
     await kept.calls.open_call(call())
     found = await asyncio.gather(*(close(kept, call(), well=n % 2 == 1) for n in range(10)))
     assert set(map(id_and_state, found)) == {(call().id, CallState.REFUNDED)}
-    assert (await kept.balances())[CALLER] == (10_000, 0)
+    assert (await balances(kept))[CALLER] == (10_000, 0)
     assert await kept.calls.counts() == {"refunded": 1}
 
 
@@ -264,7 +231,7 @@ def id_and_state(found: Call) -> tuple[bytes, CallState]:
     return found.id, found.state
 
 
-async def test_many_holds_at_once_never_exceed_the_balance(kept: Kept) -> None:
+async def test_many_holds_at_once_never_exceed_the_balance(kept: Stores) -> None:
     async def attempt(number: int) -> bool:
         try:
             await kept.calls.open_call(call(f"call {number}", 300, 3))
@@ -274,11 +241,11 @@ async def test_many_holds_at_once_never_exceed_the_balance(kept: Kept) -> None:
 
     done = await asyncio.gather(*(attempt(number) for number in range(64)))
     assert sum(done) == 33
-    assert (await kept.balances())[CALLER] == (10_000, 9900)
+    assert (await balances(kept))[CALLER] == (10_000, 9900)
     assert len(await kept.calls.open_calls()) == 33
 
 
-async def test_a_refusal_in_a_batch_undoes_only_itself(kept: Kept) -> None:
+async def test_a_refusal_in_a_batch_undoes_only_itself(kept: Stores) -> None:
     outcomes = await asyncio.gather(
         grant(kept, "a", 100, PROVIDER),
         kept.calls.open_call(call("too dear", 50_000)),
@@ -289,11 +256,11 @@ async def test_a_refusal_in_a_batch_undoes_only_itself(kept: Kept) -> None:
     )
     kinds = [type(found) for found in outcomes]
     assert kinds == [bool, InsufficientFunds, Call, Conflict, bool]
-    assert (await kept.balances())[PROVIDER] == (300, 0)
-    assert (await kept.balances())[CALLER] == (10_000, 1000)
+    assert (await balances(kept))[PROVIDER] == (300, 0)
+    assert (await balances(kept))[CALLER] == (10_000, 1000)
 
 
-async def test_an_ending_comes_with_its_receipt_in_the_same_commit(kept: Kept) -> None:
+async def test_an_ending_comes_with_its_receipt_in_the_same_commit(kept: Stores) -> None:
     heard: list[str] = []
     kept.log.follow(lambda _seq, event: heard.append(event.id))
     await kept.calls.open_call(call())
@@ -307,7 +274,7 @@ async def test_an_ending_comes_with_its_receipt_in_the_same_commit(kept: Kept) -
         assert event.id == stored.receipt_id
 
 
-async def test_counts_and_lists_follow_the_calls(kept: Kept) -> None:
+async def test_counts_and_lists_follow_the_calls(kept: Stores) -> None:
     for name in ("a", "b", "c"):
         await kept.calls.open_call(call(name))
     await close(kept, call("b"), well=True)
@@ -344,23 +311,23 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("case", FORBIDDEN)
 async def test_the_database_itself_refuses(case: str, tmp_path: Path) -> None:
-    async with sqlite(tmp_path) as kept:
+    async with stores("sqlite", tmp_path) as kept:
         await grant(kept, "start", 10_000)
         await kept.calls.open_call(call())
         await close(kept, call(), well=True)
-        before = await kept.balances()
+        before = await balances(kept)
         other = apsw.Connection(str(tmp_path / "hanse.db"))
         try:
             with pytest.raises(apsw.ConstraintError):
                 other.execute(FORBIDDEN[case])
         finally:
             other.close()
-        assert await kept.balances() == before
+        assert await balances(kept) == before
 
 
-async def test_a_closed_ledger_refuses_by_name(tmp_path: Path) -> None:
-    async with sqlite(tmp_path) as kept:
+async def test_a_closed_ledger_refuses_by_name(opened: Opening) -> None:
+    async with opened() as kept:
         pass
-    with pytest.raises(HanseError) as refused:
-        await grant(kept, "late", 1)
-    assert refused.value.slug == "closed"
+    for work in (grant(kept, "late", 1), kept.ledger.accounts(), kept.calls.open_call(call())):
+        with pytest.raises(Closed):
+            await work

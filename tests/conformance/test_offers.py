@@ -1,14 +1,8 @@
 """The offers' view: follows the log, and can be thrown away."""
 
-import secrets
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
+from tests.conformance.engines import Stores
 
-from hanse.engines.storage.log import EventLog
-from hanse.engines.storage.offers import StoredOffers
-from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.keyring import new_secret
 from hanse.protocol import kinds
 from hanse.protocol.amount import Amount
@@ -23,9 +17,9 @@ NOW = 1_800_000_000
 class View:
     """A log and the view that follows it."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
-        self.log = EventLog(database, lambda: secrets.token_bytes(32))
-        self.offers = StoredOffers(database)
+    def __init__(self, kept: Stores) -> None:
+        self.log = kept.log
+        self.offers = kept.offers
 
     async def add(self, *events: Event) -> None:
         """Append, and let the view follow."""
@@ -38,12 +32,9 @@ class View:
 
 
 @pytest.fixture
-async def view(tmp_path: Path) -> AsyncIterator[View]:
+def view(kept: Stores) -> View:
     """An empty one."""
-    async with SqliteDatabase(str(tmp_path / "hanse.db")) as database:
-        found = View(database)
-        await found.log.open()
-        yield found
+    return View(kept)
 
 
 def offer(
@@ -118,3 +109,21 @@ async def test_the_view_rebuilt_from_the_log_answers_the_same(view: View) -> Non
     await view.offers.rebuild()
     assert len(before) == 19
     assert sorted(await view.found("text", "thing"), key=str) == sorted(before, key=str)
+
+
+async def test_the_offers_of_who_vanished_are_not_found(view: View) -> None:
+    secret, other = new_secret(), new_secret()
+    await view.add(offer(secret, "clock", "Tells the time"), offer(other, "watch", "Tells time"))
+    await view.add(sign_event(secret, kind=kinds.VANISH, created_at=NOW))
+    assert [match.offer.identifier for match in await view.found("time")] == ["watch"]
+    assert await view.offers.named("clock", NOW) == []
+    await view.add(offer(secret, "clock", "Tells the time", NOW + 1))
+    assert len(await view.found("time")) == 2
+
+
+async def test_an_erased_offer_is_pruned(view: View) -> None:
+    secret, event = new_secret(), offer(new_secret(), "clock", "Tells the time")
+    await view.add(event, offer(secret, "watch", "Tells the time"))
+    await view.log.erase(ids=[event.id])
+    assert (await view.offers.prune(), await view.offers.prune()) == (1, 0)
+    assert [match.offer.identifier for match in await view.found("time")] == ["watch"]

@@ -1,8 +1,8 @@
 """A log in memory, built on `Filter.matches`: the model that every engine's log is held against.
 
-Simple and slow on purpose. It keeps what the engines keep: newest versions only, deletions and what
-they forbid, expiry, private kinds for their recipients. Nothing waits here, unless a test sets
-`gate`: then every read waits for it.
+Simple and slow on purpose. It keeps what the engines keep: newest versions only, deletions,
+requests to vanish and what they forbid, expiry, private kinds for their recipients. Nothing waits
+here, unless a test sets `gate`: then every read waits for it.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ class MemoryLog:
         self.gate: asyncio.Event | None = None
         self._events: dict[int, Event] = {}
         self._seq = 0
-        self._deleted_ids: set[tuple[PublicKey, str]] = set()
+        self._deleted_ids: set[tuple[str, str]] = set()
+        self._vanished: dict[str, int] = {}
         self._deleted_until: dict[str, int] = {}
         self._readers: list[Callable[[int, Event], None]] = []
 
@@ -58,8 +59,8 @@ class MemoryLog:
         if any(kept.id == event.id for kept in self._events.values()):
             return None
         address = address_of(event)
-        if event.kind != kinds.DELETION and self._is_deleted(event, address):
-            return Restricted("its author deleted this event", field="event")
+        if self._is_removed(event):
+            return Restricted("its author, or who it is for, removed it", field="event")
         older = [
             seq for seq, kept in self._events.items() if address and address_of(kept) == address
         ]
@@ -73,23 +74,34 @@ class MemoryLog:
         self._events[self._seq] = event
         if event.kind == kinds.DELETION:
             self._delete(event)
+        if event.kind == kinds.VANISH:
+            before = self._vanished.get(event.pubkey, 0)
+            self._vanished[event.pubkey] = max(event.created_at, before)
+        for seq, kept in list(self._events.items()):
+            if self._is_removed(kept):
+                del self._events[seq]
         return self._seq
 
-    def _is_deleted(self, event: Event, address: str | None) -> bool:
-        if (event.pubkey, event.id) in self._deleted_ids:
+    def _is_removed(self, event: Event) -> bool:
+        """NIP-62 takes all but the requests themselves; NIP-09 all but those and deletions."""
+        if event.kind == kinds.VANISH:
+            return False
+        owners = owners_of(event)
+        if any(event.created_at <= self._vanished.get(key, -1) for key in owners):
             return True
+        if event.kind == kinds.DELETION:
+            return False
+        if any((key, event.id) in self._deleted_ids for key in owners):
+            return True
+        address = address_of(event)
         return address is not None and event.created_at <= self._deleted_until.get(address, -1)
 
     def _delete(self, deletion: Event) -> None:
-        """NIP-09: the author's own targets go and may not come back; deletions stay."""
         author, until = deletion.pubkey, deletion.created_at
         self._deleted_ids.update((author, id) for id in deletion.values("e"))
         for address in deletion.values("a"):
             if address.split(":", 2)[1:2] == [author]:
                 self._deleted_until[address] = max(until, self._deleted_until.get(address, until))
-        for seq, kept in list(self._events.items()):
-            if kept.kind != kinds.DELETION and self._is_deleted(kept, address_of(kept)):
-                del self._events[seq]
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -188,6 +200,11 @@ def row_of(seq: int, event: Event) -> Row:
 def may_read(event: Event, reader: frozenset[PublicKey]) -> bool:
     """A private kind goes only to a recipient that proved itself."""
     return event.kind not in kinds.PRIVATE or not reader.isdisjoint(event.values("p"))
+
+
+def owners_of(event: Event) -> list[str]:
+    """Whose deletion or vanishing takes it: its author, and who a gift wrap is for (NIP-59)."""
+    return [event.pubkey, *(event.values("p") if event.kind == kinds.GIFT_WRAP else ())]
 
 
 def has_expired(event: Event, now_s: int) -> bool:

@@ -84,8 +84,8 @@ def _judged(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome
         rows = tx.among("tombstones", targets)
         forbidden = {(target, bytes(pubkey)): until for target, pubkey, until in rows}
     if removed is not None and removed[1]:
-        authors = {bytes.fromhex(event.pubkey) for event in events}
-        vanished = {bytes(pubkey): until for pubkey, until in tx.among("vanished", authors)}
+        keys = {key for event in events for key in _owners(event)}
+        vanished = {bytes(pubkey): until for pubkey, until in tx.among("vanished", keys)}
     outcomes: list[Outcome] = []
     for id, event in zip(ids, events, strict=True):
         if id in known:
@@ -111,14 +111,26 @@ def _refuse_removed(
 ) -> None:
     if not forbidden and not vanished:
         return
-    pubkey = bytes.fromhex(event.pubkey)
-    if event.created_at <= vanished.get(pubkey, -1) and event.kind != kinds.VANISH:
-        raise Restricted("its author asked to vanish", field="event")
-    if event.kind == kinds.DELETION:
-        return  # NIP-09: a deletion cannot be deleted, in either order
-    for target in (event.id, address):
-        if target is not None and event.created_at <= forbidden.get((target, pubkey), -1):
-            raise Restricted("its author deleted this event", field="event")
+    kind, at = event.kind, event.created_at
+    if kind == kinds.VANISH:
+        return  # NIP-62: nothing undoes a request to vanish, nor a deletion of it
+    for key in _owners(event):
+        if at <= vanished.get(key, -1):
+            raise Restricted("its author, or who it is for, asked to vanish", field="event")
+        if kind == kinds.DELETION:
+            continue  # NIP-09: a deletion cannot be deleted, in either order
+        for target in (event.id, address):
+            if target is not None and at <= forbidden.get((target, key), -1):
+                raise Restricted("its author, or who it is for, deleted it", field="event")
+
+
+def _owners(event: Event) -> list[bytes]:
+    """Whose deletion or vanishing takes the event: its author, and who a gift wrap is for
+    (NIP-59)."""
+    owners = [bytes.fromhex(event.pubkey)]
+    if event.kind == kinds.GIFT_WRAP:
+        owners += [bytes.fromhex(key) for key in event.values("p") if is_hex(key, 64)]
+    return owners
 
 
 def _make_way(tx: Transaction, event: Event, address: str, hash: TagHash) -> None:
@@ -184,7 +196,7 @@ def _delete(tx: Transaction, deletion: Event, hash: TagHash) -> None:
             tx.all("tombstone_insert", id, pubkey, FOREVER)
             continue
         seq, author, _created_at, kind, json = found
-        if kind == kinds.DELETION:
+        if kind in (kinds.DELETION, kinds.VANISH):
             continue
         if bytes(author) != pubkey and not _is_wrapped_for(deletion.pubkey, kind, json):
             continue

@@ -90,7 +90,7 @@ class StoredOffers:
 
     def cares_for(self, event: Event) -> bool:
         """Whether an appended event can change this view."""
-        return event.kind in (kinds.OFFER, kinds.DELETION)
+        return event.kind in (kinds.OFFER, kinds.DELETION, kinds.VANISH)
 
     async def advance(self) -> None:
         """Apply all that the log holds beyond this view."""
@@ -101,6 +101,11 @@ class StoredOffers:
         """Throw the view away and build it again from the log."""
         await self._database.write(self._clear)
         await self.advance()
+
+    async def prune(self) -> int:
+        """Forget offers that left the log without an event that says so: erased by the operator.
+        How many."""
+        return await self._database.write(_prune)
 
     def _clear(self, tx: Transaction) -> None:
         for (address,) in tx.all("offer_addresses"):
@@ -120,10 +125,11 @@ class StoredOffers:
                     _drop_if_gone(tx, address)
                 # An offer deleted by id leaves no address in the deletion: ask each of the
                 # author's.
-                for (address,) in tx.all(
-                    "offers_of", f"{kinds.OFFER}:{event.pubkey}:", f"{kinds.OFFER}:{event.pubkey};"
-                ):
+                for address in _offers_of(tx, event.pubkey):
                     _drop_if_gone(tx, address)
+            elif event.kind == kinds.VANISH:
+                for address in _offers_of(tx, event.pubkey):
+                    _drop_if_gone(tx, address, vanished_s=event.created_at)
         if rows:
             tx.all("view_set", VIEW, seq)
         return len(rows) == STEP
@@ -159,8 +165,22 @@ def _forget(tx: Transaction, address: str) -> None:
     tx.all("offer_delete", address)
 
 
-def _drop_if_gone(tx: Transaction, address: str) -> None:
-    if tx.one("event_by_address", address) is None:
+def _prune(tx: Transaction) -> int:
+    gone = tx.all("offers_gone")
+    for (address,) in gone:
+        _forget(tx, address)
+    return len(gone)
+
+
+def _offers_of(tx: Transaction, pubkey: str) -> list[str]:
+    start = f"{kinds.OFFER}:{pubkey}"
+    return [address for (address,) in tx.all("offers_of", f"{start}:", f"{start};")]
+
+
+def _drop_if_gone(tx: Transaction, address: str, vanished_s: int = -1) -> None:
+    """Who vanished takes a while to go: what is still kept up to that time counts as gone."""
+    found = tx.one("event_by_address", address)
+    if found is None or found[3] <= vanished_s:
         _forget(tx, address)
 
 

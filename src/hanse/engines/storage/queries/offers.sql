@@ -44,3 +44,8 @@ SELECT address FROM offer;
 -- name: offers_of
 -- Those of one author: addresses between `kind:pubkey:` and the next character after the colon.
 SELECT address FROM offer WHERE address >= $1 AND address < $2;
+
+-- name: offers_gone
+-- Offers whose event the log does not keep any more.
+SELECT offer.address FROM offer LEFT JOIN event ON event.address = offer.address
+WHERE event.address IS NULL;

@@ -40,10 +40,11 @@ SELECT tag.hash, tag.created_at, tag.seq, event.kind FROM tag JOIN event ON even
 DROP TABLE tag;
 ALTER TABLE tag_new RENAME TO tag;
 
--- Words of events whose kind people search, split as hanse.protocol.words splits them.
+-- Words of events whose kind people search, split and lower-cased by hanse.protocol.words. `ascii`
+-- takes them as they are: `unicode61` would fold some again, and split others.
 CREATE VIRTUAL TABLE event_text USING fts5 (
     words, content = '', contentless_delete = 1, detail = none,
-    tokenize = "unicode61 remove_diacritics 0"
+    tokenize = "ascii"
 );
 
 -- Authors who asked to vanish: nothing of theirs up to this time may come back.

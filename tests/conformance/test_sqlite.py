@@ -1,0 +1,157 @@
+"""What only SQLite has: its file, settings and migrations, reads on the loop and in threads."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from tests.conformance.engines import Stores, stores
+from tests.conformance.events import ANY, Words, an_event
+
+from hanse.engines.storage.database import Transaction
+from hanse.engines.storage.migrations import migrations
+from hanse.engines.storage.queries import load_queries
+from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.errors import HanseError, TooBroad, Unavailable
+from hanse.ports import Found
+from hanse.protocol.filter import Filter
+
+LONG = (
+    "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < ?) "
+    "SELECT max(x) FROM n"
+)
+
+
+@pytest.fixture
+async def kept(tmp_path: Path) -> AsyncIterator[Stores]:
+    async with stores("sqlite", tmp_path) as found:
+        yield found
+
+
+# --- reads on the loop and in threads -------------------------------------------------------------
+
+
+async def test_a_long_read_goes_on_in_a_thread_and_the_loop_stays_free(kept: Stores) -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        turning = tasks.create_task(turn())
+        [(found,)] = await kept.database.select(LONG, [1_000_000])
+        during = turns
+        turning.cancel()
+    assert found == 1_000_000
+    assert during > 100
+
+
+async def test_a_short_read_ends_before_anything_else_runs(kept: Stores) -> None:
+    read = kept.database.select("SELECT 1", ())
+    with pytest.raises(StopIteration) as ended:
+        read.send(None)
+    assert ended.value.value == [(1,)]
+
+
+async def test_a_read_beyond_its_budget_is_too_broad(tmp_path: Path) -> None:
+    async with SqliteDatabase(str(tmp_path / "hanse.db"), budget_ms=20) as database:
+        with pytest.raises(TooBroad, match=r"more than 0\.02 s"):
+            await database.select(LONG, [10**12])
+        with pytest.raises(TooBroad):
+            await database.read(lambda tx: tx.select(LONG, [10**12]))
+        assert await database.select("SELECT 2", ()) == [(2,)]
+        assert await database.read(lambda tx: tx.select("SELECT 3", ())) == [(3,)]
+
+
+async def test_long_reads_beyond_what_may_wait_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hanse.engines.storage.sqlite.READS_WAITING_MAX", 2)
+    async with SqliteDatabase(str(tmp_path / "hanse.db"), budget_ms=50) as database:
+        outcomes = await asyncio.gather(
+            *(database.select(LONG, [10**12]) for _ in range(4)), return_exceptions=True
+        )
+        assert sorted(type(found).__name__ for found in outcomes) == [
+            *["TooBroad"] * 2,
+            *["Unavailable"] * 2,
+        ]
+        assert await database.select("SELECT 1", ()) == [(1,)]
+
+
+async def test_a_read_the_database_refuses_is_unavailable(kept: Stores) -> None:
+    wanted = frozenset(f"{number:064x}" for number in range(40_000))
+    with pytest.raises(Unavailable):
+        await kept.log.query([Filter(ids=wanted)], limit=10, now_s=1500)
+    assert await kept.log.query(ANY, limit=10, now_s=1500) == Found([], 0, False)
+
+
+# --- settings and files ---------------------------------------------------------------------------
+
+
+async def test_a_commit_is_on_disk_before_it_is_told(kept: Stores) -> None:
+    for setting, value in (("synchronous", 2), ("journal_mode", "wal"), ("foreign_keys", 1)):
+        found = await kept.database.write(
+            lambda tx, name=setting: tx.select(f"PRAGMA {name}", ())  # type: ignore[misc]
+        )
+        assert found == [(value,)], setting
+
+
+async def test_two_databases_in_memory_share_nothing() -> None:
+    async with stores("memory", Path()) as one, stores("memory", Path()) as other:
+        await Words(one.log).keep(an_event())
+        assert (await one.log.total(), await other.log.total()) == (1, 0)
+    async with stores("memory", Path()) as again:
+        assert await again.log.total() == 0
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path: path.mkdir(), lambda path: path.write_text("x" * 9999)]
+)
+async def test_a_file_that_is_no_database_is_named(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "hanse.db")
+    with pytest.raises(Unavailable, match=r"hanse\.db"):
+        async with stores("sqlite", tmp_path):
+            pass
+
+
+# --- migrations and queries -----------------------------------------------------------------------
+
+
+async def test_migrations_are_applied_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with stores("sqlite", tmp_path) as kept:
+            [(version,)] = await kept.database.select("PRAGMA user_version", ())
+            assert version == migrations("sqlite")[-1][0]
+    numbers = [number for number, _ in migrations("sqlite")]
+    assert numbers == sorted(set(numbers))
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    async with stores("sqlite", tmp_path) as kept:
+        await Words(kept.log).keep(an_event())
+    newer = migrations("sqlite")[-1][0] + 1
+    with contextlib.closing(apsw.Connection(str(tmp_path / "hanse.db"))) as connection:
+        connection.execute(f"PRAGMA user_version = {newer}")
+    with pytest.raises(HanseError, match=rf"newer version \({newer}\)"):
+        async with stores("sqlite", tmp_path):
+            pass
+    with contextlib.closing(apsw.Connection(str(tmp_path / "hanse.db"))) as connection:
+        assert connection.execute("SELECT count(*) FROM event").fetchall() == [(1,)]
+        assert connection.execute("PRAGMA user_version").fetchall() == [(newer,)]
+
+
+async def test_every_query_is_good_sql_for_this_schema(kept: Stores) -> None:
+    def explain(tx: Transaction, sql: str) -> None:
+        sql = sql.replace("$values", "$1")
+        places = len(set(re.findall(r"\$\d+", sql)))
+        tx.select(f"EXPLAIN {sql}", (None,) * places)
+
+    for sql in load_queries().values():
+        await kept.database.write(explain, sql)
