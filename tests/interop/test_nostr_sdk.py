@@ -119,7 +119,7 @@ async def test_it_hears_why_an_event_was_refused(node: Node) -> None:
         output = await client.send_event(event)
         assert output.success == []
         [reason] = output.failed.values()
-        assert "restricted" in reason
+        assert "auth-required" in reason
 
 
 async def test_it_reads_an_event_that_we_published(node: Node) -> None:

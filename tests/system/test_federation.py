@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import People, running_node
-from tests.relay_peer import a_peer, now
+from tests.relay_peer import SEALED, a_peer, now
 
 from hanse.agent import Agent
 from hanse.engines.peers.mirror import Pace
@@ -93,9 +93,11 @@ async def until_state(node: Node, state: str, reason: str = "") -> dict[str, Any
 
 async def publish(node: Node, count: int = 1, **changes: Any) -> list[Event]:
     """Publish notes at a node."""
+    sealed = SEALED if changes.get("kind") == 1059 else ""
     async with a_peer(node.url) as client:
         return [
-            await client.keep(client.note(secrets.token_hex(4), **changes)) for _ in range(count)
+            await client.keep(client.note(sealed or secrets.token_hex(4), **changes))
+            for _ in range(count)
         ]
 
 

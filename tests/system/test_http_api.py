@@ -24,7 +24,7 @@ from hanse.registry.schema import check_schema
 from hanse.servers.api.reply import BODY_BYTES_MAX
 
 ROUTES = {
-    ("get", "/"),
+    *((verb, "/") for verb in ("get", "post")),
     ("get", "/api/v1/status"),
     ("get", "/api/v1/services"),
     ("get", "/api/v1/offers/{offer}"),
