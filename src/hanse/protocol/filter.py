@@ -10,7 +10,7 @@ import msgspec
 from hanse.errors import Invalid
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
-from hanse.protocol.words import search_words, words_of
+from hanse.protocol.words import search_words, spaced
 
 ITEMS_MAX = 1000
 """Values in one list of a filter."""
@@ -59,7 +59,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
                 return False
         words = search_words(self.search) if self.search is not None else None
         return not words or (
-            event.kind in kinds.SEARCHED and words.issubset(words_of(event.content))
+            event.kind in kinds.SEARCHED and words.issubset(spaced(event.content).split())
         )
 
     def as_dict(self) -> dict[str, Any]:

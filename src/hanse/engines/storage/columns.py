@@ -1,5 +1,6 @@
 """What the tables keep of an event beside its JSON. Pure."""
 
+import string
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,22 +9,22 @@ import msgspec
 from hanse.errors import Invalid
 from hanse.protocol.event import Event, Tags
 from hanse.protocol.kinds import KindClass, kind_class
-from hanse.protocol.words import words_of
+from hanse.protocol.words import spaced
+
+LETTERS = frozenset(string.ascii_letters)
 
 _decode = msgspec.json.Decoder(Event).decode
 
 
 def indexed_tags(tags: Tags) -> Iterable[tuple[str, str]]:
     """The (letter, first value) pairs a filter can ask for, each once."""
-    return {
-        (tag[0], tag[1])
-        for tag in tags
-        if len(tag) > 1 and len(tag[0]) == 1 and tag[0].isascii() and tag[0].isalpha()
-    }
+    return {(tag[0], tag[1]) for tag in tags if len(tag) > 1 and tag[0] in LETTERS}
 
 
 def address_of(event: Event) -> str | None:
     """`kind:pubkey:d` for kinds of which only the newest is kept, else None."""
+    if 3 < event.kind < 10_000:
+        return None  # nearly all there is
     match kind_class(event.kind):
         case KindClass.REPLACEABLE:
             return f"{event.kind}:{event.pubkey}:"
@@ -44,8 +45,8 @@ def expiration_of(tags: Tags) -> int | None:
 
 
 def searched_text(event: Event) -> str:
-    """The words a search can find the event by, each once (NIP-50)."""
-    return " ".join(dict.fromkeys(words_of(event.content)))
+    """The words a search can find the event by (NIP-50)."""
+    return spaced(event.content)
 
 
 def decode_row(json: Any) -> Event:

@@ -1,5 +1,5 @@
 -- name: text_insert
-INSERT INTO event_text (seq, words) VALUES ($1, array_to_tsvector(string_to_array($2, ' ')));
+INSERT INTO event_text (seq, words) VALUES ($1, array_to_tsvector(array_remove(string_to_array($2, ' '), '')));
 
 -- name: text_delete
 DELETE FROM event_text WHERE seq = $1;
