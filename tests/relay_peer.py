@@ -107,7 +107,7 @@ def now() -> int:
     return int(time.time())
 
 
-async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+async def eventually(condition: Callable[[], object | Awaitable[object]]) -> None:
     """Wait until it holds; fail if it does not within WAIT_S."""
     async with asyncio.timeout(WAIT_S):
         while not (await found if isinstance(found := condition(), Awaitable) else found):

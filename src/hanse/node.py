@@ -13,7 +13,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -176,6 +176,7 @@ class Node:
         self._database = database = await enter(SqliteDatabase(str(config.data / "hanse.db")))
         self.log = EventLog(database, lambda: secrets.token_bytes(32))
         await self.log.open()
+        await self.log.vanish()  # what a crash left undone
         self.calls = StoredCalls(database, self.log)
         self.offers = StoredOffers(database)
         bus = LocalBus()
@@ -249,7 +250,7 @@ class Node:
             lists=self.admission.lists,
             rules=self.config.rules.kinds,
             log=self.log,
-            erase=self.log.erase,
+            erase=self._erase,
             clock=self._clock,
             info=self._info,
             blocked=self.relay.turn_out,
@@ -272,6 +273,11 @@ class Node:
             read_limits=config.read_limits,
             compare_limits=config.compare_limits,
         )
+
+    async def _erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
+        gone = await self.log.erase(ids=ids, pubkey=pubkey)
+        await self.offers.prune()
+        return gone
 
     def _federated(self, hosts: frozenset[str]) -> Peers:
         peers = Peers(

@@ -8,8 +8,8 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
-from tests.conftest import running_node
-from tests.relay_peer import WAIT_S, a_peer, now
+from tests.conftest import People, running_node
+from tests.relay_peer import WAIT_S, a_peer, eventually, now
 
 from hanse.keyring import new_secret
 from hanse.node import Node
@@ -278,3 +278,21 @@ async def test_an_event_known_to_be_good_is_not_believed_with_another_content(no
         heard = await peer.hear()
         assert heard[2] is False
         assert heard[3].startswith("invalid: event.id")
+
+
+async def test_the_offers_of_a_banned_provider_are_found_no_more(
+    node: Node, people: People, operator: SecretKey
+) -> None:
+    provider, consumer = await people.connected(), await people.connected()
+
+    @provider.provide(price="1sat")
+    def shout(text: str) -> str:
+        "Say it loud."
+        return text.upper()
+
+    await provider.serve()
+    await eventually(lambda: node.registry.offers())
+    assert await consumer.find("say it loud")
+    assert await manage(node, operator, "banpubkey", provider.pubkey, "spam") is True
+    assert await consumer.find("say it loud") == []
+    assert await node.registry.offers() == 0

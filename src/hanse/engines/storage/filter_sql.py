@@ -7,7 +7,7 @@ reading early. A list of values (20 authors, 5 topics) has one such order per va
 from there to one answer:
 
 - `dense`: walk the newest events of one kind, keep those of the wanted authors. Good when they
-  write much; looks at WINDOW events and is complete only if these hold the whole answer.
+  write much; looks at `window` events and is complete only if these hold the whole answer.
 - `merged`: take the newest `limit` of each value, sort those. Good always, and bounded by
   values times limit.
 """
@@ -109,7 +109,8 @@ class Try(msgspec.Struct, frozen=True):
 
     `exact` is the same with ties in time ordered by id, where `sql` leaves them in any order: an
     index gives the times in order for nothing, but to order by id costs a sort of whole rows. A
-    try that is not `complete` answers only if it yields as many rows as its limit.
+    try that is not `complete` answers only if it yields as many rows as its limit, and the last two
+    are not of one second: it may have seen only some of that second.
     """
 
     sql: str
@@ -156,9 +157,10 @@ class Selection:
 class FilterSql:
     """Builds statements for one database."""
 
-    def __init__(self, key: bytes, dialect: Dialect) -> None:
+    def __init__(self, key: bytes, dialect: Dialect, window: int = WINDOW) -> None:
         self.hash = TagHash(key)
         self._dialect = dialect
+        self._window = window
 
     def rows(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
@@ -192,7 +194,7 @@ class FilterSql:
     def outline(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
     ) -> tuple[str, list[Any]]:
-        """(created_at, id) of what passes, oldest first; with a filter's own limit, its newest."""
+        """(created_at, id) of what passes, newest first."""
         if self._is_empty(found, reader):
             return self._numbered("SELECT created_at, id FROM event WHERE seq < 0 LIMIT ?"), [limit]
         chosen = self._select(found, now_s, reader)
@@ -288,7 +290,8 @@ class FilterSql:
             wanted.add("created_at >= ?", [found.since])
         if found.until is not None:
             wanted.add("created_at <= ?", [found.until])
-        walk = wanted.sql("seq, pubkey, created_at", f" ORDER BY created_at DESC LIMIT {WINDOW}")
+        newest = f" ORDER BY created_at DESC LIMIT {self._window}"
+        walk = wanted.sql("seq, pubkey, created_at", newest)
         chosen.source = f"({walk}) AS newest CROSS JOIN event"
         chosen.source_params = wanted.all_params
         chosen.among("newest.pubkey", [bytes.fromhex(author) for author in found.authors or ()])
@@ -310,9 +313,9 @@ class FilterSql:
         if found.ids is not None:
             chosen.among("event.id", [bytes.fromhex(id) for id in found.ids])
             chosen.single = len(found.ids) == 1
-        elif _words(found):
+        if _words(found):
             self._search(chosen, _words(found))
-        elif found.tags:
+        elif found.ids is None and found.tags:
             first = _narrowest(found)
             others.remove(first)
             chosen.source = "tag CROSS JOIN event"

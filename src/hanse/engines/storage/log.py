@@ -11,7 +11,7 @@ import msgspec
 
 from hanse.engines.storage.append import append_all
 from hanse.engines.storage.database import Database, Row, Transaction
-from hanse.engines.storage.filter_sql import FilterSql
+from hanse.engines.storage.filter_sql import WINDOW, FilterSql
 from hanse.engines.storage.removal import (
     erase_author,
     erase_ids,
@@ -32,9 +32,12 @@ NOBODY: frozenset[PublicKey] = frozenset()
 class EventLog:
     """The log over one database."""
 
-    def __init__(self, database: Database, new_key: Callable[[], bytes]) -> None:
+    def __init__(
+        self, database: Database, new_key: Callable[[], bytes], *, window: int = WINDOW
+    ) -> None:
         self._database = database
         self._new_key = new_key
+        self._window = window
         self._announced = 0
 
     @property
@@ -56,7 +59,7 @@ class EventLog:
             return bytes(found[0]), int(last[0])
 
         key, self._announced = await self._database.write(operation)
-        self._sql = FilterSql(key, self._database.dialect)
+        self._sql = FilterSql(key, self._database.dialect, self._window)
         self._database.follow(self._saw)
 
     def _saw(self, seq: int, _event: Event) -> None:
@@ -169,7 +172,7 @@ class EventLog:
             rows = []
             for one in self._sql.rows(found, wanted + 1, now_s, reader):
                 rows = tx.select(one.exact or one.sql, one.params)
-                if one.complete or len(rows) > wanted:
+                if one.complete or (len(rows) > wanted and not _cuts_a_tie(rows, wanted)):
                     break
             more = more or len(rows) > wanted
             rows = rows[:wanted]
@@ -222,7 +225,11 @@ def _in_order(rows: list[Row], wanted: int) -> bool:
     belong may not be among these."""
     if len({row[1] for row in rows}) == len(rows):
         return True
-    if len(rows) > wanted > 0 and rows[wanted - 1][1] == rows[wanted][1]:
+    if _cuts_a_tie(rows, wanted):
         return False
     rows.sort(key=lambda row: (-row[1], row[2]))
     return True
+
+
+def _cuts_a_tie(rows: list[Row], wanted: int) -> bool:
+    return len(rows) > wanted > 0 and bool(rows[wanted - 1][1] == rows[wanted][1])
