@@ -181,7 +181,8 @@ class FilterSql:
         self, filters: Sequence[Filter], now_s: int, reader: frozenset[PublicKey]
     ) -> tuple[str, list[Any]]:
         """How many events pass any of the filters, limits aside."""
-        return self._union(filters, "event.seq", "SELECT count(*) FROM", now_s, reader)
+        sql, params = self._union(filters, "event.seq", "SELECT count(*) FROM", now_s, reader)
+        return self._numbered(sql), params
 
     def pubkeys(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
@@ -229,7 +230,7 @@ class FilterSql:
                 parts.append(chosen.sql(columns))
                 params += chosen.all_params
         union = " UNION ".join(parts) or f"SELECT {columns} FROM event WHERE event.seq < 0"
-        return self._numbered(f"{head} ({union}) AS found"), params
+        return f"{head} ({union}) AS found", params
 
     def _merge_over(self, found: Filter) -> str:
         """The column whose list of wanted values decides the order, or nothing if no list does."""
