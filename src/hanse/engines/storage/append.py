@@ -93,7 +93,6 @@ def _judged(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome
         if id in known:
             outcomes.append(None)
             continue
-        known.add(id)  # the same event twice in one run
         try:
             _refuse_removed(event, addresses[id], forbidden, vanished)
             if (address := addresses[id]) is not None:
@@ -101,6 +100,7 @@ def _judged(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome
         except HanseError as exc:
             outcomes.append(exc)
         else:
+            known.add(id)  # the same event twice in one run
             outcomes.append(0)
     return outcomes
 
