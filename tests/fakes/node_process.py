@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import msgspec
-import structlog
 
+from hanse.cli.logs import start_logs
 from hanse.config import Config
 from hanse.node import Node, run_node
 from hanse.payments.model import Fee
@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agents: list[str]
     grant_msat: int
     fee_ppm: int = 10_000
+    doors: list[str] = []
 
 
 def serve(settings: Settings) -> None:
@@ -43,7 +44,7 @@ def serve(settings: Settings) -> None:
     config = Config(
         data=Path(settings.data),
         port=settings.port,
-        doors=frozenset(),
+        doors=frozenset(settings.doors),
         fee=Fee(settings.fee_ppm),
         starting_grant=Amount(settings.grant_msat),
     )
@@ -72,7 +73,7 @@ def say(word: str, pid: int) -> None:
 
 def main() -> None:
     """Start a node per line, and wait for its end."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    start_logs("warning", as_json=True)
     settings = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Settings)
     for _ in sys.stdin:
         pid = os.fork()

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 from tests.conftest import People, running_node
-from tests.relay_peer import a_peer
+from tests.relay_peer import a_peer, eventually
 
 from hanse import figures
 from hanse.config import Config
@@ -266,3 +266,20 @@ async def test_a_fault_of_ours_is_told_in_the_log_and_not_to_the_client(
     (line,) = [line for line in lines if line["event"] == "http.failed"]
     assert (line["log_level"], line["path"]) == ("error", "/api/v1/status")
     assert (await site.get("/health"))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/events", "/query", "/", "/mcp"])
+async def test_a_client_that_leaves_before_its_request_is_whole_is_no_fault_of_ours(
+    site: Site, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = int(site.node.url.rpartition(":")[2])
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 1000\r\n"
+    head += "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\r\n{"
+    with capture_logs() as lines:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head.encode())
+        await writer.drain()
+        writer.close()
+        await eventually(lambda: any(line["event"] == "http.request" for line in lines))
+    assert [line for line in lines if line["log_level"] == "error"] == []
+    assert caplog.records == []

@@ -421,3 +421,14 @@ async def test_a_huge_filter_is_refused_without_reading_the_log() -> None:
         wire.say("REQ", "b", *[{}] * 21)
         assert [part[:2] for part in wire.heard()] == [["CLOSED", "a"], ["CLOSED", "b"]]
         assert json.dumps(len(relay.watch)) == "0"
+
+
+async def test_a_turn_whose_events_a_batch_took_already_has_nothing_to_do() -> None:
+    async with a_relay(MemoryLog()) as relay:
+        wire = Wire(relay)
+        wire.frame(WSMsgType.TEXT, message.publish(note(1)))
+        # What a batch that comes back from its thread does, before the turn that was asked for.
+        relay.ingest._kick()
+        relay.ingest._kick()
+        await relay.ingest.drain()
+        assert [part[:3] for part in wire.heard()] == [["OK", note(1).id, True]]

@@ -1,6 +1,7 @@
 """Reads that may have to wait: at once when they can, in order and in bounds when they cannot."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -212,3 +213,25 @@ async def test_a_store_whose_reads_all_wait_gets_a_task_from_the_start() -> None
         assert found == []
         await settle(reads)
     assert found == ["b"]
+
+
+async def test_what_becomes_of_a_read_that_was_cancelled_before_its_next_step_is_no_news() -> None:
+    loop = asyncio.get_running_loop()
+    heard: list[Any] = []
+    loop.set_exception_handler(lambda _, context: heard.append(context))
+    found: list[Any] = []
+    futures: list[asyncio.Future[str]] = [loop.create_future()]
+
+    async def wait() -> str:
+        return await futures[0]
+
+    async with Reads(ReadLimits(), False) as reads:
+        line = Line(reads)
+        line.read("a", wait(), into(found))
+        line.cancel("a")
+        await settle(reads)
+    futures.pop().set_exception(Invalid.at("x", "no"))
+    await asyncio.sleep(0)
+    gc.collect()
+    loop.set_exception_handler(None)
+    assert (heard, found) == ([], [])

@@ -12,6 +12,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from hanse.errors import AuthRequired, HanseError, Invalid, NotFound, Restricted, TooLarge
 from hanse.ports import Clock
@@ -70,11 +71,15 @@ async def read(request: Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
     if declared.isdigit() and int(declared) > bytes_max:
         raise TooLarge(f"is over {bytes_max} bytes", field="body")
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > bytes_max:
-            raise TooLarge(f"is over {bytes_max} bytes", field="body")
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > bytes_max:
+                raise TooLarge(f"is over {bytes_max} bytes", field="body")
+            parts.append(part)
+    except ClientDisconnect as exc:
+        # No fault of ours: nobody is there to hear the answer, and the log keeps its peace.
+        raise Invalid.at("body", "ended before its length") from exc
     return b"".join(parts)
 
 

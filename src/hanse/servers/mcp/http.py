@@ -5,9 +5,11 @@ other doors never pays for it.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from hanse.errors import AuthRequired, HanseError
@@ -71,6 +73,7 @@ class McpDoor:
 
         from hanse.servers.mcp.server import mcp_server
 
+        logging.getLogger("mcp.server.streamable_http").addFilter(_is_our_fault)
         server = mcp_server(self._desk, self._identify, self._name, self._version)
         # A browser page that rebinds its own host name to us must not reach an agent's tools.
         security = TransportSecuritySettings(
@@ -101,6 +104,11 @@ class McpDoor:
             body=b"",
             now=self._clock.now_s(),
         )
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """The SDK reports, with a traceback, each client that leaves before its request is whole."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ClientDisconnect))
 
 
 _SCHEMES = ("http", "https")

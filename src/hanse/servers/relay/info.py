@@ -21,7 +21,7 @@ NIPS: Final[dict[int, str]] = {
     1: "events, subscriptions, replaceable and addressable kinds",
     2: "follow lists, the newest kept",
     9: "deletion by the author",
-    11: "this document",
+    11: "the relay's description of itself",
     13: "proof of work of strangers, if the operator asks for it",
     17: "lists of inbox relays are checked",
     40: "expired events are neither taken nor served",

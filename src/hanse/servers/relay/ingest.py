@@ -14,11 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
+import msgspec
+
 from hanse.counters import Tally
 from hanse.errors import Closed, HanseError, PolicyFailed, RateLimited
 from hanse.ports import Bus, Log
 from hanse.protocol import message
 from hanse.protocol.event import Event, check_event, digest_of, parse_event
+from hanse.protocol.keys import is_hex
 from hanse.protocol.kinds import KindClass, kind_class
 from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.context import Context, Policy, Source
@@ -36,6 +39,13 @@ DRAIN_CHECK_S = 0.005
 
 Respond = Callable[[bytes], None]
 Waiting = tuple[bytes, Respond, Source]
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+_decode_id = msgspec.json.Decoder(_Named).decode
 
 
 class Refused:
@@ -126,6 +136,8 @@ class Ingest:
 
     def _kick(self) -> None:
         self._scheduled = False
+        if not self._pending:
+            return  # a batch that came back took it meanwhile
         if len(self._pending) <= INLINE_MAX and self._verifying == 0:
             batch, self._pending = self._pending, []
             self._waiting_bytes = 0
@@ -242,8 +254,7 @@ def _checked(
     try:
         event = parse_event(raw)
     except HanseError as exc:
-        # Without a readable id there is nothing an OK could name (NIP-01).
-        return Refused(message.notice(exc.wire), exc.word)
+        return Refused(_refusal(raw, exc), exc.word)
     refusal = _refused_by(early, event, context)
     if refusal is None:
         try:
@@ -269,8 +280,11 @@ def _refused_by(policies: tuple[Policy, ...], event: Event, context: Context) ->
 
 
 def _refusal(raw: bytes, reason: HanseError) -> bytes:
-    """What an event is answered that nobody looks at."""
+    """What an event is answered that nobody looks at further: an OK (NIP-01) if it can name it."""
     try:
-        return message.ok(parse_event(raw).id, False, reason.wire)
-    except HanseError:
-        return message.notice(reason.wire)
+        id = _decode_id(raw).id
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        id = ""
+    if is_hex(id, 64):
+        return message.ok(id, False, reason.wire)
+    return message.notice(reason.wire)

@@ -167,6 +167,11 @@ class Line:
             self._begin(*self._waiting.popleft())
 
 
+def _heard(future: "asyncio.Future[Any]") -> None:
+    if not future.cancelled():
+        future.exception()
+
+
 class _Begun(Awaitable[T]):
     """The rest of a coroutine whose first step was taken and that now waits for `waits_for`."""
 
@@ -175,6 +180,9 @@ class _Begun(Awaitable[T]):
     def __init__(self, work: Work[T], waits_for: Any) -> None:
         self._work = work
         self._waits_for = waits_for
+        if waits_for is not None:
+            # If it is cancelled before its next step, nobody else asks what became of it.
+            waits_for.add_done_callback(_heard)
 
     def __await__(self) -> Generator[Any, Any, T]:
         work, waits_for = self._work, self._waits_for

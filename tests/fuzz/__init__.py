@@ -1,0 +1,1 @@
+"""The fuzzer: `python -m tests.fuzz.socket --seconds N`."""
