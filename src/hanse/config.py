@@ -12,12 +12,14 @@ import msgspec
 
 from hanse.broker.service import Bounds
 from hanse.engines.peers.mirror import Pace
+from hanse.engines.storage.upkeep import Keeping
 from hanse.errors import Invalid
 from hanse.payments.model import Fee
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.peer import Peer
 from hanse.protocol.session import Limits, host_of
+from hanse.registry.service import QUALITY_MAX
 from hanse.servers.relay.compare import CompareLimits
 from hanse.servers.relay.reads import ReadLimits
 from hanse.servers.relay.relay import SocketLimits
@@ -39,6 +41,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     starting_grant: Amount = Amount(10_000_000)
     doors: frozenset[str] = DOORS
     query_limit_max: int = 500
+    keeping: Keeping = Keeping()
+    quality_max: int = QUALITY_MAX
     drain_s: float = 5.0
     metrics_from: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     rules: Rules = Rules()
@@ -92,6 +96,11 @@ def home_folder(environment: Mapping[str, str] | None = None) -> Path:
     """$HANSE_HOME, or ~/.hanse."""
     found = (os.environ if environment is None else environment).get("HANSE_HOME")
     return Path(found).expanduser() if found else Path.home() / ".hanse"
+
+
+def database_url(environment: Mapping[str, str] | None = None) -> str | None:
+    """$HANSE_DATABASE, the URL of a PostgreSQL database, or None for SQLite in the data folder."""
+    return (os.environ if environment is None else environment).get("HANSE_DATABASE") or None
 
 
 def passphrase(environment: Mapping[str, str] | None = None) -> str | None:

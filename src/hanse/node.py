@@ -6,7 +6,6 @@ database → log, ledger, calls, offers → bus, presence, courier → registry,
 
 import asyncio
 import contextlib
-import fcntl
 import random
 import resource
 import secrets
@@ -15,7 +14,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
@@ -32,6 +30,7 @@ from hanse.engines.bus.presence import LocalPresence
 from hanse.engines.peers.peers import Peers
 from hanse.engines.peers.ports import submitting
 from hanse.engines.storage.calls import StoredCalls
+from hanse.engines.storage.folder import DATABASE, alone
 from hanse.engines.storage.handles import StoredHandles
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
@@ -39,7 +38,8 @@ from hanse.engines.storage.moderation import StoredModeration
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.peers import StoredPeers
 from hanse.engines.storage.sqlite import SqliteDatabase
-from hanse.errors import Unavailable
+from hanse.engines.storage.upkeep import Upkeep
+from hanse.errors import HanseError, Unavailable
 from hanse.figures import Figures, Parts
 from hanse.payments.service import Payments
 from hanse.protocol.event import Event
@@ -131,7 +131,11 @@ class Node:
     @property
     def url(self) -> str:
         """The relay's WebSocket URL as agents should use it."""
-        return self.config.public_url or f"ws://{self._shown_host}:{self.port}"
+        return self.config.public_url or self._local_url
+
+    @property
+    def _local_url(self) -> str:
+        return f"ws://{self._shown_host}:{self.port}"
 
     @property
     def http_url(self) -> str:
@@ -172,8 +176,8 @@ class Node:
         self.port = listening.getsockname()[1]
         hosts = config.hosts(self.port)
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._stack.enter_context(_alone(config.data))
-        self._database = database = await enter(SqliteDatabase(str(config.data / "hanse.db")))
+        self._stack.enter_context(alone(config.data, self._local_url))
+        self._database = database = await enter(SqliteDatabase(str(config.data / DATABASE)))
         self.log = EventLog(database, lambda: secrets.token_bytes(32))
         await self.log.open()
         await self.log.vanish()  # what a crash left undone
@@ -182,7 +186,7 @@ class Node:
         bus = LocalBus()
         self.presence = LocalPresence()
         courier = LocalCourier(bus, self.presence, self.pubkey)
-        self.registry = Registry(self.offers, self.presence, self._clock)
+        self.registry = Registry(self.offers, self.presence, self._clock, config.quality_max)
         self.payments = Payments(StoredLedger(database), self._clock)
         self.broker = Broker(
             calls=self.calls,
@@ -210,6 +214,7 @@ class Node:
         self.log.follow(follower.saw)
         tasks.start(follower.run())
         tasks.start(self._sweep())
+        tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
         self.watch = Watch()
         self.log.follow(self.watch.appended)
         bus.listen(self.watch.passing)
@@ -415,6 +420,17 @@ class Node:
             except Unavailable as exc:
                 log.warning("sweep.failed", reason=exc.reason)
 
+    async def _keep(self, upkeep: Upkeep) -> None:
+        """Apart from `_sweep`: a first run over a large log takes long, and calls must expire."""
+        while True:
+            try:
+                gone = await upkeep.run(self._clock.now_s())
+                if gone:
+                    log.info("sweep.removed", **gone)
+            except HanseError as exc:
+                log.warning("sweep.failed", reason=exc.text)
+            await asyncio.sleep(SWEEP_S)
+
     async def _drain(self) -> None:
         """Take nothing new; let calls under way end well, then give every event taken its answer.
 
@@ -515,20 +531,6 @@ async def _serving(
             yield
         finally:
             server.should_exit = True
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One node to a data folder: a second would refund the calls of the first. The system drops the
-    lock with the process, however that ends."""
-    with (folder / "node.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise Unavailable(
-                "another node runs on this folder", field=str(folder), hint="stop it, or use --data"
-            ) from exc
-        yield
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
 _TIME = re.compile(r"^\s*([0-9]{1,9})(?:\.([0-9]{1,3}))?\s*(ms|s|min)?\s*$")
 _RATE = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)/([0-9]{1,8})")
+_AGES = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
+_AGE = re.compile(r"([1-9][0-9]{0,8})(s|min|h|d|w|y)")
+_SIZES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE = re.compile(r"([1-9][0-9]{0,14})(KB|MB|GB|TB|)")
 _FACTORS = {"ms": 1, "s": 1000, "min": 60_000, None: 1}
 
 
@@ -43,3 +47,27 @@ def event_rate(text: str, field: str) -> "Rate":
     if not found or not float(found[1]) or not int(found[2]):
         raise Invalid.at(field, f"{text[:40]!r} is not a rate", 'write "50/500"')
     return Rate(float(found[1]), int(found[2]))
+
+
+def age_s(text: str, field: str) -> int:
+    """ "90d", "12h", "2y" in seconds. Raises Invalid."""
+    found = _AGE.fullmatch(text)
+    if not found:
+        raise Invalid.at(field, f"{text[:40]!r} is not an age", 'write "90d", "12h" or "30min"')
+    return int(found[1]) * _AGES[found[2]]
+
+
+def kind_age_s(text: str, field: str) -> tuple[int, int]:
+    """ "1=90d" as a kind and seconds. Raises Invalid."""
+    kind, equals, age = text.partition("=")
+    if not (equals and kind.isascii() and kind.isdigit() and len(kind) <= 5):
+        raise Invalid.at(field, f"{text[:40]!r} is not KIND=AGE", 'write "1=90d"')
+    return int(kind), age_s(age, field)
+
+
+def size_bytes(text: str, field: str) -> int:
+    """ "10GB" in bytes. Raises Invalid."""
+    found = _SIZE.fullmatch(text)
+    if not found:
+        raise Invalid.at(field, f"{text[:40]!r} is not a size", 'write "10GB" or "500MB"')
+    return int(found[1]) * _SIZES[found[2]]

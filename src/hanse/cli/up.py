@@ -5,6 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hanse.cli.keeping import (
+    KeepOutputs,
+    LogMax,
+    QualityMax,
+    Retain,
+    TombstonesMax,
+    VanishedMax,
+    keeping,
+)
 from hanse.cli.terminal import Json, answer, out, run, told
 
 if TYPE_CHECKING:
@@ -86,6 +95,12 @@ def up(
     log_level: LogLevel = "warning",
     log_json: LogJson = True,
     peer: PeerUrl = None,
+    retain: Retain = None,
+    log_max: LogMax = None,
+    keep_outputs: KeepOutputs = "30d",
+    tombstones_max: TombstonesMax = 1_000_000,
+    vanished_max: VanishedMax = 1_000_000,
+    quality_max: QualityMax = 100_000,
 ) -> None:
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
 
@@ -123,6 +138,8 @@ def up(
             ),
             policies=tuple(policy or ()),
             admins=_keys(admin, "admin"),
+            keeping=keeping(retain, log_max, keep_outputs, tombstones_max, vanished_max),
+            quality_max=quality_max,
             peers=tuple(read_peer(url, "both", ()) for url in peer or ()),
         )
         start_logs(log_level, log_json)

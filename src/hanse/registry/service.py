@@ -32,7 +32,14 @@ class Found(msgspec.Struct, frozen=True):
 class Registry:
     """Offers with their measured quality, searched and ranked."""
 
-    def __init__(self, store: OfferStore, presence: Presence, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: OfferStore,
+        presence: Presence,
+        clock: Clock,
+        quality_max: int = QUALITY_MAX,
+    ) -> None:
+        self._quality_max = quality_max
         self._store = store
         self._presence = presence
         self._clock = clock
@@ -98,7 +105,7 @@ class Registry:
         found = self._quality.pop(key, None) or Quality()
         found.record(success, latency_ms, at_s)
         self._quality[key] = found  # re-inserted last: the first key is the least used
-        if len(self._quality) > QUALITY_MAX:
+        if len(self._quality) > self._quality_max:
             del self._quality[next(iter(self._quality))]
 
     async def offers(self) -> int:

@@ -68,7 +68,7 @@ def _append_run(tx: Transaction, events: list[Event], hash: TagHash) -> list[Out
     numbers = iter(range(first, first + len(fresh)))
     outcomes = [next(numbers) if outcome == 0 else outcome for outcome in outcomes]
     if len(fresh) == 1:
-        _act(tx, fresh[0], hash)
+        _act(tx, fresh[0], first, hash)
     tx.appended.extend(enumerate(fresh, first))
     return outcomes
 
@@ -179,15 +179,15 @@ def _insert(tx: Transaction, events: list[Event], first: int, hash: TagHash) -> 
         tx.many("text_insert", texts)
 
 
-def _act(tx: Transaction, event: Event, hash: TagHash) -> None:
+def _act(tx: Transaction, event: Event, seq: int, hash: TagHash) -> None:
     """What an event does to others."""
     if event.kind == kinds.DELETION:
-        _delete(tx, event, hash)
+        _delete(tx, event, seq, hash)
     elif event.kind == kinds.VANISH:
         tx.all("vanish_insert", bytes.fromhex(event.pubkey), event.created_at)
 
 
-def _delete(tx: Transaction, deletion: Event, hash: TagHash) -> None:
+def _delete(tx: Transaction, deletion: Event, number: int, hash: TagHash) -> None:
     """NIP-09: remove the author's own targets and forbid their return. NIP-59 lets the recipient
     of a gift wrap delete it."""
     pubkey = bytes.fromhex(deletion.pubkey)
@@ -196,20 +196,20 @@ def _delete(tx: Transaction, deletion: Event, hash: TagHash) -> None:
             continue
         found = tx.one("event_by_id", bytes.fromhex(id))
         if found is None:
-            tx.all("tombstone_insert", id, pubkey, FOREVER)
+            tx.all("tombstone_insert", id, pubkey, FOREVER, number)
             continue
         seq, author, _created_at, kind, json = found
         if kind in (kinds.DELETION, kinds.VANISH):
             continue
         if bytes(author) != pubkey and not _is_wrapped_for(deletion.pubkey, kind, json):
             continue
-        tx.all("tombstone_insert", id, bytes(author), FOREVER)
+        tx.all("tombstone_insert", id, bytes(author), FOREVER, number)
         remove(tx, [(seq, json)], hash)
     for address in deletion.values("a"):
         parts = address.split(":", 2)
         if len(parts) != 3 or parts[1] != deletion.pubkey:
             continue
-        tx.all("tombstone_insert", address, pubkey, deletion.created_at)
+        tx.all("tombstone_insert", address, pubkey, deletion.created_at, number)
         found = tx.one("event_by_address", address)
         if found is not None and found[3] <= deletion.created_at:
             remove(tx, [(found[0], found[4])], hash)

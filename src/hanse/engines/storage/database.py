@@ -109,6 +109,9 @@ class Database(Protocol):
     async def size_bytes(self) -> int:
         """Bytes that all of it takes on disk; 0 if it is not on one."""
 
+    async def used_bytes(self) -> int | None:
+        """Bytes of it that hold something; None if the engine cannot tell."""
+
     def follow(self, reader: Reader) -> None:
         """Call `reader(seq, event)` on the loop for every appended event, after its commit, in
         order."""

@@ -13,10 +13,13 @@ from hanse.engines.storage.append import append_all
 from hanse.engines.storage.database import Database, Row, Transaction
 from hanse.engines.storage.filter_sql import WINDOW, FilterSql
 from hanse.engines.storage.removal import (
+    START,
+    Place,
     erase_author,
     erase_ids,
     remove_expired,
     remove_old,
+    remove_oldest,
     vanish_step,
 )
 from hanse.errors import HanseError
@@ -39,6 +42,8 @@ class EventLog:
         self._new_key = new_key
         self._window = window
         self._announced = 0
+        self._trimmed: dict[bool, Place] = {}
+        """Where `trim` goes on: what it left behind it need not be looked at every time."""
 
     @property
     def reads_wait(self) -> bool:
@@ -96,9 +101,31 @@ class EventLog:
         return await self._in_steps(remove_expired, now_s)
 
     async def retain(self, kind: int, before_s: int) -> int:
-        """Remove events of a kind from before a time; how many went. Kinds that receipts or the
-        books refer to are never taken: see `removal.KEPT`."""
-        return await self._in_steps(remove_old, kind, before_s)
+        """Remove events of a kind from before a time; how many went. Never those that receipts or
+        the books refer to: see `removal.KEPT`."""
+        total = 0
+        place: Place | None = START
+        while place is not None:
+            gone, place = await self._database.write(
+                remove_old, kind, before_s, place, hash=self._sql.hash
+            )
+            total += gone
+        return total
+
+    async def trim(self, most: int, *, replaceable: bool = False) -> int:
+        """Remove the oldest events by their own time, at most so many; how many went. Leaves out
+        what `retain` never takes and, unless asked, replaceable and addressable kinds."""
+        total = 0
+        place: Place | None = self._trimmed.get(replaceable, START)
+        while place is not None and total < most:
+            self._trimmed[replaceable] = place
+            gone, place = await self._database.write(
+                remove_oldest, most - total, replaceable, place, hash=self._sql.hash
+            )
+            total += gone
+        if place is None:
+            self._trimmed.pop(replaceable, None)  # the end: the next time from the start
+        return total
 
     async def erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
         """Remove events by the operator's order; how many went. Nothing forbids their return:

@@ -11,6 +11,11 @@ from hanse.protocol import kinds
 
 STEP = 500
 
+Place = tuple[int, int]
+"""Where a walk over the events, oldest first, has come to: created_at and seq."""
+
+START: Place = (-1, 0)
+
 KEPT = frozenset({kinds.RECEIPT, kinds.OFFER, kinds.DELETION, kinds.VANISH})
 """Kinds that retention never takes: receipts, the offers they speak of, and what forbids a return.
 """
@@ -38,11 +43,24 @@ def remove_expired(tx: Transaction, now_s: int, *, hash: TagHash) -> tuple[int, 
     return _removed(tx, tx.all("events_expired", now_s, STEP), hash)
 
 
-def remove_old(tx: Transaction, kind: int, before_s: int, *, hash: TagHash) -> tuple[int, bool]:
-    """One step of retention."""
+def remove_old(
+    tx: Transaction, kind: int, before_s: int, place: Place, *, hash: TagHash
+) -> tuple[int, Place | None]:
+    """One step of retention: how many went, and where to go on."""
     if kind in KEPT:
-        return 0, False
-    return _removed(tx, tx.all("events_old", kind, before_s, STEP), hash)
+        return 0, None
+    rows = tx.all("events_old", kind, before_s, *place, STEP)
+    return _take(tx, rows, hash), _next(rows)
+
+
+def remove_oldest(
+    tx: Transaction, most: int, replaceable: bool, place: Place, *, hash: TagHash
+) -> tuple[int, Place | None]:
+    """One step of keeping the log within its bound: takes at most `most`. Only with `replaceable`
+    also kinds of which one version is kept: they say how things are now, however old."""
+    rows = tx.all("events_oldest", *place, STEP)
+    wanted = [row for row in rows if row[3] not in KEPT and (replaceable or row[4] is None)]
+    return _take(tx, wanted, hash, most), _next(rows)
 
 
 def erase_author(tx: Transaction, pubkey: bytes, *, hash: TagHash) -> tuple[int, bool]:
@@ -71,6 +89,23 @@ def vanish_step(tx: Transaction, *, hash: TagHash) -> tuple[int, bool]:
         if not rows and not wraps:
             tx.all("vanish_done", pubkey)
     return gone, bool(tx.all("vanishing"))
+
+
+def _take(tx: Transaction, rows: list[Row], hash: TagHash, most: int = STEP) -> int:
+    """Remove of (seq, id, created_at, kind, address) those that no receipt names by `e` or `a`."""
+    names: dict[int, int] = {}
+    for seq, id, _, _, address in rows:
+        names[hash("e", bytes(id).hex())] = seq
+        if address is not None:
+            names[hash("a", address)] = seq
+    named = {names[row[0]] for row in tx.among("receipts_naming", names)}
+    free = [row[0] for row in rows if row[0] not in named][:most]
+    remove(tx, tx.among("events_at", free), hash)
+    return len(free)
+
+
+def _next(rows: list[Row]) -> Place | None:
+    return (rows[-1][2], rows[-1][0]) if len(rows) == STEP else None
 
 
 def _removed(tx: Transaction, rows: list[Row], hash: TagHash) -> tuple[int, bool]:

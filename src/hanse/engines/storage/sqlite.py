@@ -59,6 +59,11 @@ READS_WAITING_MAX = 64
 _STEPS = 4000
 """Virtual machine steps between two looks at the clock: about 0.1 ms."""
 
+_USED = """
+SELECT (pages.page_count - free.freelist_count) * size.page_size
+FROM pragma_page_count AS pages, pragma_freelist_count AS free, pragma_page_size AS size
+"""
+
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -287,6 +292,11 @@ class SqliteDatabase:
         """See `database.Database`."""
         files = (Path(self.path), Path(f"{self.path}-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
+
+    async def used_bytes(self) -> int | None:
+        """See `database.Database`."""
+        rows = await self.select(_USED, ())
+        return int(rows[0][0])
 
     def _run(self) -> None:
         busy = False

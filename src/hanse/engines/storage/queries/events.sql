@@ -44,10 +44,6 @@ SELECT seq, json FROM event WHERE pubkey = $1 AND created_at <= $2 AND kind <> $
 SELECT event.seq, event.json FROM tag CROSS JOIN event
 WHERE tag.hash = $1 AND tag.created_at <= $2 AND tag.kind = $3 AND event.seq = tag.seq LIMIT $4;
 
--- name: events_old
--- What retention may take: one kind, before a time, oldest first.
-SELECT seq, json FROM event WHERE kind = $1 AND created_at < $2 ORDER BY created_at LIMIT $3;
-
 -- name: event_count
 SELECT count(*) FROM event;
 
@@ -58,9 +54,9 @@ INSERT INTO tag (hash, created_at, seq, kind) VALUES ($1, $2, $3, $4) ON CONFLIC
 DELETE FROM tag WHERE hash = $1 AND created_at = $2 AND seq = $3;
 
 -- name: tombstone_insert
--- A deletion forbids its target up to the latest time any deletion named.
-INSERT INTO tombstone (target, pubkey, until) VALUES ($1, $2, $3)
-ON CONFLICT (target, pubkey) DO UPDATE SET until = excluded.until
+-- A deletion, by its number, forbids its target up to the latest time any deletion named.
+INSERT INTO tombstone (target, pubkey, until, seq) VALUES ($1, $2, $3, $4)
+ON CONFLICT (target, pubkey) DO UPDATE SET until = excluded.until, seq = excluded.seq
 WHERE excluded.until > tombstone.until;
 
 -- name: removals_any

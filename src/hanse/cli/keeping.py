@@ -1,0 +1,52 @@
+"""What `hanse up` keeps, and for how long: its options, and the settings they make."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hanse.engines.storage.upkeep import Keeping
+
+Retain = Annotated[
+    list[str] | None,
+    typer.Option("--retain", help="KIND=AGE: remove events of a kind when so old, e.g. 7=30d."),
+]
+LogMax = Annotated[
+    str | None,
+    typer.Option("--log-max", help="Keep the log below: 10GB, or 5000000events. Oldest go first."),
+]
+KeepOutputs = Annotated[
+    str, typer.Option("--keep-outputs", help="How long what a call returned can be read again.")
+]
+TombstonesMax = Annotated[
+    int, typer.Option("--tombstones-max", help="Deleted events and addresses to remember.")
+]
+VanishedMax = Annotated[
+    int, typer.Option("--vanished-max", help="Authors who asked to vanish to remember.")
+]
+QualityMax = Annotated[
+    int, typer.Option("--quality-max", help="Capabilities whose measured calls are remembered.")
+]
+
+
+def keeping(
+    retain: list[str] | None,
+    log_max: str | None,
+    outputs: str,
+    tombstones_max: int,
+    vanished_max: int,
+) -> "Keeping":
+    """The settings. Raises Invalid."""
+    from hanse.cli.quantities import age_s, kind_age_s, size_bytes
+    from hanse.engines.storage.upkeep import Keeping
+
+    count = log_max is not None and log_max.endswith("events")
+    bound = size_bytes(log_max.removesuffix("events"), "log-max") if log_max else None
+    return Keeping(
+        ages_s=tuple(kind_age_s(found, "retain") for found in retain or ()),
+        events_max=bound if count else None,
+        bytes_max=None if count else bound,
+        outputs_s=age_s(outputs, "keep-outputs"),
+        tombstones_max=tombstones_max,
+        vanished_max=vanished_max,
+    )

@@ -1,0 +1,9 @@
+-- What upkeep needs: which deletion forbade a target, so that the oldest go first; the same for
+-- requests to vanish; the outputs that calls still keep, by age.
+ALTER TABLE tombstone ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX tombstone_by_seq ON tombstone (seq);
+CREATE INDEX vanished_by_time ON vanished (until) WHERE done = 1;
+CREATE INDEX call_output ON call (closed_ms) WHERE output IS NOT NULL;
+
+-- Events up to this number may lack their words: those from before 0002 have none.
+INSERT INTO view (name, seq) SELECT 'words', seq FROM position WHERE name = 'log';

@@ -1,0 +1,43 @@
+-- name: events_old
+-- What retention looks at: one kind, before a time, oldest first, from a place on.
+SELECT seq, id, created_at, kind, address FROM event
+WHERE kind = $1 AND created_at < $2 AND (created_at, seq) > ($3, $4)
+ORDER BY created_at, seq LIMIT $5;
+
+-- name: events_oldest
+SELECT seq, id, created_at, kind, address FROM event
+WHERE (created_at, seq) > ($1, $2) ORDER BY created_at, seq LIMIT $3;
+
+-- name: events_at
+SELECT seq, json FROM event WHERE seq IN ($values);
+
+-- name: receipts_naming
+-- Which of these tag hashes stand on a call receipt (kind 2402).
+SELECT DISTINCT hash FROM tag WHERE kind = 2402 AND hash IN ($values);
+
+-- name: events_up_to
+-- Backwards from a number, for words that are filled in.
+SELECT seq, json FROM event WHERE seq <= $1 ORDER BY seq DESC LIMIT $2;
+
+-- name: tombstones_count
+SELECT count(*) FROM tombstone;
+
+-- name: tombstones_drop
+-- The oldest ones.
+DELETE FROM tombstone
+WHERE (target, pubkey) IN (SELECT target, pubkey FROM tombstone ORDER BY seq LIMIT $1)
+RETURNING 1;
+
+-- name: vanished_count
+SELECT count(*) FROM vanished;
+
+-- name: vanished_drop
+DELETE FROM vanished
+WHERE pubkey IN (SELECT pubkey FROM vanished WHERE done = 1 ORDER BY until LIMIT $1)
+RETURNING 1;
+
+-- name: outputs_drop
+-- What calls returned that ended before a time; the calls stay.
+UPDATE call SET output = NULL WHERE id IN (
+    SELECT id FROM call WHERE output IS NOT NULL AND closed_ms < $1 ORDER BY closed_ms LIMIT $2
+) RETURNING 1;
