@@ -175,7 +175,6 @@ class Node:
         self._stack.callback(listening.close)
         self.port = listening.getsockname()[1]
         hosts = config.hosts(self.port)
-        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._stack.enter_context(alone(config.data, self._local_url))
         self._database = database = await enter(SqliteDatabase(str(config.data / DATABASE)))
         self.log = EventLog(database, lambda: secrets.token_bytes(32))

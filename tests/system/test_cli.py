@@ -42,6 +42,11 @@ COMMANDS = (
     ("peer", "list"),
     ("peer", "remove"),
     ("sync",),
+    ("backup",),
+    ("restore",),
+    ("export",),
+    ("import",),
+    ("vacuum",),
 )
 GREETINGS = """
 import time

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hanse.cli.quantities import milliseconds, share
+from hanse.cli.quantities import age_s, kind_age_s, milliseconds, share, size_bytes
 from hanse.errors import Invalid
 
 
@@ -59,3 +59,32 @@ def test_a_long_text_is_not_repeated_whole() -> None:
         with pytest.raises(Invalid) as caught:
             read("x" * 10_000, "field")
         assert len(caught.value.text) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90d", 7_776_000), ("12h", 43_200), ("30min", 1800), ("1y", 31_536_000)]
+)
+def test_ages_are_read_with_their_unit(text: str, seconds: int) -> None:
+    assert age_s(text, "f") == seconds
+    assert kind_age_s(f"7={text}", "f") == (7, seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("10GB", 10**10), ("500MB", 5 * 10**8), ("5000000", 5_000_000)]
+)
+def test_sizes_are_read_with_their_unit(text: str, count: int) -> None:
+    assert size_bytes(text, "f") == count
+
+
+@pytest.mark.parametrize("text", ["", "90", "d", "-1d", "0d", "1.5d", "1 d", "٩d", "7=", "=7d"])
+def test_what_is_no_age_is_named(text: str) -> None:
+    with pytest.raises(Invalid, match="retain"):
+        age_s(text, "retain")
+    with pytest.raises(Invalid, match="retain"):
+        kind_age_s(text, "retain")
+
+
+@pytest.mark.parametrize("text", ["", "GB", "1gb", "0", "-1", "1.5GB"])
+def test_what_is_no_size_is_named(text: str) -> None:
+    with pytest.raises(Invalid, match="log-max"):
+        size_bytes(text, "log-max")

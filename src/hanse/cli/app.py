@@ -4,22 +4,27 @@ import typer
 
 from hanse.cli import (
     agents,
+    backup,
     balance,
     books,
     call,
+    export,
     find,
     grant,
     handle,
+    import_,
     init,
     mcp,
     peer,
     receipt,
+    restore,
     serve,
     show,
     status,
     sync,
     token,
     up,
+    vacuum,
 )
 
 app = typer.Typer(
@@ -52,6 +57,11 @@ app.command("token")(token.token)
 app.command("books")(books.books)
 app.add_typer(peer.app, name="peer")
 app.command("sync")(sync.sync)
+app.command("backup")(backup.backup)
+app.command("restore")(restore.restore)
+app.command("export")(export.export)
+app.command("import")(import_.import_)
+app.command("vacuum")(vacuum.vacuum)
 
 
 def main() -> None:

@@ -118,6 +118,7 @@ def up(
         from hanse.protocol.peer import read_peer
 
         ring = keyring()
+        rates = {"address": rate_address, "key": rate_key, "operator": rate_operator}
         config = Config(
             data=data or ring.data,
             host=host,
@@ -128,14 +129,7 @@ def up(
             starting_grant=Amount.parse(grant, "grant"),
             doors=frozenset(door for door in doors.split(",") if door),
             metrics_from=_parts(metrics_from),
-            rules=_rules(
-                known=_keys(member, "member"),
-                only=members_only,
-                work=work,
-                rates={"address": rate_address, "key": rate_key, "operator": rate_operator},
-                trusted=trust_address,
-                proxies=proxy,
-            ),
+            rules=_rules(_keys(member, "member"), members_only, work, rates, trust_address, proxy),
             policies=tuple(policy or ()),
             admins=_keys(admin, "admin"),
             keeping=keeping(retain, log_max, keep_outputs, tombstones_max, vanished_max),
@@ -147,7 +141,6 @@ def up(
 
 
 def _rules(
-    *,
     known: "frozenset[PublicKey]",
     only: bool,
     work: int,

@@ -13,19 +13,24 @@ from hanse.errors import Unavailable
 
 DATABASE = "hanse.db"
 LOCK = "node.lock"
+NOTE_MAX = 200
 
 
 @contextlib.contextmanager
 def alone(folder: Path, note: str = "") -> Iterator[None]:
     """One node to a data folder: a second would refund the calls of the first. The system drops the
-    lock with the process, however that ends. `note` tells others who has it. Raises Unavailable."""
-    with (folder / LOCK).open("a") as file:  # not "w": what the other wrote must stay
+    lock with the process, however that ends. `note` tells others who has it. Makes the folder if
+    there is none. Raises Unavailable."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / LOCK).open("a+") as file:  # not "w": what the other wrote must stay
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
-            raise Unavailable(
-                "another node runs on this folder", field=str(folder), hint="stop it, or use --data"
-            ) from exc
+            file.seek(0)
+            found = file.read(NOTE_MAX)
+            who = f"`hanse {found}`" if found and "://" not in found else "another node"
+            text = f"{who} runs on this folder"
+            raise Unavailable(text, field=str(folder), hint="stop it, or use --data") from exc
         file.truncate(0)
         file.write(note)
         file.flush()
@@ -39,7 +44,7 @@ def holder(folder: Path) -> str | None:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
-                return file.read(200)
+                return file.read(NOTE_MAX)
     except FileNotFoundError:
         pass
     return None

@@ -236,6 +236,12 @@ class EventLog:
         found = await self._database.one("event_by_id", bytes.fromhex(id))
         return msgspec.json.decode(found[4], type=Event) if found else None
 
+    async def known(self, ids: Sequence[str]) -> set[str]:
+        """Which of these ids are kept."""
+        wanted = [bytes.fromhex(id) for id in ids]
+        rows = await self._database.read(lambda tx: tx.among("events_known", wanted))
+        return {bytes(row[0]).hex() for row in rows}
+
     async def total(self) -> int:
         """See `ports.Log`."""
         found = await self._database.one("event_count")

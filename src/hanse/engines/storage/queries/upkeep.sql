@@ -41,3 +41,11 @@ RETURNING 1;
 UPDATE call SET output = NULL WHERE id IN (
     SELECT id FROM call WHERE output IS NOT NULL AND closed_ms < $1 ORDER BY closed_ms LIMIT $2
 ) RETURNING 1;
+
+-- name: events_last
+SELECT coalesce(max(seq), 0) FROM event;
+
+-- name: events_between
+-- A page of the log in its order, for an export.
+SELECT seq, json FROM event
+WHERE seq > $1 AND seq <= $2 AND (expires IS NULL OR expires > $3) ORDER BY seq LIMIT $4;

@@ -1,0 +1,89 @@
+"""A database that the first version made, with data, opened by this one."""
+
+import time
+from pathlib import Path
+
+import apsw
+from tests.conformance.events import ALICE, BOB, Words, a_deletion, an_event
+
+from hanse.engines.storage.filter_sql import TagHash
+from hanse.engines.storage.log import EventLog
+from hanse.engines.storage.migrations import migrations
+from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.engines.storage.upkeep import Keeping, Upkeep
+from hanse.protocol import kinds
+from hanse.protocol.event import Event, encode_event
+from hanse.protocol.filter import Filter
+
+KEY = bytes(range(32))
+
+
+def made_by_the_first_version(path: Path, events: list[Event], forbidden: str) -> None:
+    """Its schema, filled as it filled it."""
+    number, sql = migrations("sqlite")[0]
+    connection, hash = apsw.Connection(str(path)), TagHash(KEY)
+    with connection:
+        connection.execute(sql)
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("INSERT INTO meta VALUES ('tag-key', ?)", (KEY,))
+        for event in events:
+            row = (
+                bytes.fromhex(event.id),
+                bytes.fromhex(event.pubkey),
+                event.created_at,
+                event.kind,
+                encode_event(event),
+            )
+            connection.execute(
+                "INSERT INTO event (id, pubkey, created_at, kind, json) VALUES (?,?,?,?,?)", row
+            )
+            seq = connection.last_insert_rowid()
+            for name, value, *_ in event.tags:
+                connection.execute(
+                    "INSERT INTO tag VALUES (?,?,?)", (hash(name, value), event.created_at, seq)
+                )
+        author = bytes.fromhex(ALICE.public)
+        connection.execute("INSERT INTO tombstone VALUES (?,?,?)", (forbidden, author, 2**53 - 1))
+        connection.execute("INSERT INTO account (name, kind) VALUES ('issue', 'issue')")
+        connection.execute(
+            "INSERT INTO call VALUES (?, 'a', 'b', 'c', 'd', 'e', x'00', 'f', 1, 0, 5, 1, "
+            "'refunded', 'too-late', '', NULL, 2, ?, NULL, NULL, NULL)",
+            (bytes(32), b'{"content":[]}'),
+        )
+    connection.close()
+
+
+async def test_a_database_of_the_first_version_is_whole_and_searchable_here(tmp_path: Path) -> None:
+    path = tmp_path / "hanse.db"
+    gone = an_event(content="gone")
+    events = [
+        *(an_event(created_at=n, content=f"harbour {n}", tags=[["t", "a"]]) for n in range(1200)),
+        an_event(BOB, kind=kinds.PROFILE, content='{"about":"Harbour master"}'),
+        an_event(BOB, kind=7, content="harbour"),
+        a_deletion(("e", gone.id)),
+    ]
+    made_by_the_first_version(path, events, gone.id)
+    async with SqliteDatabase(str(path)) as database:
+        log = EventLog(database, lambda: b"never asked for")
+        await log.open()
+        words = Words(log)
+        tagged = Filter(tags=(("t", frozenset("a")),))
+        assert len(await words.kept(tagged)) == 1200
+        assert await log.last_seq() == await log.total() == len(events)
+        assert await words.kept(Filter(search="harbour")) == []
+        new = an_event(content="a new harbour")
+        assert await words.append(new) == len(events) + 1
+        await Upkeep(database, log, Keeping()).run(int(time.time()))
+        found = await words.kept(Filter(search="harbour"))
+        assert set(found) == {event.id for event in [*events[:1201], new]}
+        assert await words.kept(Filter(search="harbour 77")) == [events[77].id]
+        [outcome] = await log.append_many([gone])
+        assert not isinstance(outcome, int)
+        assert await database.all("calls_open") == []
+        call = await database.one("call_get", bytes(32))
+        assert call is not None
+        assert call[17] is None  # its output was old
+        assert await database.one("account_sum") == (0,)
+    async with SqliteDatabase(str(path)) as database:  # and it is done once
+        assert await database.one("view_seq", "words") == (0,)
+        assert await database.select("PRAGMA integrity_check", ()) == [("ok",)]
