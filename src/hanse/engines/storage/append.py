@@ -24,6 +24,10 @@ from hanse.protocol.kinds import KindClass, kind_class
 
 FOREVER = 2**53 - 1
 
+_STEP = 500
+_INDEXED = "words-indexed"
+_DONE = b"done"
+
 Outcome = int | HanseError | None
 
 
@@ -168,7 +172,7 @@ def _insert(tx: Transaction, events: list[Event], first: int, hash: TagHash) -> 
         for tag in event.tags:
             if len(tag) > 1 and tag[0] in LETTERS:
                 tags.append((hash(tag[0], tag[1]), created_at, seq, kind))
-        if kind in kinds.SEARCHED and event.content:
+        if _is_searched(event):
             texts.append((seq, searched_text(event)))
     # A tag that stands twice in one event gives its row twice: the second is ignored.
     tags.sort()  # the clustered table is written in its order: 12 % cheaper
@@ -177,6 +181,26 @@ def _insert(tx: Transaction, events: list[Event], first: int, hash: TagHash) -> 
         tx.many("tag_insert", tags)
     if texts:
         tx.many("text_insert", texts)
+
+
+def index_words(tx: Transaction, *, hash: TagHash) -> tuple[int, bool]:
+    """One step of indexing the words of events kept before there was such an index (schema 1): how
+    many, and whether there may be more. A database without any such events is done at once."""
+    found = tx.one("meta_get", _INDEXED)
+    if found is not None and bytes(found[0]) == _DONE:
+        return 0, False
+    rows = tx.all("events_after", int(bytes(found[0])) if found else 0, _STEP)
+    events = [(seq, decode_row(json)) for seq, json in rows]
+    texts = [(seq, searched_text(event)) for seq, event in events if _is_searched(event)]
+    tx.many("text_delete", [(seq,) for seq, _ in texts])
+    tx.many("text_insert", texts)
+    more = len(rows) == _STEP
+    tx.all("meta_set", _INDEXED, str(rows[-1][0]).encode() if more else _DONE)
+    return len(texts), more
+
+
+def _is_searched(event: Event) -> bool:
+    return event.kind in kinds.SEARCHED and event.content != ""
 
 
 def _act(tx: Transaction, event: Event, hash: TagHash) -> None:

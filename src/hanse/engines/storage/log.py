@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from hanse.engines.storage.append import append_all
+from hanse.engines.storage.append import append_all, index_words
 from hanse.engines.storage.database import Database, Row, Transaction
 from hanse.engines.storage.filter_sql import WINDOW, FilterSql
 from hanse.engines.storage.removal import (
@@ -60,6 +60,7 @@ class EventLog:
 
         key, self._announced = await self._database.write(operation)
         self._sql = FilterSql(key, self._database.dialect, self._window)
+        await self._in_steps(index_words)
         self._database.follow(self._saw)
 
     def _saw(self, seq: int, _event: Event) -> None:
