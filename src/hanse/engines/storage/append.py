@@ -8,6 +8,7 @@ whole run, its rows sorted as the indexes want them.
 
 from hanse.engines.storage.columns import (
     LETTERS,
+    address_key,
     address_of,
     decode_row,
     expiration_of,
@@ -233,6 +234,7 @@ def _delete(tx: Transaction, deletion: Event, hash: TagHash) -> None:
         parts = address.split(":", 2)
         if len(parts) != 3 or parts[1] != deletion.pubkey:
             continue
+        address = address_key(address)
         tx.all("tombstone_insert", address, pubkey, deletion.created_at)
         found = tx.one("event_by_address", address)
         if found is not None and found[3] <= deletion.created_at:
