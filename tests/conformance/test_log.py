@@ -26,6 +26,7 @@ from hanse.errors import Conflict, Restricted
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
+from hanse.protocol.keys import SecretKey
 
 
 @pytest.fixture(params=["model", *named()])
@@ -96,6 +97,41 @@ async def test_an_event_that_passes_twice_counts_once_toward_the_limit(log: Word
     once = an_event(tags=[["t", "a"]])
     await log.keep(twice, once)
     assert await log.kept(Filter(tags=(("t", frozenset("ab")),), limit=2)) == [twice.id, once.id]
+
+
+RANDOM = "".join(SecretKey(bytes([number]) * 32).public for number in range(1, 150))
+"""That no compression makes short."""
+
+AWKWARD = {
+    "a NUL in its address": {"kind": ADDRESSABLE, "tags": [["d", "a\x00b"]]},
+    "a NUL in what it deletes": {
+        "kind": kinds.DELETION,
+        "tags": [["a", f"30000:{ALICE.public}:\x00"], ["a", f"30000:{ALICE.public}:{RANDOM}"]],
+    },
+    "a long address": {"kind": ADDRESSABLE, "tags": [["d", RANDOM]]},
+    "a long word": {"content": "w" * 5000 + " short word"},
+    "many words": {"content": " ".join(f"word{number}" for number in range(8000)) + " short"},
+    "a long tag": {"tags": [["t", RANDOM]]},
+    "quotes and marks": {"content": 'it\'s "short" ? $1 :a \\ %s & | ! <-> * ( )'},
+    "the latest time": {"created_at": 2**53 - 1},
+    "the last kind": {"kind": 65535},
+}
+
+
+@pytest.mark.parametrize("case", AWKWARD)
+async def test_an_awkward_event_is_kept_and_found_like_any_other(log: Words, case: str) -> None:
+    event = an_event(**AWKWARD[case])  # type: ignore[arg-type]
+    await log.keep(event, an_event(content="another"))
+    assert await log.log.event(event.id) == event
+    asked = [Filter(ids=frozenset({event.id})), Filter(kinds=frozenset({event.kind}))]
+    asked += [Filter(tags=((tag[0], frozenset({tag[1]})),)) for tag in event.tags]
+    if "short" in event.content:
+        asked.append(Filter(search="short"))
+    for one in asked:
+        assert event.id in await log.kept(one), one
+    if event.kind == ADDRESSABLE:
+        await log.keep(a_deletion(address(ADDRESSABLE, ALICE, event.tag("d") or "")))
+        assert event.id not in await log.kept()
 
 
 # --- replaceable and addressable ----------------------------------------------------------------

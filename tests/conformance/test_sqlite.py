@@ -10,14 +10,28 @@ from typing import Any
 import apsw
 import pytest
 from tests.conformance.engines import Stores, stores
-from tests.conformance.events import ANY, Words, an_event
+from tests.conformance.events import (
+    ADDRESSABLE,
+    ALICE,
+    ANY,
+    BOB,
+    REPLACEABLE,
+    Words,
+    an_event,
+)
+from tests.fakes.calls import Parties
 
+from hanse.engines.storage.columns import address_of, expiration_of, indexed_tags
 from hanse.engines.storage.database import Transaction
+from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.queries import load_queries
 from hanse.engines.storage.sqlite import SqliteDatabase
-from hanse.errors import HanseError, TooBroad, Unavailable
+from hanse.engines.storage.words import fill_words
+from hanse.errors import HanseError, Restricted, TooBroad, Unavailable
 from hanse.ports import Found
+from hanse.protocol import kinds
+from hanse.protocol.event import Event, encode_event
 from hanse.protocol.filter import Filter
 
 LONG = (
@@ -145,6 +159,89 @@ async def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> No
     with contextlib.closing(apsw.Connection(str(tmp_path / "hanse.db"))) as connection:
         assert connection.execute("SELECT count(*) FROM event").fetchall() == [(1,)]
         assert connection.execute("PRAGMA user_version").fetchall() == [(newer,)]
+
+
+def first_schema(path: Path, events: list[Event], key: bytes) -> None:
+    """A database as the first version left it, with rows in every table; its last event is gone."""
+    hash = TagHash(key)
+    with contextlib.closing(apsw.Connection(str(path))) as connection, connection:
+        (number, sql), *_ = migrations("sqlite")
+        connection.execute(sql)
+        connection.execute(f"PRAGMA user_version = {number}")
+        run = connection.execute
+        for seq, event in enumerate(events, 1):
+            row = (seq, bytes.fromhex(event.id), bytes.fromhex(event.pubkey), event.created_at)
+            rest = (event.kind, expiration_of(event.tags), address_of(event), encode_event(event))
+            run("INSERT INTO event VALUES (?,?,?,?,?,?,?,?)", row + rest)
+            for name, value in indexed_tags(event.tags):
+                run("INSERT INTO tag VALUES (?,?,?)", (hash(name, value), event.created_at, seq))
+        gone = events[-1]
+        run("DELETE FROM event WHERE seq = ?", (len(events),))
+        run("DELETE FROM tag WHERE seq = ?", (len(events),))
+        forbidden = (gone.id, bytes.fromhex(gone.pubkey), 2**53 - 1)
+        run("INSERT INTO tombstone VALUES (?,?,?)", forbidden)
+        run("INSERT INTO meta VALUES ('tag-key', ?)", (key,))
+        run("INSERT INTO account VALUES (1, 'issue', 'issue', 0, 5000, 0, 0)")
+        run(f"INSERT INTO account VALUES (2, '{ALICE.public}', 'agent', 2000, 0, 0, 5000)")
+        run("INSERT INTO account VALUES (3, 'escrow', 'escrow', 0, 0, 2000, 0)")
+        run("INSERT INTO transfer VALUES (x'01', 1, 2, 5000, 0, NULL, 'start', 1)")
+        call = Parties.new().call()
+        run("INSERT INTO transfer VALUES (?, 2, 3, 2000, 1, NULL, '', 1)", (call.id + b"hold",))
+        run(
+            "INSERT INTO call (id, caller, operator, provider, offer, capability, fingerprint, "
+            "input_sha256, price_msat, fee_msat, deadline_ms, opened_ms, state) "
+            f"VALUES (?, '{ALICE.public}', '{ALICE.public}', '{BOB.public}', 'o', 'c', x'00', 'i', "
+            "2000, 20, 1000, 1, 'open')",
+            (call.id,),
+        )
+        run("INSERT INTO view VALUES ('offers', 1)")
+        run("INSERT INTO offer VALUES ('address', 1, 'clock', 'Clock', 1, NULL, x'7b7d')")
+        run("INSERT INTO capability VALUES (1, 'address', 'tell')")
+        run("INSERT INTO capability_text (rowid, name) VALUES (1, 'tell the time')")
+
+
+async def test_a_database_of_the_first_version_is_taken_over_with_all_it_holds(
+    tmp_path: Path,
+) -> None:
+    events = [
+        an_event(content=f"word{number} thing", created_at=1000 + number, tags=[["t", "a"]])
+        for number in range(1100)
+    ]
+    events += [
+        an_event(kind=REPLACEABLE, content="word0", tags=[["expiration", "2000"]]),
+        an_event(BOB, kinds.GIFT_WRAP, tags=[["p", ALICE.public]]),
+        an_event(kind=ADDRESSABLE, tags=[["d", "x"], ["e", "y"]]),
+    ]
+    gone = an_event(BOB, content="gone")
+    first_schema(tmp_path / "hanse.db", [*events, gone], bytes([7]) * 32)
+    for _ in range(2):
+        async with stores("sqlite", tmp_path) as kept:
+            log = Words(kept.log)
+            await fill_words(kept.database)
+            assert await log.all() == {event.id for event in events}
+            tagged = await log.kept(Filter(tags=(("t", frozenset("a")),)))
+            assert tagged == [event.id for event in reversed(events[:1100])]
+            assert await log.kept(Filter(search="word7")) == [events[7].id]
+            assert await log.kept(Filter(search="word1099 thing")) == [events[1099].id]
+            assert await log.kept(Filter(search="word0")) == [events[0].id]
+            reader = frozenset({ALICE.public})
+            wraps = Filter(kinds=frozenset({kinds.GIFT_WRAP}))
+            assert await log.kept(wraps, reader=reader) == [events[1101].id]
+            assert [await log.append(event) for event in (events[0], events[-1])] == [None, None]
+            with pytest.raises(Restricted):
+                await log.append(gone)
+            assert await kept.log.last_seq() == len(events) + 1
+            account = await kept.ledger.account(ALICE.public)
+            assert account is not None
+            assert (account.balance_msat, account.held_msat) == (5000, 2000)
+            assert await kept.ledger.sum_msat() == 0
+            [call] = await kept.calls.open_calls()
+            assert (call.caller, call.price.msat, call.holder) == (ALICE.public, 2000, "")
+            assert await kept.offers.count(1000) == 1
+    async with stores("sqlite", tmp_path) as kept:
+        assert await Words(kept.log).keep(an_event(content="new")) == [len(events) + 2]
+        assert await kept.log.erase(pubkey=ALICE.public) == len(events)
+        assert await kept.database.select("SELECT count(*) FROM event_text", ()) == [(0,)]
 
 
 async def test_every_query_is_good_sql_for_this_schema(kept: Stores) -> None:

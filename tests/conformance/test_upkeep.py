@@ -70,12 +70,12 @@ def a_call(number: int, offer: str, closed_ms: int = 5000, output: object = None
     )
 
 
-async def ended(log: Kept, call: Call) -> Event:
+async def ended(log: Kept, call: Call, receipt: Event | None = None) -> Event:
     """The call happens in the books; its receipt, which is in the log."""
     calls = log.stores.calls
     await log.stores.ledger.grant(call.id, ALICE.public, Amount(1000), "test", 1)
     await calls.open_call(msgspec.structs.replace(call, state=CallState.OPEN, fault=None))
-    receipt = receipt_event(NODE, call)
+    receipt = receipt or receipt_event(NODE, call)
     await calls.close_call(call, receipt)
     return receipt
 
@@ -114,10 +114,16 @@ async def test_retention_passes_over_all_that_receipts_name_however_much_that_is
     await log.keep(*named, *others, article)
     tags = [["e", event.id] for event in named] + [["a", f"{ARTICLE}:{ALICE.public}:x"]]
     receipt = sign_event(NODE, kind=kinds.RECEIPT, created_at=5, content="{}", tags=tags)
-    await log.keep(receipt)
+    await ended(log, a_call(1, f"{ARTICLE}:{ALICE.public}:x"), receipt)
     gone = await swept(log, ages_s=((1, 1), (ARTICLE, 1)))
     assert gone == {"retained": len(others)}
     assert set(await log.kept()) == {receipt.id, article.id} | {event.id for event in named}
+
+
+async def test_what_only_looks_like_a_receipt_keeps_nothing_else(log: Kept) -> None:
+    note = an_event()
+    await log.keep(note, an_event(BOB, kind=kinds.RECEIPT, tags=[["e", note.id]]))
+    assert await swept(log, ages_s=((1, 1),)) == {"retained": 1}
 
 
 async def test_a_call_keeps_its_receipt_and_the_offer_it_names(log: Kept) -> None:

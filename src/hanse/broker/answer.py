@@ -113,4 +113,5 @@ def _first_text(result: dict[str, Any]) -> str:
 
 
 def _fault(fault: Fault, detail: str) -> Verdict:
-    return Verdict(fault=fault, detail=detail[:DETAIL_MAX])
+    # A provider may have written it: not every database keeps a NUL.
+    return Verdict(fault=fault, detail=detail[:DETAIL_MAX].replace("\0", "\ufffd"))

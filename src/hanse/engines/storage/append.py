@@ -8,6 +8,7 @@ whole run, its rows sorted as the indexes want them.
 
 from hanse.engines.storage.columns import (
     LETTERS,
+    address_key,
     address_of,
     decode_row,
     expiration_of,
@@ -23,6 +24,7 @@ from hanse.protocol.keys import is_hex
 from hanse.protocol.kinds import KindClass, kind_class
 
 FOREVER = 2**53 - 1
+
 
 Outcome = int | HanseError | None
 
@@ -168,7 +170,7 @@ def _insert(tx: Transaction, events: list[Event], first: int, hash: TagHash) -> 
         for tag in event.tags:
             if len(tag) > 1 and tag[0] in LETTERS:
                 tags.append((hash(tag[0], tag[1]), created_at, seq, kind))
-        if kind in kinds.SEARCHED and event.content:
+        if _is_searched(event):
             texts.append((seq, searched_text(event)))
     # A tag that stands twice in one event gives its row twice: the second is ignored.
     tags.sort()  # the clustered table is written in its order: 12 % cheaper
@@ -177,6 +179,10 @@ def _insert(tx: Transaction, events: list[Event], first: int, hash: TagHash) -> 
         tx.many("tag_insert", tags)
     if texts:
         tx.many("text_insert", texts)
+
+
+def _is_searched(event: Event) -> bool:
+    return event.kind in kinds.SEARCHED and event.content != ""
 
 
 def _act(tx: Transaction, event: Event, seq: int, hash: TagHash) -> None:
@@ -209,6 +215,7 @@ def _delete(tx: Transaction, deletion: Event, number: int, hash: TagHash) -> Non
         parts = address.split(":", 2)
         if len(parts) != 3 or parts[1] != deletion.pubkey:
             continue
+        address = address_key(address)
         tx.all("tombstone_insert", address, pubkey, deletion.created_at, number)
         found = tx.one("event_by_address", address)
         if found is not None and found[3] <= deletion.created_at:

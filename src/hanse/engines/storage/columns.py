@@ -1,5 +1,6 @@
 """What the tables keep of an event beside its JSON. Pure."""
 
+import hashlib
 import string
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,9 @@ from hanse.protocol.words import spaced
 
 LETTERS = frozenset(string.ascii_letters)
 
+ADDRESS_MAX = 512
+"""Characters; an index of PostgreSQL takes 2704 bytes."""
+
 _decode = msgspec.json.Decoder(Event).decode
 
 
@@ -22,16 +26,23 @@ def indexed_tags(tags: Tags) -> Iterable[tuple[str, str]]:
 
 
 def address_of(event: Event) -> str | None:
-    """`kind:pubkey:d` for kinds of which only the newest is kept, else None."""
+    """What is kept of `kind:pubkey:d` for kinds of which only the newest is kept, else None."""
     if 3 < event.kind < 10_000:
         return None  # nearly all there is
     match kind_class(event.kind):
         case KindClass.REPLACEABLE:
             return f"{event.kind}:{event.pubkey}:"
         case KindClass.ADDRESSABLE:
-            return f"{event.kind}:{event.pubkey}:{event.tag('d') or ''}"
+            return address_key(f"{event.kind}:{event.pubkey}:{event.tag('d') or ''}")
         case _:
             return None
+
+
+def address_key(address: str) -> str:
+    """What an address is kept by: itself, unless PostgreSQL could not hold or index it."""
+    if len(address) <= ADDRESS_MAX and "\0" not in address:
+        return address
+    return "sha256:" + hashlib.sha256(address.encode()).hexdigest()
 
 
 def expiration_of(tags: Tags) -> int | None:

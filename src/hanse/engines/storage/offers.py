@@ -9,7 +9,7 @@ from collections import Counter
 
 import msgspec
 
-from hanse.engines.storage.columns import address_of, decode_row, expiration_of
+from hanse.engines.storage.columns import address_key, address_of, decode_row, expiration_of
 from hanse.engines.storage.database import Database, Transaction
 from hanse.errors import Invalid
 from hanse.protocol import kinds
@@ -122,7 +122,7 @@ class StoredOffers:
                 _index(tx, seq, event)
             elif event.kind == kinds.DELETION:
                 for address in event.values("a"):
-                    _drop_if_gone(tx, address)
+                    _drop_if_gone(tx, address_key(address))
                 # An offer deleted by id leaves no address in the deletion: ask each of the
                 # author's.
                 for address in _offers_of(tx, event.pubkey):

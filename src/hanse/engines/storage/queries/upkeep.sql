@@ -12,8 +12,10 @@ WHERE (created_at, seq) > ($1, $2) ORDER BY created_at, seq LIMIT $3;
 SELECT seq, json FROM event WHERE seq IN ($values);
 
 -- name: receipts_naming
--- Which of these tag hashes stand on a call receipt (kind 2402).
-SELECT DISTINCT hash FROM tag WHERE kind = 2402 AND hash IN ($values);
+-- Which of these tag hashes stand on a receipt (kind 2402) of one of our calls: anybody can publish
+-- something that looks like one, and must not pin what it names.
+SELECT DISTINCT tag.hash FROM tag CROSS JOIN event CROSS JOIN call
+WHERE tag.kind = 2402 AND tag.hash IN ($values) AND event.seq = tag.seq AND call.receipt = event.id;
 
 -- name: events_up_to
 -- Backwards from a number, for words that are filled in.
