@@ -84,6 +84,19 @@ async def test_a_read_beyond_its_budget_is_too_broad(tmp_path: Path) -> None:
         assert await database.read(lambda tx: tx.select("SELECT 3", ())) == [(3,)]
 
 
+async def test_a_read_that_is_stopped_leaves_no_snapshot_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The clock is looked at in every step, those of COMMIT too: else it is in one of a thousand.
+    monkeypatch.setattr("hanse.engines.storage.sqlite._STEPS", 1)
+    async with SqliteDatabase(str(tmp_path / "hanse.db"), budget_ms=20) as database:
+        for _ in range(3):
+            with pytest.raises(TooBroad):
+                await database.read(lambda tx: tx.select(LONG, [10**12]))
+            assert not any(reader.connection.in_transaction for reader in database._readers)
+            assert await database.read(lambda tx: tx.select("SELECT 3", ())) == [(3,)]
+
+
 async def test_long_reads_beyond_what_may_wait_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

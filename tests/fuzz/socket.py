@@ -38,6 +38,9 @@ MESSAGES_PER_ROUND = 12
 HEAD_MAX = 1 << 20
 VERBS = {"AUTH", "OK", "EVENT", "EOSE", "CLOSED", "NOTICE", "COUNT", "NEG-MSG", "NEG-ERR"}
 SIZES = {"OK": {4}, "EVENT": {3}, "EOSE": {2, 3}, "CLOSED": {3}, "NOTICE": {2}, "AUTH": {2}}
+FAULTS = (b"the database refused", b"could not be checked", b"could not read its log")
+"""What a node says when it is at fault itself."""
+
 TROUBLE = (b"Traceback", b"never retrieved", b'"error"', b'"critical"', b"Fatal")
 
 
@@ -118,8 +121,15 @@ class Client:
             return None
 
 
+def check_blame(text: bytes) -> None:
+    """Raises Broken if the node says that it is at fault."""
+    if any(fault in text for fault in FAULTS):
+        raise Broken(f"the node is at fault: {text[:400]!r}")
+
+
 def read_message(text: bytes) -> list[object]:
-    """A relay's message. Raises Broken if it is none."""
+    """A relay's message. Raises Broken if it is none, or tells of a fault of the node's."""
+    check_blame(text)
     try:
         found = orjson.loads(text)
     except ValueError as exc:
@@ -240,6 +250,7 @@ class Thrower:
         if not answer:
             self.report.heard["close"] += 1
             return
+        check_blame(answer)
         line = answer.split(b"\r\n", 1)[0].split()
         if len(line) < 2 or not line[0].startswith(b"HTTP/1."):
             raise Broken(f"what came is no HTTP: {answer[:200]!r}")

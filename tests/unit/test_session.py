@@ -218,6 +218,14 @@ def test_a_proof_that_does_not_hold_grants_nothing_and_says_why(name: str) -> No
     assert session.identities == set()
 
 
+def test_a_proof_that_cannot_be_read_is_answered_by_its_id() -> None:
+    session = a_session()
+    id = proof().id
+    [[verb, named, accepted, text]] = said(session.receive(f'["AUTH",{{"id":"{id}"}}]', NOW))
+    assert (verb, named, accepted) == ("OK", id, False)
+    assert text.startswith("invalid: event.pubkey: ")
+
+
 @pytest.mark.parametrize(
     "url", [f"ws://{HOST}/", f"WS://{HOST.upper()}/?x=1", f"wss://{HOST}", f"ws://{HOST}/path"]
 )

@@ -53,7 +53,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return [tag[1] for tag in self.tags if len(tag) > 1 and tag[0] == name]
 
 
+class _Named(msgspec.Struct):
+    id: str
+
+
 _decode = msgspec.json.Decoder(Event).decode
+_decode_id = msgspec.json.Decoder(_Named).decode
 _encode = msgspec.json.Encoder().encode
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 
@@ -84,6 +89,15 @@ def parse_event(raw: bytes | str | msgspec.Raw) -> Event:
         raise Invalid.at("event", "is not JSON") from exc
     except RecursionError as exc:
         raise TooLarge("is nested too deeply", field="event") from exc
+
+
+def id_in(raw: bytes | msgspec.Raw) -> str | None:
+    """The id that JSON bears which is no event, if it can be read: what a refusal can name."""
+    try:
+        found = _decode_id(raw).id
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    return found if is_hex(found, 64) else None
 
 
 def encode_event(event: Event) -> bytes:

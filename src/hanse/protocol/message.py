@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from hanse.errors import HanseError, Invalid, TooLarge
-from hanse.protocol.event import Event, encode_event, parse_event
+from hanse.protocol.event import Event, encode_event, id_in, parse_event
 from hanse.protocol.filter import Filter, parse_filter
 
 FILTERS_MAX = 20
@@ -87,7 +87,8 @@ ClientMessage = Publish | Request | Drop | Authenticate | Count | Reconcile | Co
 
 
 class BadRequest(Invalid):
-    """A message that cannot be served, of a verb whose refusals carry the subscription's name."""
+    """A message that cannot be served, of a verb whose refusals carry the subscription's name, or
+    the event's id (AUTH)."""
 
     def __init__(self, cause: HanseError, verb: str, subscription: str) -> None:
         super().__init__(cause.reason, field=cause.field)
@@ -125,7 +126,13 @@ def _read_close(parts: list[msgspec.Raw]) -> Drop:
 def _read_auth(parts: list[msgspec.Raw]) -> Authenticate:
     if len(parts) != 2:
         raise Invalid.at("AUTH", "takes one event")
-    return Authenticate(parse_event(parts[1]))
+    try:
+        return Authenticate(parse_event(parts[1]))
+    except Invalid as exc:
+        id = id_in(parts[1])
+        if id is None:
+            raise
+        raise BadRequest(exc, "AUTH", id) from exc
 
 
 def _read_count(parts: list[msgspec.Raw]) -> Count:
@@ -135,10 +142,13 @@ def _read_count(parts: list[msgspec.Raw]) -> Count:
 
 
 def _read_open(parts: list[msgspec.Raw]) -> Reconcile:
-    if len(parts) != 4:
-        raise Invalid.at("NEG-OPEN", "takes a subscription id, a filter and a message")
+    usage = Invalid.at("NEG-OPEN", "takes a subscription id, a filter and a message")
+    if len(parts) < 2:
+        raise usage
     subscription = _subscription(parts[1])
     try:
+        if len(parts) != 4:
+            raise usage
         found = parse_filter(_any(parts[2]), "filter")
         return Reconcile(subscription, found, _hex(parts[3]))
     except (Invalid, ValueError, RecursionError) as exc:
@@ -175,10 +185,12 @@ _READERS: dict[str, Callable[[list[msgspec.Raw]], ClientMessage]] = {
 
 def _filters(verb: str, parts: list[msgspec.Raw]) -> tuple[str, list[tuple[Filter, Any]]]:
     """The subscription's name, and each filter with the JSON it was read from."""
-    if len(parts) < 3:
+    if len(parts) < 2:
         raise Invalid.at(verb, "takes a subscription id and at least one filter")
     subscription = _subscription(parts[1])
     try:
+        if len(parts) < 3:
+            raise Invalid.at(verb, "takes at least one filter")
         if len(parts) - 2 > FILTERS_MAX:
             raise Invalid.at(verb, f"takes at most {FILTERS_MAX} filters")
         found = [_any(part) for part in parts[2:]]

@@ -165,8 +165,10 @@ class Session:
         return list(answer)
 
     def _refusal(self, verb: str, name: str, reason: HanseError) -> list[Effect]:
-        """What a refused REQ, COUNT or NEG-* is answered with. It ends what is open under that
-        name: the client believes that it was replaced."""
+        """What a refused REQ, COUNT, NEG-* or AUTH is answered with. It ends what is open under
+        that name: the client believes that it was replaced."""
+        if verb == "AUTH":
+            return [Send(message.ok(name, False, reason.wire))]
         if verb.startswith("NEG"):
             ended: list[Effect] = [Forget(name)] if name in self.comparisons else []
             self.forgotten(name)

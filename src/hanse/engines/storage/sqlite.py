@@ -11,6 +11,7 @@ where it may take `budget_ms`; then it is refused.
 
 import asyncio
 import contextlib
+import math
 import queue
 import threading
 import time
@@ -141,6 +142,9 @@ class _Reading:
         try:
             return operation(self._tx)
         finally:
+            # Late or not, this has to run to its end: a snapshot that stays open shows old events
+            # for ever, and each later BEGIN fails.
+            self._until = math.inf
             if self.connection.in_transaction:
                 self.connection.execute("COMMIT")
 

@@ -14,14 +14,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
-import msgspec
-
 from hanse.counters import Tally
 from hanse.errors import Closed, HanseError, PolicyFailed, RateLimited
 from hanse.ports import Bus, Log
 from hanse.protocol import message
-from hanse.protocol.event import Event, check_event, digest_of, parse_event
-from hanse.protocol.keys import is_hex
+from hanse.protocol.event import Event, check_event, digest_of, id_in, parse_event
 from hanse.protocol.kinds import KindClass, kind_class
 from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.context import Context, Policy, Source
@@ -39,13 +36,6 @@ DRAIN_CHECK_S = 0.005
 
 Respond = Callable[[bytes], None]
 Waiting = tuple[bytes, Respond, Source]
-
-
-class _Named(msgspec.Struct):
-    id: str
-
-
-_decode_id = msgspec.json.Decoder(_Named).decode
 
 
 class Refused:
@@ -281,10 +271,7 @@ def _refused_by(policies: tuple[Policy, ...], event: Event, context: Context) ->
 
 def _refusal(raw: bytes, reason: HanseError) -> bytes:
     """What an event is answered that nobody looks at further: an OK (NIP-01) if it can name it."""
-    try:
-        id = _decode_id(raw).id
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        id = ""
-    if is_hex(id, 64):
+    id = id_in(raw)
+    if id is not None:
         return message.ok(id, False, reason.wire)
     return message.notice(reason.wire)
