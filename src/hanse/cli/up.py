@@ -64,6 +64,15 @@ AddressRate = Annotated[str, typer.Option(help="Events of an address: a second, 
 KeyRate = Annotated[str, typer.Option(help="Events of a key: a second, at once.")]
 OperatorRate = Annotated[str, typer.Option(help="Events of all agents of an operator.")]
 Trusted = Annotated[str, typer.Option(help="Networks without limits on events, by comma.")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option(help="postgresql:// URL instead of SQLite (or $HANSE_DATABASE).")
+]
+BusUrl = Annotated[
+    str | None, typer.Option(help="nats:// URLs that join many nodes (or $HANSE_BUS).")
+]
+Instance = Annotated[
+    str, typer.Option(help="This node among those on one database (default: HOST:PORT).")
+]
 PeerUrl = Annotated[
     list[str] | None, typer.Option("--peer", help="Mirror this relay; may be repeated.")
 ]
@@ -92,6 +101,9 @@ def up(
     trust_address: Trusted = "127.0.0.0/8,::1/128",
     proxy: Proxies = "127.0.0.0/8,::1/128",
     metrics_from: MetricsFrom = "127.0.0.0/8,::1/128",
+    database: DatabaseUrl = None,
+    bus: BusUrl = None,
+    instance: Instance = "",
     log_level: LogLevel = "warning",
     log_json: LogJson = True,
     peer: PeerUrl = None,
@@ -105,61 +117,70 @@ def up(
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
 
     Data is in SQLite inside this process; nothing else to install or start. Your own agents get a
-    starting grant of test credits, once. Stop it with Ctrl-C: calls under way end first.
+    starting grant of test credits, once. Stop it with Ctrl-C: calls under way end first. With
+    HANSE_DATABASE and HANSE_BUS in the environment it is one node of many: docs/deployment.md.
 
     Example:  hanse up --port 7447
     """
+    flags = locals()  # each by its name
     with told(json):
         from hanse.cli.home import keyring
         from hanse.cli.logs import start_logs
-        from hanse.config import Config
-        from hanse.payments.model import Fee
-        from hanse.protocol.amount import Amount
-        from hanse.protocol.peer import read_peer
 
         ring = keyring()
-        rates = {"address": rate_address, "key": rate_key, "operator": rate_operator}
-        config = Config(
-            data=data or ring.data,
-            host=host,
-            port=port,
-            public_url=url,
-            name=name,
-            fee=Fee(fee_ppm),
-            starting_grant=Amount.parse(grant, "grant"),
-            doors=frozenset(door for door in doors.split(",") if door),
-            metrics_from=_parts(metrics_from),
-            rules=_rules(_keys(member, "member"), members_only, work, rates, trust_address, proxy),
-            policies=tuple(policy or ()),
-            admins=_keys(admin, "admin"),
-            keeping=keeping(retain, log_max, keep_outputs, tombstones_max, vanished_max),
-            quality_max=quality_max,
-            peers=tuple(read_peer(url, "both", ()) for url in peer or ()),
-        )
+        config = _config(ring, flags)
         start_logs(log_level, log_json)
         run(_up(ring, config, rebuild, json))
 
 
-def _rules(
-    known: "frozenset[PublicKey]",
-    only: bool,
-    work: int,
-    rates: dict[str, str],
-    trusted: str,
-    proxies: str,
-) -> "Rules":
+def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
+    """The settings that the flags say. Raises Invalid."""
+    from hanse.config import Config, server_url
+    from hanse.payments.model import Fee
+    from hanse.protocol.amount import Amount
+    from hanse.protocol.peer import read_peer
+
+    return Config(
+        data=flags["data"] or ring.data,
+        host=flags["host"],
+        port=flags["port"],
+        public_url=flags["url"],
+        name=flags["name"],
+        fee=Fee(flags["fee_ppm"]),
+        starting_grant=Amount.parse(flags["grant"], "grant"),
+        doors=frozenset(door for door in flags["doors"].split(",") if door),
+        metrics_from=_parts(flags["metrics_from"]),
+        rules=_rules(flags),
+        policies=tuple(flags["policy"] or ()),
+        admins=_keys(flags["admin"], "admin"),
+        keeping=keeping(
+            flags["retain"],
+            flags["log_max"],
+            flags["keep_outputs"],
+            flags["tombstones_max"],
+            flags["vanished_max"],
+        ),
+        quality_max=flags["quality_max"],
+        database=server_url(flags["database"], "HANSE_DATABASE"),
+        bus=server_url(flags["bus"], "HANSE_BUS"),
+        instance=flags["instance"],
+        peers=tuple(read_peer(url, "both", ()) for url in flags["peer"] or ()),
+    )
+
+
+def _rules(flags: dict[str, Any]) -> "Rules":
     from hanse.cli.quantities import event_rate
     from hanse.servers.relay.rules import Members, Rates, Rules, Work
 
     return Rules(
-        work=Work(bits=work),
-        members=Members(keys=known, only=only),
+        work=Work(bits=flags["work"]),
+        members=Members(keys=_keys(flags["member"], "member"), only=flags["members_only"]),
         rates=Rates(
-            address=event_rate(rates["address"], "rate-address"),
-            key=event_rate(rates["key"], "rate-key"),
-            operator=event_rate(rates["operator"], "rate-operator"),
-            trusted=_parts(trusted),
-            proxies=_parts(proxies),
+            address=event_rate(flags["rate_address"], "rate-address"),
+            key=event_rate(flags["rate_key"], "rate-key"),
+            operator=event_rate(flags["rate_operator"], "rate-operator"),
+            trusted=_parts(flags["trust_address"]),
+            proxies=_parts(flags["proxy"]),
         ),
     )
 
@@ -193,6 +214,7 @@ async def _up(ring: "Keyring", config: "Config", rebuild: bool, json: bool) -> N
             "node": node.pubkey,
             "operator": operator,
             "data": str(config.data),
+            "database": str(config.database or config.data / "hanse.db"),
             "refunded_on_start": node.recovered,
         }
         answer(json, found, lambda: _show(config.name, found))
@@ -205,7 +227,7 @@ def _show(name: str, found: dict[str, Any]) -> None:
     out(f"  relay  {found['url']}")
     out(f"  API    {found['http']}/docs")
     out(f"  MCP    {found['mcp']}")
-    out(f"  data   {found['data']}")
+    out(f"  data   {found['database']}")
     if found["refunded_on_start"]:
         out(f"  {found['refunded_on_start']} calls left open by the last run were refunded.")
     out("Stop it with Ctrl-C.")
