@@ -4,10 +4,11 @@ Operations are plain functions that ask and get rows at once. Here each runs in 
 leaves it for the event loop, which comes back with the rows. So one set of operations serves an
 engine that answers in the call and one that answers over a network.
 
-Writes go by one connection in batches, as with SQLite. The log's counter is a row that stays locked
-until the commit: sequence numbers become visible in their order, whichever node takes them. A batch
-whose connection broke is tried again: every operation is safe to repeat (same event, same call,
-same transfer), so a commit whose answer was lost does no harm.
+Writes go by one connection in batches, as with SQLite, and a batch holds the database's one writer
+lock until its commit: what an operation has read stays true until then, whichever node it runs on,
+and sequence numbers become visible in their order. A batch whose connection broke is tried again:
+every operation is safe to repeat (same event, same call, same transfer), so a commit whose answer
+was lost does no harm.
 
 What other nodes appended is read from the log: `look` says that there may be something, and a slow
 beat looks anyway.
@@ -16,7 +17,7 @@ beat looks anyway.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import asyncpg
@@ -36,7 +37,7 @@ from hanse.engines.storage.database import (
 from hanse.engines.storage.filter_sql import POSTGRES
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.queries import load_queries
-from hanse.errors import Closed, HanseError, TooBroad, Unavailable
+from hanse.errors import Closed, HanseError, Invalid, TooBroad, Unavailable
 from hanse.protocol.event import Event
 
 P = ParamSpec("P")
@@ -49,21 +50,47 @@ LOOK_S = 1.0
 """How often to look for what others appended when nobody says so."""
 
 STEP = 500
+CONNECT_S = 5.0
+PAUSE_S = 0.05
 RETRY_S = 30.0
 """How long a batch is tried again when the server is away; then it is refused."""
+
+READ_RETRY_S = 3.0
+"""The same for a read."""
+
+STUCK_S = 5.0
+"""A node that stops in the middle of a commit loses the writer lock after this time."""
+
+LOCK_S = 2 * STUCK_S
+"""How long one attempt waits for the lock."""
+
+NAME_S = 8.0
+"""How long a starting node waits for an earlier one of its name to be gone."""
 
 _MIGRATING = 0x48414E5345
 """Advisory lock: of nodes that start together, one migrates."""
 
+_WRITING = 0x48414E5346
+"""Advisory lock: one node writes at a time."""
+
+_NAMES = 0x4841
+"""Advisory locks (two numbers): one live node to an instance name."""
+
 _AWAY = (
-    OSError,
+    OSError,  # TimeoutError is one
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that broke within an answer
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.QueryCanceledError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, until it is promoted
 )
+"""What passes: the batch is tried again over a new connection."""
 
 
 class PostgresTransaction:
@@ -86,8 +113,8 @@ class PostgresTransaction:
 
     def many(self, name: str, rows: Sequence[Row]) -> None:
         """See `database.Transaction`."""
-        if rows:
-            _wait(_translated(self._connection.executemany(self._queries[name], rows)))
+        if rows:  # these queries take an array for each column: one statement, whatever it carries
+            self.select(self._queries[name], [list(column) for column in zip(*rows, strict=True)])
 
     def among(self, name: str, values: Iterable[Any]) -> list[Row]:
         """See `database.Transaction`."""
@@ -104,13 +131,18 @@ class PostgresTransaction:
 
 
 class PostgresDatabase:
-    """A pool of connections to one database. `async with` migrates it and starts the writer."""
+    """A pool of connections to one database. `async with` migrates it and starts the writer.
+
+    `instance` names this node among those that share the database: no two live ones have the same.
+    The URL may hold a password, so no error and no log line shows it.
+    """
 
     dialect = POSTGRES
     reads_wait = True
 
-    def __init__(self, url: str, budget_ms: int = BUDGET_MS) -> None:
+    def __init__(self, url: str, instance: str = "", budget_ms: int = BUDGET_MS) -> None:
         self._url = url
+        self._instance = instance
         self._budget_ms = budget_ms
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._waiting = 0
@@ -126,16 +158,13 @@ class PostgresDatabase:
 
     async def __aenter__(self) -> Self:
         try:
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=1,
-                max_size=CONNECTIONS,
-                server_settings={"statement_timeout": str(self._budget_ms), "jit": "off"},
-            )
-            await self._migrate()
-        except (OSError, asyncpg.PostgresError, ValueError) as exc:
-            text = f"cannot open the database: {exc}"
-            raise Unavailable(text, field="HANSE_DATABASE", hint="does the server run?") from exc
+            await self._connect()
+        except (ValueError, asyncpg.ClientConfigurationError) as exc:
+            # Without its text, which may quote the URL.
+            raise Invalid.at("database", "is not a PostgreSQL URL that can be read") from exc
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            text = f"cannot open the database: {said(exc)}"
+            raise Unavailable(text, field="database", hint="does the server run?") from exc
         self._announced = int((await self._pool.fetchval(_named("event_last_seq"))) or 0)
         self._tasks = await asyncio.TaskGroup().__aenter__()
         self._running = [
@@ -152,9 +181,25 @@ class PostgresDatabase:
         for task in self._running:
             task.cancel()
         await self._tasks.__aexit__(None, None, None)
-        if self._writing is not None:
-            self._writing.terminate()
+        self._hang_up()
         self._pool.terminate()
+
+    async def _connect(self) -> None:
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=CONNECTIONS,
+            timeout=CONNECT_S,
+            # Over the server's own bound: this one is for a server that is not there any more.
+            command_timeout=self._budget_ms / 1000 + CONNECT_S,
+            server_settings={"statement_timeout": str(self._budget_ms), "jit": "off"},
+        )
+        try:
+            await self._migrate()
+            await self._take_name()
+        except BaseException:
+            self._pool.terminate()
+            raise
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -165,12 +210,13 @@ class PostgresDatabase:
         **kwargs: P.kwargs,
     ) -> T:
         """See `database.Database`."""
-        async with (
-            self._reading() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            tx = PostgresTransaction(connection, {})
-            return await _in_greenlet(lambda: operation(tx, *args, **kwargs))
+
+        async def work(connection: Any) -> T:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                tx = PostgresTransaction(connection, {})
+                return await _in_greenlet(lambda: operation(tx, *args, **kwargs))
+
+        return await self._read(work)
 
     async def all(self, name: str, *params: Any) -> list[Row]:
         """See `database.Database`."""
@@ -183,28 +229,36 @@ class PostgresDatabase:
 
     async def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
         """See `database.Database`."""
-        async with self._reading() as connection:
+
+        async def work(connection: Any) -> list[Row]:
             return [tuple(row) for row in await connection.fetch(sql, *params)]
 
-    @contextlib.asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Any]:
+        return await self._read(work)
+
+    async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Over a connection of the pool; again over another while the server is away."""
         if not self._open:
             raise Closed("the database is closed")
         if self._reads_waiting >= READS_WAITING_MAX:
             raise Unavailable("too many queries are waiting", hint="try again soon")
         self._reads_waiting += 1
+        until = time.monotonic() + READ_RETRY_S
         try:
-            connection = await self._pool.acquire()
-            try:
-                yield connection
-            finally:
-                await self._pool.release(connection)
-        except asyncpg.QueryCanceledError as exc:
-            raise TooBroad(
-                f"takes more than {self._budget_ms / 1000:g} s", hint="narrow the filter"
-            ) from exc
-        except (*_AWAY, asyncpg.PostgresError) as exc:
-            raise Unavailable(f"the database refused to read: {exc}") from exc
+            while True:
+                try:
+                    async with self._pool.acquire(timeout=CONNECT_S) as connection:
+                        return await work(connection)
+                except asyncpg.QueryCanceledError as exc:
+                    raise TooBroad(
+                        f"takes more than {self._budget_ms / 1000:g} s", hint="narrow the filter"
+                    ) from exc
+                except _AWAY as exc:
+                    if time.monotonic() > until or not self._open:
+                        text = f"the database is away: {said(exc)}"
+                        raise Unavailable(text, hint="try again soon") from exc
+                except asyncpg.PostgresError as exc:
+                    raise Unavailable(f"the database refused to read: {said(exc)}") from exc
+                await asyncio.sleep(PAUSE_S)
         finally:
             self._reads_waiting -= 1
 
@@ -261,49 +315,98 @@ class PostgresDatabase:
     async def _commit(self, jobs: list[Job]) -> list[tuple[int, Event]]:
         """One transaction over the jobs, tried again while the server is away."""
         until = time.monotonic() + RETRY_S
-        pause = 0.05
+        pause = PAUSE_S
         while True:
             for job in jobs:
                 job.error = job.result = None
             try:
-                if self._writing is None or self._writing.is_closed():
-                    self._writing = await asyncpg.connect(self._url)
+                await self._connected()
                 if len(jobs) > 1:
                     with contextlib.suppress(_Refused):
                         return await self._attempt(jobs, self._bare)
                 return await self._attempt(jobs, self._guarded)
             except _AWAY as exc:
                 failure: Exception = exc
-                self._remembered.clear()
-                if self._writing is not None:
-                    self._writing.terminate()
-                    self._writing = None
+                # If it was the commit whose answer got lost, what it appended must still be told.
+                self._news.set()
             # Whatever it is: the writer must live, or every later write would wait for ever.
             except Exception as exc:
                 failure = exc
                 until = 0.0
+            self._hang_up()
             if time.monotonic() > until or not self._open:
                 for job in jobs:
-                    job.error = job.error or Unavailable(
-                        f"the database refused to write: {failure}", hint="try again soon"
+                    job.error = Unavailable(
+                        f"the database refused to write: {said(failure)}", hint="try again soon"
                     )
                 return []
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
+
+    async def _connected(self) -> None:
+        if self._writing is None or self._writing.is_closed():
+            self._hang_up()
+            await self._take_name()
+
+    async def _take_name(self) -> None:
+        """Connect for writing. The connection holds the name: two nodes of one name would refund
+        each other's calls."""
+        settings = {
+            "jit": "off",
+            "statement_timeout": str(round(LOCK_S * 1000)),
+            # A node that is stopped or cut off must not keep the lock from the others.
+            "idle_in_transaction_session_timeout": str(round(STUCK_S * 1000)),
+            "tcp_keepalives_idle": "5",
+            "tcp_keepalives_interval": "2",
+            "tcp_keepalives_count": "3",
+        }
+        writing = await asyncpg.connect(
+            self._url,
+            timeout=CONNECT_S,
+            command_timeout=LOCK_S + CONNECT_S,
+            server_settings=settings,
+        )
+        until = time.monotonic() + NAME_S
+        try:
+            while not await writing.fetchval(
+                f"SELECT pg_try_advisory_lock({_NAMES}, hashtext($1))", self._instance
+            ):
+                if time.monotonic() > until:
+                    raise Unavailable(
+                        f"another node called {self._instance!r} runs on this database",
+                        field="instance",
+                        hint="give each its own --instance",
+                    )
+                await asyncio.sleep(PAUSE_S)
+        except BaseException:
+            writing.terminate()
+            raise
+        self._writing = writing
+
+    def _hang_up(self) -> None:
+        self._remembered.clear()
+        if self._writing is not None:
+            self._writing.terminate()
+            self._writing = None
 
     async def _attempt(
         self,
         jobs: list[Job],
         perform: Callable[[PostgresTransaction, Job], Awaitable[None]],
     ) -> list[tuple[int, Event]]:
+        execute = self._writing.execute
         tx = PostgresTransaction(self._writing, self._remembered)
         try:
-            async with self._writing.transaction():
-                for job in jobs:
-                    await perform(tx, job)
-        except BaseException:
+            await execute(f"BEGIN; SELECT pg_advisory_xact_lock({_WRITING})")
+            for job in jobs:
+                await perform(tx, job)
+            ended = await execute("COMMIT")
+        except _Refused:
             self._remembered.clear()
+            await execute("ROLLBACK")
             raise
+        if ended != "COMMIT":  # an operation went on after a statement had failed
+            raise asyncpg.InternalServerError("the transaction had failed before its commit")
         return tx.appended
 
     async def _bare(self, tx: PostgresTransaction, job: Job) -> None:
@@ -315,10 +418,11 @@ class PostgresDatabase:
             raise _Refused from exc
 
     async def _guarded(self, tx: PostgresTransaction, job: Job) -> None:
+        execute = self._writing.execute
         mark = len(tx.appended)
+        await execute("SAVEPOINT job")
         try:
-            async with self._writing.transaction():
-                job.result = await _in_greenlet(lambda: job.operation(tx))
+            job.result = await _in_greenlet(lambda: job.operation(tx))
         except _AWAY:
             raise
         # Whatever one operation raises is that caller's; the others must still commit.
@@ -326,6 +430,8 @@ class PostgresDatabase:
             job.error = exc
             del tx.appended[mark:]
             self._remembered.clear()
+            await execute("ROLLBACK TO job")
+        await execute("RELEASE job")
 
     # --- following ----------------------------------------------------------------------------
 
@@ -334,11 +440,11 @@ class PostgresDatabase:
         self._followers.append(reader)
 
     def tell(self, teller: Callable[[int], None]) -> None:
-        """Call `teller(seq)` after each commit of ours that appended up to `seq`."""
+        """See `database.Database`."""
         self._tellers.append(teller)
 
     def look(self, seq: int) -> None:
-        """Somebody says that the log has reached `seq`."""
+        """See `database.Database`."""
         if seq > self._announced:
             self._news.set()
 
@@ -369,13 +475,13 @@ class PostgresDatabase:
                 while rows := await self.all("events_after", self._announced, STEP):
                     self._announce((seq, decode_row(json)) for seq, json in rows)
             except HanseError:
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(LOOK_S)  # it is away: the next look finds what was missed
 
     # --- schema -------------------------------------------------------------------------------
 
     async def _migrate(self) -> None:
         """Apply each numbered migration once, in order, each in its own transaction."""
-        connection = await asyncpg.connect(self._url)
+        connection = await asyncpg.connect(self._url, timeout=CONNECT_S)
         try:
             await connection.execute(f"SELECT pg_advisory_lock({_MIGRATING})")
             await connection.execute(
@@ -398,6 +504,11 @@ class PostgresDatabase:
 
 class _Refused(Exception):
     """One of the operations raised."""
+
+
+def said(exc: BaseException) -> str:
+    """What a failure says, in one line; its kind if it says nothing."""
+    return " ".join(str(exc).split())[:300] or type(exc).__name__
 
 
 def _named(name: str) -> str:

@@ -1,9 +1,3 @@
--- name: text_insert
-INSERT INTO event_text (seq, words) VALUES ($1, array_to_tsvector(array_remove(string_to_array($2, ' '), '')));
-
--- name: text_delete
-DELETE FROM event_text WHERE seq = $1;
-
 -- name: capability_text_insert
 -- Weights as SQLite's bm25 has them: the name most, an input's name least.
 INSERT INTO capability_text (id, words)
