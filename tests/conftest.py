@@ -2,12 +2,13 @@
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.servers import NatsServer, PostgresServer, nats_server, postgres_server
 
 from hanse.agent import Agent
 from hanse.config import Config
@@ -54,6 +55,20 @@ async def running_node(
 async def node(tmp_path: Path, operator: SecretKey) -> AsyncIterator[Node]:
     """A running node with all its doors."""
     async with running_node(tmp_path / "data", operator) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server. A test that stops it starts it again."""
+    with postgres_server() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def nats() -> Iterator[NatsServer]:
+    """A NATS server. A test that stops it starts it again."""
+    with nats_server() as found:
         yield found
 
 

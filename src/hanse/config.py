@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -27,6 +28,21 @@ from hanse.servers.relay.rules import Rules
 
 PORT = 7447
 DOORS = frozenset({"api", "mcp"})
+DATABASES = ("postgresql", "postgres")
+BUSES = ("nats", "tls")
+INSTANCE_MAX = 128
+
+
+class SecretUrl(msgspec.Struct, frozen=True):
+    """The URL of a server, perhaps with a password in it: shown without."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        scheme, _, rest = self.text.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+    __str__ = __repr__
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +69,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     read_limits: ReadLimits = ReadLimits()
     compare_limits: CompareLimits = CompareLimits()
     broker_bounds: Bounds = Bounds()
+    database: SecretUrl | None = None
+    bus: SecretUrl | None = None
+    instance: str = ""
     peers: tuple[Peer, ...] = ()
     peer_pace: Pace = Pace()
 
@@ -68,6 +87,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         url = self.public_url
         if url is not None and not (url.startswith(("ws://", "wss://")) and host_of(url)):
             raise Invalid.at("public_url", "must be a ws:// or wss:// URL")
+        # What these are is not quoted: it may hold a password.
+        if self.database is not None and not _is_url(self.database.text, DATABASES):
+            raise Invalid.at("database", "must be a postgresql:// URL", "leave it out for SQLite")
+        if self.bus is not None:
+            if not all(_is_url(text, BUSES) for text in self.bus.text.split(",")):
+                raise Invalid.at("bus", "must be nats:// or tls:// URLs, by comma")
+            if self.database is None:
+                raise Invalid.at("bus", "joins nodes on one database", "set HANSE_DATABASE too")
+        if len(self.instance) > INSTANCE_MAX:
+            raise Invalid.at("instance", f"must have at most {INSTANCE_MAX} characters")
 
     @property
     def metrics_networks(self) -> list[IPv4Network | IPv6Network]:
@@ -90,6 +119,22 @@ def _networks(texts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
         return [ip_network(found) for found in texts]
     except ValueError as exc:
         raise Invalid.at("metrics-from", str(exc), "e.g. 127.0.0.0/8,10.0.0.0/8") from exc
+
+
+def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and (parts.port or 1) > 0
+    except ValueError:  # of the port, or brackets
+        return False
+
+
+def server_url(
+    given: str | None, variable: str, environment: Mapping[str, str] | None = None
+) -> SecretUrl | None:
+    """The URL given, or the one in the environment; None if neither names one."""
+    found = given or (os.environ if environment is None else environment).get(variable)
+    return SecretUrl(found) if found else None
 
 
 def home_folder(environment: Mapping[str, str] | None = None) -> Path:

@@ -6,7 +6,7 @@ Reads what its parts count; knows their names and words, so that no part has to.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -14,12 +14,11 @@ from hanse import __version__
 from hanse.broker.model import Call
 from hanse.broker.service import Broker
 from hanse.counters import Family, Histogram, Number, Tally
-from hanse.engines.bus.presence import LocalPresence
 from hanse.engines.storage.calls import StoredCalls
 from hanse.engines.storage.database import Database, Transaction
 from hanse.errors import HanseError
 from hanse.payments.service import Payments
-from hanse.ports import Log
+from hanse.ports import Attendance, Bus, Log
 from hanse.registry.service import Registry
 from hanse.servers.relay.answer import Answer
 from hanse.servers.relay.ingest import Ingest
@@ -41,6 +40,22 @@ BEHIND_MAX_S = 10.0
 """How far the registry may be behind the log on a node that is ready."""
 
 
+class Carrier(Bus, Protocol):
+    """A bus, and what it counts."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it can carry."""
+
+    @property
+    def others(self) -> int:
+        """How many other nodes it hears."""
+
+    @property
+    def dropped(self) -> int:
+        """What it could not carry."""
+
+
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What is counted."""
 
@@ -50,7 +65,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answer
     watch: Watch
     relay: Relay
-    presence: LocalPresence
+    bus: Carrier
+    presence: Attendance
     registry: Registry
     broker: Broker
     calls: StoredCalls
@@ -141,6 +157,9 @@ class Figures:
             _plain("gauge", "hanse_calls_running", _RUNNING, parts.broker.running),
             _plain("gauge", "hanse_ledger_sum_msat", _LEDGER, kept.ledger_sum_msat),
             _plain("gauge", "hanse_holds_msat", _HOLDS, kept.held_msat),
+            _plain("gauge", "hanse_bus_connected", _BUS, int(parts.bus.connected)),
+            _plain("gauge", "hanse_bus_other_nodes", _BUS_NODES, parts.bus.others),
+            _plain("counter", "hanse_bus_dropped", _BUS_DROPPED, parts.bus.dropped),
             _plain("gauge", "hanse_draining", _DRAINING, int(self.draining)),
         ]
 
@@ -222,4 +241,7 @@ _CALLS = "Calls that ended, by outcome"
 _RUNNING = "Calls under way"
 _LEDGER = "Sum of all accounts: zero, always"
 _HOLDS = "Money on hold for calls under way"
+_BUS = "1 while the bus between nodes is there; a node alone has its own"
+_BUS_NODES = "Other nodes of the cluster that are heard"
+_BUS_DROPPED = "Passing events that the bus could not carry"
 _DRAINING = "1 while the node is stopping"

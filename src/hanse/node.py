@@ -12,24 +12,24 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
-import uvicorn
 
 from hanse import __version__
 from hanse.broker.desk import Desk
 from hanse.broker.model import Call
 from hanse.broker.service import Broker
 from hanse.config import Config
-from hanse.engines.bus.courier import LocalCourier
+from hanse.engines.bus.courier import BusCourier
 from hanse.engines.bus.local import LocalBus
 from hanse.engines.bus.presence import LocalPresence
 from hanse.engines.peers.peers import Peers
 from hanse.engines.peers.ports import submitting
 from hanse.engines.storage.calls import StoredCalls
+from hanse.engines.storage.database import Database
 from hanse.engines.storage.folder import DATABASE, alone
 from hanse.engines.storage.handles import StoredHandles
 from hanse.engines.storage.ledger import StoredLedger
@@ -40,8 +40,9 @@ from hanse.engines.storage.peers import StoredPeers
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.upkeep import Upkeep
 from hanse.errors import HanseError, Unavailable
-from hanse.figures import Figures, Parts
+from hanse.figures import Carrier, Figures, Parts
 from hanse.payments.service import Payments
+from hanse.ports import Attendance
 from hanse.protocol.event import Event
 from hanse.protocol.handle import ROOT
 from hanse.protocol.http_gate import HttpGate
@@ -49,6 +50,7 @@ from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.service import Registry
 from hanse.servers.api.bare import bare_app
 from hanse.servers.contextvm.door import ContextVmDoor
+from hanse.servers.port import bind, serving
 from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.answer import ANSWER_BYTES_MAX
 from hanse.servers.relay.context import House, Sender
@@ -171,20 +173,19 @@ class Node:
 
     async def _open(self) -> None:
         config, enter = self.config, self._stack.enter_async_context
-        listening = _bind(config.host, config.port)
+        listening = bind(config.host, config.port)
         self._stack.callback(listening.close)
         self.port = listening.getsockname()[1]
         hosts = config.hosts(self.port)
         self._stack.enter_context(alone(config.data, self._local_url))
-        self._database = database = await enter(SqliteDatabase(str(config.data / DATABASE)))
+        self._database = database = await enter(self._engine())
         self.log = EventLog(database, lambda: secrets.token_bytes(32))
         await self.log.open()
         await self.log.vanish()  # what a crash left undone
         self.calls = StoredCalls(database, self.log)
         self.offers = StoredOffers(database)
-        bus = LocalBus()
-        self.presence = LocalPresence()
-        courier = LocalCourier(bus, self.presence, self.pubkey)
+        bus = await self._joined()
+        courier = BusCourier(bus, self.presence, self.pubkey)
         self.registry = Registry(self.offers, self.presence, self._clock, config.quality_max)
         self.payments = Payments(StoredLedger(database), self._clock)
         self.broker = Broker(
@@ -197,6 +198,7 @@ class Node:
             latch=asyncio.Event,
             ended=self._call_ended,
             bounds=config.broker_bounds,
+            instance=self._instance,
         )
         self.desk = Desk(
             registry=self.registry,
@@ -233,7 +235,7 @@ class Node:
         self.peers = self._federated(hosts)
         app = self._application(hosts, tasks)
         proxies = list(config.rules.rates.proxies)
-        await enter(_serving(app, self.entrance, listening, proxies))
+        await enter(serving(app, self.entrance, listening, proxies))
         await enter(self.peers)
         self.figures.starting = False
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
@@ -259,6 +261,41 @@ class Node:
             info=self._info,
             blocked=self.relay.turn_out,
         )
+
+    @property
+    def _instance(self) -> str:
+        """This node among those that share its database; nothing for one that is alone."""
+        if self.config.database is None:
+            return ""
+        return self.config.instance or f"{socket.gethostname()}:{self.port}"
+
+    def _engine(self) -> AbstractAsyncContextManager[Database]:
+        if self.config.database is None:
+            return SqliteDatabase(str(self.config.data / DATABASE))
+        try:
+            from hanse.engines.storage.postgres import PostgresDatabase
+        except ImportError as exc:
+            raise _not_installed("database") from exc
+        return PostgresDatabase(self.config.database.text, self._instance)
+
+    async def _joined(self) -> Carrier:
+        """The bus and who is present: of this process, or of all nodes on the database."""
+        self.presence: Attendance = LocalPresence()
+        self.bus: Carrier = LocalBus()
+        if self.config.bus is None:
+            return self.bus
+        try:
+            from hanse.engines.bus.nats import NatsBus
+        except ImportError as exc:
+            raise _not_installed("bus") from exc
+        name = f"{self._instance}/{secrets.token_hex(4)}"
+        bus = await self._stack.enter_async_context(
+            NatsBus(self.config.bus.text, self.pubkey, name)
+        )
+        self.bus, self.presence = bus, bus.presence
+        self._database.tell(bus.say)
+        bus.when_news(self._database.look)
+        return bus
 
     def _door(self, hosts: frozenset[str]) -> Relay:
         config = self.config
@@ -395,6 +432,7 @@ class Node:
             answer=self.relay.answer,
             watch=self.watch,
             relay=self.relay,
+            bus=self.bus,
             presence=self.presence,
             registry=self.registry,
             broker=self.broker,
@@ -497,55 +535,10 @@ class _Follower:
                 self._news.set()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the node is stopped by whoever started it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@contextlib.asynccontextmanager
-async def _serving(
-    app: Any, entrance: Entrance, listening: socket.socket, proxies: list[str]
-) -> AsyncIterator[None]:
-    config = uvicorn.Config(
-        app,
-        ws=entrance.websocket,  # type: ignore[arg-type]  # any factory works; the type says a class
-        http=entrance.http,  # type: ignore[arg-type]
-        log_config=None,  # its lines go where ours go
-        log_level="error",
-        access_log=False,
-        forwarded_allow_ips=proxies,
-        lifespan="off",
-        timeout_graceful_shutdown=2,
-        server_header=False,
+def _not_installed(field: str) -> Unavailable:
+    return Unavailable(
+        "needs packages that are not installed", field=field, hint="pip install 'hanse[cluster]'"
     )
-    server = _Server(config)
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(server.serve(sockets=[listening]))
-        while not server.started and not running.done():
-            await asyncio.sleep(0.005)
-        try:
-            yield
-        finally:
-            server.should_exit = True
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # What is accepted here inherits it; uvloop sets it by itself, asyncio not for such a socket.
-    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        found.bind((host, port))
-    except OSError as exc:
-        found.close()
-        raise Unavailable(
-            f"cannot listen on {host}:{port}: {exc.strerror}", hint="choose another with --port"
-        ) from exc
-    return found
 
 
 def raise_file_limit() -> None:

@@ -29,16 +29,26 @@ class Clock(Protocol):
 
 
 class Presence(Protocol):
-    """Who is connected here and has proved it."""
+    """Who is connected and has proved it."""
 
     def is_present(self, pubkey: PublicKey) -> bool:
-        """Whether somebody with this key is connected now."""
+        """Whether somebody with this key is connected now, to any node of the cluster."""
 
     def arrive(self, pubkey: PublicKey) -> None:
         """One more connection proved this key."""
 
     def leave(self, pubkey: PublicKey) -> None:
         """One connection that had proved this key ended."""
+
+
+class Attendance(Presence, Protocol):
+    """Presence, with the news of who leaves."""
+
+    def when_gone(self, tell: Callable[[PublicKey], None]) -> None:
+        """Call `tell(key)` whenever a key's last connection ends."""
+
+    def __len__(self) -> int:
+        """How many keys are connected to this node."""
 
 
 Listener = Callable[[Event], int]
@@ -52,7 +62,10 @@ class Bus(Protocol):
         """Hand an event to every listener; how many receivers it reached."""
 
     def listen(self, listener: Listener) -> None:
-        """Hear every event published from now on."""
+        """Hear every event published from now on, at this node or at another of its cluster."""
+
+    def listen_here(self, listener: Listener) -> None:
+        """Hear what is published at this node: for what must be done once, by one node."""
 
 
 class Latch(Protocol):

@@ -18,8 +18,9 @@ from typing import NoReturn
 
 import msgspec
 
+from hanse.broker.service import Bounds
 from hanse.cli.logs import start_logs
-from hanse.config import Config
+from hanse.config import Config, SecretUrl
 from hanse.node import Node, run_node
 from hanse.payments.model import Fee
 from hanse.protocol.amount import Amount
@@ -37,6 +38,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grant_msat: int
     fee_ppm: int = 10_000
     doors: list[str] = []
+    database: str = ""
+    bus: str = ""
+    instance: str = ""
+    grace_ms: int = 60_000
 
 
 def serve(settings: Settings) -> None:
@@ -47,6 +52,10 @@ def serve(settings: Settings) -> None:
         doors=frozenset(settings.doors),
         fee=Fee(settings.fee_ppm),
         starting_grant=Amount(settings.grant_msat),
+        database=SecretUrl(settings.database) if settings.database else None,
+        bus=SecretUrl(settings.bus) if settings.bus else None,
+        instance=settings.instance,
+        broker_bounds=Bounds(foreign_grace_ms=settings.grace_ms),
     )
     node = Node(config, SecretKey.from_hex(settings.secret), PublicKey(settings.operator))
     agents = [PublicKey(agent) for agent in settings.agents]

@@ -25,7 +25,6 @@ from hanse.registry.service import Registry
 
 DEADLINE_MIN_MS = 1000
 DEADLINE_MAX_MS = 600_000
-FOREIGN_GRACE_MS = 60_000
 KEY_MAX = 128
 CALL_META = "hanse/call"
 
@@ -38,6 +37,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     output_bytes_max: int = 256 * 1024
     input_bytes_max: int = 64 * 1024
     input_depth_max: int = 56  # the request around it stays under canonical.DEPTH_MAX
+    foreign_grace_ms: int = 60_000
 
 
 class Broker:
@@ -173,7 +173,7 @@ class Broker:
     def _given_up_ms(self, call: Call) -> int:
         """When an open call that does not run here is given up: another node gets longer, since
         its clock and its commit may be late."""
-        grace = 0 if call.holder == self._instance else FOREIGN_GRACE_MS
+        grace = 0 if call.holder == self._instance else self.bounds.foreign_grace_ms
         return call.opened_ms + call.deadline_ms + grace
 
     def _check_share(self, order: Order, offer: Offer) -> None:

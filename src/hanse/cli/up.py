@@ -64,6 +64,15 @@ AddressRate = Annotated[str, typer.Option(help="Events of an address: a second, 
 KeyRate = Annotated[str, typer.Option(help="Events of a key: a second, at once.")]
 OperatorRate = Annotated[str, typer.Option(help="Events of all agents of an operator.")]
 Trusted = Annotated[str, typer.Option(help="Networks without limits on events, by comma.")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option(help="postgresql:// URL instead of SQLite (or $HANSE_DATABASE).")
+]
+BusUrl = Annotated[
+    str | None, typer.Option(help="nats:// URLs that join many nodes (or $HANSE_BUS).")
+]
+Instance = Annotated[
+    str, typer.Option(help="This node among those on one database (default: HOST:PORT).")
+]
 PeerUrl = Annotated[
     list[str] | None, typer.Option("--peer", help="Mirror this relay; may be repeated.")
 ]
@@ -92,6 +101,9 @@ def up(
     trust_address: Trusted = "127.0.0.0/8,::1/128",
     proxy: Proxies = "127.0.0.0/8,::1/128",
     metrics_from: MetricsFrom = "127.0.0.0/8,::1/128",
+    database: DatabaseUrl = None,
+    bus: BusUrl = None,
+    instance: Instance = "",
     log_level: LogLevel = "warning",
     log_json: LogJson = True,
     peer: PeerUrl = None,
@@ -105,14 +117,15 @@ def up(
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
 
     Data is in SQLite inside this process; nothing else to install or start. Your own agents get a
-    starting grant of test credits, once. Stop it with Ctrl-C: calls under way end first.
+    starting grant of test credits, once. Stop it with Ctrl-C: calls under way end first. With
+    HANSE_DATABASE and HANSE_BUS in the environment it is one node of many: docs/deployment.md.
 
     Example:  hanse up --port 7447
     """
     with told(json):
         from hanse.cli.home import keyring
         from hanse.cli.logs import start_logs
-        from hanse.config import Config
+        from hanse.config import Config, server_url
         from hanse.payments.model import Fee
         from hanse.protocol.amount import Amount
         from hanse.protocol.peer import read_peer
@@ -132,6 +145,9 @@ def up(
             rules=_rules(_keys(member, "member"), members_only, work, rates, trust_address, proxy),
             policies=tuple(policy or ()),
             admins=_keys(admin, "admin"),
+            database=server_url(database, "HANSE_DATABASE"),
+            bus=server_url(bus, "HANSE_BUS"),
+            instance=instance,
             keeping=keeping(retain, log_max, keep_outputs, tombstones_max, vanished_max),
             quality_max=quality_max,
             peers=tuple(read_peer(url, "both", ()) for url in peer or ()),
@@ -193,6 +209,7 @@ async def _up(ring: "Keyring", config: "Config", rebuild: bool, json: bool) -> N
             "node": node.pubkey,
             "operator": operator,
             "data": str(config.data),
+            "database": str(config.database or config.data / "hanse.db"),
             "refunded_on_start": node.recovered,
         }
         answer(json, found, lambda: _show(config.name, found))
@@ -205,7 +222,7 @@ def _show(name: str, found: dict[str, Any]) -> None:
     out(f"  relay  {found['url']}")
     out(f"  API    {found['http']}/docs")
     out(f"  MCP    {found['mcp']}")
-    out(f"  data   {found['data']}")
+    out(f"  data   {found['database']}")
     if found["refunded_on_start"]:
         out(f"  {found['refunded_on_start']} calls left open by the last run were refunded.")
     out("Stop it with Ctrl-C.")

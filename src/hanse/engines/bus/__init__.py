@@ -1,1 +1,1 @@
-"""Carrying events between those connected to this process: bus, presence, courier."""
+"""Carrying events between those connected: within one process, or among the nodes of a cluster."""

@@ -6,17 +6,16 @@ answer, one for another call, or one after the deadline finds nobody waiting and
 
 import asyncio
 
-from hanse.engines.bus.presence import LocalPresence
-from hanse.ports import Absent, Answered, Bus, Gone, Reply, TimedOut
+from hanse.ports import Absent, Answered, Attendance, Bus, Gone, Reply, TimedOut
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
 
 
-class LocalCourier:
+class BusCourier:
     """Implements `ports.Courier` over a bus."""
 
-    def __init__(self, bus: Bus, presence: LocalPresence, node: PublicKey) -> None:
+    def __init__(self, bus: Bus, presence: Attendance, node: PublicKey) -> None:
         self._bus = bus
         self._node = node
         self._waiting: dict[str, tuple[PublicKey, asyncio.Future[Reply]]] = {}

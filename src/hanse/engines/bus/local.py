@@ -7,6 +7,10 @@ from hanse.protocol.event import Event
 class LocalBus:
     """Implements `ports.Bus`."""
 
+    connected = True
+    others = 0
+    dropped = 0
+
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
 
@@ -15,5 +19,9 @@ class LocalBus:
         return sum(listener(event) for listener in self._listeners)
 
     def listen(self, listener: Listener) -> None:
+        """See `ports.Bus`."""
+        self._listeners.append(listener)
+
+    def listen_here(self, listener: Listener) -> None:
         """See `ports.Bus`."""
         self._listeners.append(listener)

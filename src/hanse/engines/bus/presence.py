@@ -31,7 +31,7 @@ class LocalPresence:
             tell(pubkey)
 
     def when_gone(self, tell: Callable[[PublicKey], None]) -> None:
-        """Call `tell(key)` whenever a key's last connection ends."""
+        """See `ports.Presence`."""
         self._on_gone.append(tell)
 
     def __len__(self) -> int:

@@ -114,7 +114,13 @@ class Database(Protocol):
 
     def follow(self, reader: Reader) -> None:
         """Call `reader(seq, event)` on the loop for every appended event, after its commit, in
-        order."""
+        order, whichever node appended it."""
+
+    def tell(self, teller: Callable[[int], None]) -> None:
+        """Call `teller(seq)` after each commit of this node that appended events up to `seq`."""
+
+    def look(self, seq: int) -> None:
+        """Another node says that the log has reached `seq`."""
 
 
 class Job:

@@ -59,6 +59,8 @@ class Dialect(msgspec.Struct, frozen=True):
     """How that text names several words of which all are wanted."""
     numbered: bool
     """Whether parameters are `$1, $2, …` and not `?`."""
+    kind_of_author: str
+    """The kind beside an author: what keeps the planner on the authors' index, which has both."""
 
 
 SQLITE = Dialect(
@@ -69,6 +71,7 @@ SQLITE = Dialect(
     quote='"',
     conjunction=" ",
     numbered=False,
+    kind_of_author="+event.kind",
 )
 POSTGRES = Dialect(
     search=(
@@ -79,6 +82,7 @@ POSTGRES = Dialect(
     quote="'",
     conjunction=" & ",
     numbered=True,
+    kind_of_author="event.kind",
 )
 
 
@@ -350,7 +354,7 @@ class FilterSql:
     def _plain(self, chosen: Selection, found: Filter, over: str) -> None:
         kind = "tag.kind" if chosen.source.startswith("tag") else "event.kind"
         if found.authors is not None and kind == "event.kind":
-            kind = "+event.kind"  # the plus keeps the planner on the authors' index, which has it
+            kind = self._dialect.kind_of_author
         if over == "event.pubkey":
             chosen.add("event.pubkey = wanted.value")
         elif found.authors is not None:

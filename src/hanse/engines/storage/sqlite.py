@@ -268,6 +268,12 @@ class SqliteDatabase:
         """See `database.Database`."""
         self._followers.append(reader)
 
+    def tell(self, teller: Callable[[int], None]) -> None:
+        """See `database.Database`. A node alone on its file has nobody to tell."""
+
+    def look(self, seq: int) -> None:
+        """See `database.Database`. Nobody else writes to the file."""
+
     async def write(
         self,
         operation: Callable[Concatenate[Transaction, P], T],

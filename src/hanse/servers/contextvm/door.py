@@ -46,7 +46,7 @@ class ContextVmDoor:
 
     async def __aenter__(self) -> Self:
         self._tasks = await asyncio.TaskGroup().__aenter__()
-        self._bus.listen(self._hear)
+        self._bus.listen_here(self._hear)  # or every node would perform it
         return self
 
     async def __aexit__(self, *exc: object) -> None:
