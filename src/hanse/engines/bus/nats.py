@@ -124,16 +124,13 @@ class NatsBus:
         return reached
 
     def _concerns_others(self, event: Event, reached: int) -> bool:
-        """Private kinds only go where a recipient is; what the node and one of its peers say to
-        each other is done with once it has arrived."""
+        """Private kinds only go where a recipient is. The node itself is everywhere: what is said
+        to it is done with once heard here, and else may be the answer that another waits for."""
         if event.kind not in kinds.PRIVATE:
             return True
         recipients = event.values("p")
-        if event.kind == kinds.RPC:
-            if self._node in recipients:
-                return not reached
-            if event.pubkey == self._node and reached:
-                return False
+        if event.kind == kinds.RPC and self._node in recipients:
+            return not reached
         return any(self.presence.is_elsewhere(PublicKey(key)) for key in recipients)
 
     def say(self, seq: int) -> None:

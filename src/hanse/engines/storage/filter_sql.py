@@ -272,6 +272,11 @@ class FilterSql:
         values = self._wanted(found, column)
         inner = chosen.sql("event.seq", ORDER + " LIMIT ?")
         if self._dialect.numbered:
+            # With ties: by time alone an index has them in order. Asked for the id's order too, the
+            # planner sorts all rows of a value, since it takes a common one for an average one.
+            inner = chosen.sql(
+                "event.seq", f" ORDER BY {chosen.time} DESC FETCH FIRST (?) ROWS WITH TIES"
+            )
             wanted: list[Any] = [values]
             rows = f"SELECT unnest(?::{_ARRAYS[column]}[])"
             each = f"SELECT each.seq FROM wanted CROSS JOIN LATERAL ({inner}) AS each"

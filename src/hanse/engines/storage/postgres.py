@@ -92,14 +92,6 @@ _AWAY = (
 )
 """What passes: the batch is tried again over a new connection."""
 
-_READING = {
-    "jit": "off",
-    # A filter's rows lie in an index in their order: reading them so ends at the limit. For a
-    # value it does not know the planner takes an average, and would sort all rows of a common one.
-    "enable_sort": "off",
-    "default_transaction_read_only": "on",
-}
-
 
 class PostgresTransaction:
     """Implements `database.Transaction` inside a greenlet."""
@@ -200,7 +192,7 @@ class PostgresDatabase:
             timeout=CONNECT_S,
             # Over the server's own bound: this one is for a server that is not there any more.
             command_timeout=self._budget_ms / 1000 + CONNECT_S,
-            server_settings=_READING | {"statement_timeout": str(self._budget_ms)},
+            server_settings={"statement_timeout": str(self._budget_ms), "jit": "off"},
         )
         try:
             await self._migrate()
