@@ -10,7 +10,7 @@ from tests.conformance.engines import Stores
 from tests.fakes.calls import CAPABILITY, NOW_S, Parties
 
 from hanse.broker.model import Call, CallState, Fault, Order
-from hanse.broker.service import FOREIGN_GRACE_MS, Broker
+from hanse.broker.service import Bounds, Broker
 from hanse.engines.bus.presence import LocalPresence
 from hanse.errors import Unavailable
 from hanse.payments.model import Fee
@@ -23,6 +23,7 @@ from hanse.registry.model import Match, Offer, Promise
 from hanse.registry.service import Registry
 
 PARTIES = Parties.new()
+GRACE_MS = Bounds().foreign_grace_ms
 DEADLINE_MS = 2000
 
 
@@ -183,7 +184,7 @@ async def test_a_dead_nodes_call_is_given_back_after_its_deadline_and_a_grace(
     nodes: Nodes,
 ) -> None:
     call = await abandoned(nodes)
-    nodes.clock.ms = call.opened_ms + DEADLINE_MS + FOREIGN_GRACE_MS
+    nodes.clock.ms = call.opened_ms + DEADLINE_MS + GRACE_MS
     with pytest.raises(Unavailable):
         await nodes.two.call(order())
     assert await nodes.two.expire() == 0
@@ -197,7 +198,7 @@ async def test_a_dead_nodes_call_is_given_back_after_its_deadline_and_a_grace(
 
 async def test_the_sweep_of_any_node_gives_back_what_a_dead_one_left(nodes: Nodes) -> None:
     call = await abandoned(nodes)
-    nodes.clock.ms = call.opened_ms + DEADLINE_MS + FOREIGN_GRACE_MS + 1
+    nodes.clock.ms = call.opened_ms + DEADLINE_MS + GRACE_MS + 1
     assert 1 in await asyncio.gather(nodes.one.expire(), nodes.two.expire())
     assert await nodes.balances() == (10_000, 0, 0)
     assert await nodes.kept.calls.counts() == {"refunded": 1}
@@ -217,7 +218,7 @@ async def test_an_ending_that_comes_after_it_was_given_back_changes_nothing(node
     async with asyncio.TaskGroup() as tasks:
         slow = tasks.create_task(nodes.one.call(order()))
         await nodes.provider.asked.wait()
-        nodes.clock.ms += DEADLINE_MS + FOREIGN_GRACE_MS + 1
+        nodes.clock.ms += DEADLINE_MS + GRACE_MS + 1
         given_back = await nodes.two.call(order())
         nodes.provider.may_answer.set()
     assert slow.result() == given_back
