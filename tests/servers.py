@@ -3,6 +3,7 @@
 They can be killed and started again on the same data and port. Each test has a database of its own.
 """
 
+import abc
 import asyncio
 import contextlib
 import importlib.util
@@ -26,7 +27,7 @@ import asyncpg
 PATIENCE_S = 30.0
 
 
-class _Server:
+class _Server(abc.ABC):
     """A child process that says on stderr when it is ready."""
 
     ready = ""
@@ -36,9 +37,9 @@ class _Server:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abc.abstractmethod
     def command(self) -> list[str]:
         """What is run."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Start it; on return it serves. One killed a moment ago may still hold its memory."""

@@ -228,7 +228,9 @@ async def test_nobody_deletes_anothers_event(log: Words, deletion_first: bool) -
     assert set(await log.kept()) == {note.id, version.id, deletion.id}
 
 
-@pytest.mark.parametrize(("kind", "identifier"), [(REPLACEABLE, ""), (ADDRESSABLE, "a:b")])
+@pytest.mark.parametrize(
+    ("kind", "identifier"), [(REPLACEABLE, ""), (ADDRESSABLE, "a:b"), (ADDRESSABLE, "a\0b")]
+)
 async def test_a_deletion_by_address_removes_versions_up_to_its_own_time(
     log: Words, kind: int, identifier: str
 ) -> None:

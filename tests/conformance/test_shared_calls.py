@@ -23,6 +23,7 @@ from hanse.registry.model import Match, Offer, Promise
 from hanse.registry.service import Registry
 
 PARTIES = Parties.new()
+GRACE_MS = Bounds().foreign_grace_ms
 DEADLINE_MS = 2000
 GRACE_MS = Bounds().foreign_grace_ms
 

@@ -1,6 +1,8 @@
 """Many nodes over one PostgreSQL and one NATS: what enters at one is there at all."""
 
 import asyncio
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -346,3 +348,24 @@ async def test_a_url_of_another_kind_is_refused_by_its_name_alone(
                 pass
         assert refused.value.field == setting
         assert text not in refused.value.text
+
+
+@pytest.mark.parametrize(("setting", "package"), [("database", "asyncpg"), ("bus", "nats")])
+async def test_a_missing_package_is_named_with_the_command_that_brings_it(
+    cluster: Cluster, setting: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = {"database": "hanse.engines.storage.postgres", "bus": "hanse.engines.bus.nats"}
+    monkeypatch.delitem(sys.modules, engine[setting], raising=False)
+    monkeypatch.setitem(sys.modules, package, None)  # what Python does when there is none
+    with pytest.raises(Unavailable) as refused:
+        await cluster.node("a")
+    assert refused.value.field == setting
+    assert "pip install 'hanse[cluster]'" in refused.value.hint
+
+
+def test_a_node_alone_loads_nothing_of_the_cluster() -> None:
+    loads = "import sys, hanse.node, hanse.cli.up; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", loads], capture_output=True, check=True)
+    loaded = set(found.stdout.decode().split())
+    assert "hanse.node" in loaded
+    assert loaded.isdisjoint({"asyncpg", "nats", "hanse.engines.bus.nats"})
