@@ -75,7 +75,7 @@ SQLITE = Dialect(
 )
 POSTGRES = Dialect(
     search=(
-        "SELECT hit.seq, ts_rank(hit.words, asked.query) AS score FROM event_text AS hit "
+        "SELECT hit.seq, ts_rank(hit.words, asked.query, 1) AS score FROM event_text AS hit "
         "CROSS JOIN (SELECT ?::tsquery AS query) AS asked WHERE hit.words @@ asked.query "
         f"ORDER BY hit.seq DESC LIMIT {RANKED_MAX}"
     ),

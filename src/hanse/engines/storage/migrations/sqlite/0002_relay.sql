@@ -43,7 +43,7 @@ ALTER TABLE tag_new RENAME TO tag;
 -- Words of events whose kind people search, split and lower-cased by hanse.protocol.words. `ascii`
 -- takes them as they are: `unicode61` would fold some again, and split others.
 CREATE VIRTUAL TABLE event_text USING fts5 (
-    words, content = '', contentless_delete = 1, detail = none,
+    words, content = '', contentless_delete = 1,
     tokenize = "ascii"
 );
 
