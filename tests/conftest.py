@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.fakes import postgres_server as places
 from tests.servers import NatsServer, PostgresServer, nats_server, postgres_server
 
 from hanse.agent import Agent
@@ -28,6 +29,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """Tests run where the node runs: asyncio on uvloop."""
     return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers_stop() -> Iterator[None]:
+    """Servers that tests started end with the session: a worker may not live long enough after."""
+    yield
+    places.stop()
 
 
 @pytest.fixture
