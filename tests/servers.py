@@ -55,22 +55,6 @@ class _Server(abc.ABC):
         """End it in order."""
         self._end(signal.SIGINT)
 
-    def pause(self) -> None:
-        """SIGSTOP: there, but silent."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        """SIGCONT."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    @property
-    def pid(self) -> int:
-        """Of the running process."""
-        assert self._process is not None
-        return self._process.pid
-
     def _started(self) -> bool:
         self._process = process = subprocess.Popen(
             self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **_as_nobody()

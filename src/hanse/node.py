@@ -229,7 +229,7 @@ class Node:
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
         self.moderation = self._moderation()
-        await self.moderation.open()
+        await self.moderation.refresh()
         self.figures = self._counted()
         self.entrance = Entrance(self.relay)
         self.peers = self._federated(hosts)
@@ -454,6 +454,8 @@ class Node:
             try:
                 await self.log.sweep(self._clock.now_s())
                 await self.broker.expire()
+                if self.config.database is not None:
+                    await self.moderation.refresh()  # what was decided at other nodes
             except Unavailable as exc:
                 log.warning("sweep.failed", reason=exc.reason)
 

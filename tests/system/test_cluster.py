@@ -288,6 +288,20 @@ async def test_a_node_that_stops_takes_its_agents_with_it_and_the_other_goes_on(
     await peer.keep(peer.note("alone"))
 
 
+async def test_what_the_operator_denies_at_one_node_is_denied_at_the_other_after_its_sweep(
+    cluster: Cluster, two: tuple[Node, Node]
+) -> None:
+    a, b = two
+    peer = await cluster.peer(b)
+    await peer.keep(peer.note("before"))
+    await a.moderation.deny_key(peer.secret.public, "spam")
+    await b.moderation.refresh()
+    assert (await peer.publish(peer.note("after")))[0] is False
+    await a.moderation.forget("denied_keys", peer.secret.public)
+    await b.moderation.refresh()
+    await peer.keep(peer.note("again"))
+
+
 async def test_without_a_bus_events_still_cross(cluster: Cluster) -> None:
     cluster.settings["bus"] = None
     a, b = await cluster.node("a"), await cluster.node("b")

@@ -71,13 +71,22 @@ class Moderation:
         self._blocked = blocked
         self._rules = rules
 
-    async def open(self) -> None:
-        """Read what was decided before. Call once, before anything enters."""
-        for entry in await self._store.load():
+    async def refresh(self) -> None:
+        """Read what was decided before, or at another node of the cluster. Call once before
+        anything enters."""
+        before = set(self.lists.entries())  # what is decided here meanwhile is left alone
+        kept = set(await self._store.load())
+        items = {(name, item) for name, item, _ in kept}
+        for name, item, _ in before:
+            if (name, item) not in items:
+                self.lists.remove(name, item)
+        for entry in kept - before:
             if entry[0] == WORDS:
                 self._info[entry[1]] = entry[2]
-            else:
-                self.lists.put(entry)
+                continue
+            self.lists.put(entry)
+            if entry[0] == "denied_addresses":
+                self._blocked(entry[1])
 
     # --- decisions ----------------------------------------------------------------------------
 
