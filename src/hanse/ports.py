@@ -115,7 +115,8 @@ Row = tuple[int, int, bytes, bytes]
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The answer to a query. `rows` newest first (created_at descending, id ascending), each once;
+    """The answer to a query. `rows` newest first (created_at descending, id ascending), or for one
+    filter with a `search` the best match first (NIP-50), each once;
     `seq` is the newest sequence number of that snapshot; `more` says that some filter had more rows
     than its limit."""
 

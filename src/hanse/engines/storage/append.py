@@ -96,6 +96,7 @@ def _judged(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome
             outcomes.append(None)
             continue
         try:
+            expiration_of(event.tags)  # one that cannot be read is this event's fault alone
             _refuse_removed(event, addresses[id], forbidden, vanished)
             if (address := addresses[id]) is not None:
                 _make_way(tx, event, address, hash)

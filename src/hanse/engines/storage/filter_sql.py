@@ -53,7 +53,7 @@ class Dialect(msgspec.Struct, frozen=True):
     """Where the engines' SQL for filters differs."""
 
     search: str
-    """A subquery of (seq, score) for one text parameter, newest RANKED_MAX matches."""
+    """A subquery of (seq, score) for one text parameter."""
     quote: str
     conjunction: str
     """How that text names several words of which all are wanted."""
@@ -65,8 +65,7 @@ class Dialect(msgspec.Struct, frozen=True):
 
 SQLITE = Dialect(
     search=(
-        "SELECT rowid AS seq, -bm25(event_text) AS score FROM event_text "
-        f"WHERE event_text MATCH ? ORDER BY rowid DESC LIMIT {RANKED_MAX}"
+        "SELECT rowid AS seq, -bm25(event_text) AS score FROM event_text WHERE event_text MATCH ?"
     ),
     quote='"',
     conjunction=" ",
@@ -76,8 +75,7 @@ SQLITE = Dialect(
 POSTGRES = Dialect(
     search=(
         "SELECT hit.seq, ts_rank(hit.words, asked.query, 1) AS score FROM event_text AS hit "
-        "CROSS JOIN (SELECT ?::tsquery AS query) AS asked WHERE hit.words @@ asked.query "
-        f"ORDER BY hit.seq DESC LIMIT {RANKED_MAX}"
+        "CROSS JOIN (SELECT ?::tsquery AS query) AS asked WHERE hit.words @@ asked.query"
     ),
     quote="'",
     conjunction=" & ",
@@ -174,7 +172,7 @@ class FilterSql:
             return
         column = self._merge_over(found)
         if not column:
-            chosen = self._select(found, now_s, reader)
+            chosen = self._select(found, now_s, reader, ranked=True)
             yield self._ordered(chosen, limit, chosen.order)
             return
         if column == "event.pubkey" and self._is_feed(found):
@@ -314,17 +312,24 @@ class FilterSql:
     # --- conditions ---------------------------------------------------------------------------
 
     def _select(
-        self, found: Filter, now_s: int, reader: frozenset[PublicKey], over: str = ""
+        self,
+        found: Filter,
+        now_s: int,
+        reader: frozenset[PublicKey],
+        over: str = "",
+        *,
+        ranked: bool = False,
     ) -> Selection:
         """Every condition of a filter, from the index that narrows most: ids, search, tags,
-        authors, kinds, time. `over` names a column that is to equal `wanted.value` instead."""
+        authors, kinds, time. `over` names a column that is to equal `wanted.value` instead. A
+        `ranked` search for nothing but words looks at its newest matches only."""
         chosen = Selection()
         others = list(found.tags)
         if found.ids is not None:
             chosen.among("event.id", [bytes.fromhex(id) for id in found.ids])
             chosen.single = len(found.ids) == 1
         if _words(found):
-            self._search(chosen, _words(found))
+            self._search(chosen, _words(found), capped=ranked and _only_words(found))
         elif found.ids is None and found.tags:
             first = _narrowest(found)
             others.remove(first)
@@ -348,10 +353,11 @@ class FilterSql:
         self._visible(chosen, found, now_s, reader)
         return chosen
 
-    def _search(self, chosen: Selection, words: list[str]) -> None:
+    def _search(self, chosen: Selection, words: list[str], *, capped: bool) -> None:
         quote = self._dialect.quote  # words hold letters and digits only
         match = self._dialect.conjunction.join(f"{quote}{word}{quote}" for word in words)
-        chosen.source = f"({self._dialect.search}) AS found CROSS JOIN event"
+        newest = f" ORDER BY seq DESC LIMIT {RANKED_MAX}" if capped else ""
+        chosen.source = f"({self._dialect.search}{newest}) AS found CROSS JOIN event"
         chosen.source_params = [match]
         chosen.add("event.seq = found.seq")
         chosen.order = " ORDER BY found.score DESC, event.created_at DESC"
@@ -414,6 +420,12 @@ def padded(values: Iterable[Any]) -> list[Any]:
 
 def _words(found: Filter) -> list[str]:
     return sorted(search_words(found.search)) if found.search is not None else []
+
+
+def _only_words(found: Filter) -> bool:
+    # With any other condition, the matches it asks for may lie behind the newest.
+    others = (found.ids, found.authors, found.kinds, found.since, found.until)
+    return not found.tags and all(condition is None for condition in others)
 
 
 def _narrowest(found: Filter) -> tuple[str, frozenset[str]]:

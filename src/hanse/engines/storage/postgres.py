@@ -182,6 +182,9 @@ class PostgresDatabase:
             task.cancel()
         await self._tasks.__aexit__(None, None, None)
         self._hang_up()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_S):
+                await self._pool.close()  # in order, or asyncpg's own tasks end with an error
         self._pool.terminate()
 
     async def _connect(self) -> None:
