@@ -3,14 +3,27 @@ again.
 """
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 from tests.conformance.engines import Opening, Stores
-from tests.conformance.events import REPLACEABLE, Words, a_deletion, an_event
+from tests.conformance.events import (
+    ADDRESSABLE,
+    ALICE,
+    BOB,
+    REPLACEABLE,
+    Words,
+    a_deletion,
+    address,
+    an_event,
+)
 
+from hanse.engines.storage.append import append_all
 from hanse.engines.storage.database import Transaction
+from hanse.engines.storage.filter_sql import TagHash
 from hanse.errors import Closed, Invalid, NotFound, Restricted, Unavailable
 from hanse.protocol import kinds
+from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
 
 
@@ -155,3 +168,64 @@ async def test_a_write_after_the_end_is_refused_and_one_before_it_is_kept(
         await log.kept()
     async with reopened() as kept:
         assert await kept.log.total() == 100
+
+
+async def test_a_reader_that_fails_keeps_nothing_from_the_writer_or_from_other_readers(
+    kept: Stores,
+) -> None:
+    def failing(_seq: int, _event: Event) -> None:
+        raise ValueError("a fault in a reader")
+
+    told: list[str] = []
+    kept.log.follow(failing)
+    kept.log.follow(lambda _seq, event: told.append(event.id))
+    log = Words(kept.log)
+    events = [an_event(content=str(number)) for number in range(2)]
+    async with asyncio.timeout(10):
+        for event in events:
+            assert isinstance(await log.append(event), int)
+    assert told == [event.id for event in events]
+
+
+class Counting:
+    """A transaction that counts what is asked of it."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._tx, name)
+        if name in ("all", "one", "many", "among", "select"):
+            self.asked += 1
+        return found
+
+
+async def test_a_deletion_asks_no_more_often_for_many_targets(kept: Stores) -> None:
+    """Over a network each question is a wait, while the log's counter is locked for every node."""
+    log = Words(kept.log)
+    mine = [an_event(content=str(number)) for number in range(50)]
+    mine += [an_event(kind=ADDRESSABLE, tags=[["d", str(number)]]) for number in range(50)]
+    await kept.log.append_many([*mine, other := an_event(BOB, content="not hers")])
+    targets = [("e", event.id) for event in [*mine[:51], other]]  # one by its address, too
+    targets += [address(ADDRESSABLE, ALICE, str(number)) for number in range(50)]
+    targets += [("e", "ee" * 32), ("e", mine[0].id), ("e", "no id")]
+    hash = TagHash(b"key")
+
+    def asked(tx: Transaction) -> int:
+        counting = Counting(tx)
+        few = a_deletion(("e", "dd" * 32), ("a", f"{ADDRESSABLE}:{ALICE.public}:z"))
+        append_all(cast(Transaction, counting), [few], hash)
+        return counting.asked
+
+    few = await kept.database.write(asked)
+
+    def many(tx: Transaction) -> int:
+        counting = Counting(tx)
+        append_all(cast(Transaction, counting), [a_deletion(*targets, created_at=2000)], hash)
+        return counting.asked
+
+    assert await kept.database.write(many) <= few + 1  # and what is forbidden by now
+    left = set(await log.kept())
+    assert left.isdisjoint(event.id for event in mine)
+    assert other.id in left

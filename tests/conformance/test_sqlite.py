@@ -74,6 +74,24 @@ async def test_a_short_read_ends_before_anything_else_runs(kept: Stores) -> None
     assert ended.value.value == [(1,)]
 
 
+async def test_words_are_never_looked_up_on_the_loop(kept: Stores) -> None:
+    """FTS5 walks the lists of common words within one step, where no budget is looked at."""
+    await kept.log.append_many([an_event(content="ships and harbours")])
+    turns: list[int] = []
+    found = Filter(search="ships")
+    for read in (
+        kept.log.query([found], limit=10, now_s=0),
+        kept.log.query([found, Filter()], limit=10, now_s=0),
+        kept.log.count([found], now_s=0),
+        kept.log.pubkeys(found, now_s=0, limit=10),
+        kept.log.outline(found, now_s=0, limit=10),
+    ):
+        turns.clear()
+        asyncio.get_running_loop().call_soon(turns.append, 1)
+        assert await read
+        assert turns == [1]  # the loop turned meanwhile
+
+
 async def test_a_read_beyond_its_budget_is_too_broad(tmp_path: Path) -> None:
     async with SqliteDatabase(str(tmp_path / "hanse.db"), budget_ms=20) as database:
         with pytest.raises(TooBroad, match=r"more than 0\.02 s"):

@@ -2,21 +2,22 @@
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
 from picows import WSMsgType
 from tests.fakes.memory_log import MemoryLog
-from tests.fakes.wire import NOW, Wire, a_relay
+from tests.fakes.wire import NOW, StoppedClock, Wire, a_relay
 
 from hanse.errors import Unavailable
 from hanse.protocol import hyperloglog, kinds, message, session
-from hanse.protocol.event import Event, sign_event
+from hanse.protocol.event import Event, encode_event, sign_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import SecretKey
 from hanse.protocol.negentropy import Negentropy
 from hanse.servers.relay import socket, watch
-from hanse.servers.relay.compare import CompareLimits
+from hanse.servers.relay.compare import INLINE_BYTES_MAX, CompareLimits, Comparer
 from hanse.servers.relay.reads import ReadLimits
 from hanse.servers.relay.relay import Relay, SocketLimits
 
@@ -432,3 +433,70 @@ async def test_a_turn_whose_events_a_batch_took_already_has_nothing_to_do() -> N
         relay.ingest._kick()
         await relay.ingest.drain()
         assert [part[:3] for part in wire.heard()] == [["OK", note(1).id, True]]
+
+
+async def test_a_long_message_about_few_events_is_not_computed_on_the_loop() -> None:
+    async with Comparer(MemoryLog(), StoppedClock(), CompareLimits()) as comparer:
+
+        def name() -> str:
+            return threading.current_thread().name
+
+        assert await comparer.compute(10, INLINE_BYTES_MAX, name) == name()
+        assert (await comparer.compute(10, INLINE_BYTES_MAX + 1, name)).startswith("hanse-compare")
+
+
+async def test_the_values_in_open_subscriptions_are_bounded_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "VALUES_MAX", 10)
+    async with a_relay(MemoryLog()) as relay:
+        wire = Wire(relay)
+        wire.say("REQ", "a", {"#t": list("abcdef")}, {"kinds": [1]})
+        wire.say("REQ", "b", {"#t": list("abcd"), "limit": 1})
+        verb, name, why = wire.heard()[-1]
+        assert (verb, name) == ("CLOSED", "b")
+        assert why.startswith("rate-limited: over 10 values")
+        assert len(relay.watch) == 1
+        for name in ("a", "a"):
+            wire.say("REQ", name, {"#t": list("abcdef")})
+        wire.say("REQ", "b", {"#t": list("abcd")})
+        assert wire.heard()[-1][0] == "EOSE"
+        wire.say("CLOSE", "a")
+        wire.say("REQ", "c", {"#t": list("abcdef")})
+        assert wire.heard()[-1][0] == "EOSE"
+        assert len(relay.watch) == 2
+
+
+async def test_nobody_waits_for_the_events_of_who_vanishes_to_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = MemoryLog()
+    append, going, batches = log.append_many, asyncio.Event(), []
+
+    async def slow(events: list[Event]) -> Any:
+        batches.append([event.kind for event in events])
+        found = await append(events)
+        if any(event.kind == kinds.VANISH for event in events):
+            await going.wait()
+        return found
+
+    monkeypatch.setattr(log, "append_many", slow)
+    async with a_relay(log) as relay:
+        wire = Wire(relay)
+        vanish = note(0, KEYS[1], kind=kinds.VANISH, tags=[["relay", "ALL_RELAYS"]])
+        events = [note(1), note(2), vanish, note(3)]
+        for event in events:
+            wire.say("EVENT", json.loads(encode_event(event)))
+        oks: list[Any] = []
+        async with asyncio.timeout(10):
+            while len(oks) < 3:
+                await asyncio.sleep(0.001)
+                oks += wire.heard()
+        going.set()
+        assert batches == [[1, 1], [kinds.VANISH], [1]]
+        assert {ok[1] for ok in oks} == {events[n].id for n in (0, 1, 3)}
+        async with asyncio.timeout(10):
+            while len(oks) < 4:
+                await asyncio.sleep(0.001)
+                oks += wire.heard()
+        assert oks[3][:3] == ["OK", vanish.id, True]

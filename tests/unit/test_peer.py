@@ -110,6 +110,7 @@ def test_protected_events_stay_where_their_author_put_them() -> None:
     assert is_shared(event(1))
     assert is_shared(event(31402, (("d", "-"),)))
     assert not is_shared(event(1, (("-",),)))
+    assert not is_shared(event(1, (("-", ""), ("t", "x"))))
 
 
 def test_a_request_to_vanish_is_shared_if_it_names_all_relays() -> None:

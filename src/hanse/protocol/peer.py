@@ -112,7 +112,7 @@ def is_shared(event: Event) -> bool:
         kind_class(event.kind) is not KindClass.EPHEMERAL
         and event.kind not in kinds.PRIVATE
         and event.kind not in kinds.NEVER_PUBLISHED
-        and ("-",) not in event.tags
+        and not any(tag and tag[0] == "-" for tag in event.tags)  # as admission reads NIP-70
     )
 
 

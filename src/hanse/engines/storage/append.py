@@ -198,29 +198,35 @@ def _delete(tx: Transaction, deletion: Event, number: int, hash: TagHash) -> Non
     """NIP-09: remove the author's own targets and forbid their return. NIP-59 lets the recipient
     of a gift wrap delete it."""
     pubkey = bytes.fromhex(deletion.pubkey)
-    for id in deletion.values("e"):
-        if not is_hex(id, 64):
+    forbidden: list[Row] = []
+    gone: list[Row] = []
+    ids = {bytes.fromhex(id): None for id in deletion.values("e") if is_hex(id, 64)}
+    found = {bytes(row[1]): row for row in tx.among("events_by_ids", ids)}
+    for id in ids:
+        row = found.get(id)
+        if row is None:
+            forbidden.append((id.hex(), pubkey, FOREVER, number))
             continue
-        found = tx.one("event_by_id", bytes.fromhex(id))
-        if found is None:
-            tx.all("tombstone_insert", id, pubkey, FOREVER, number)
-            continue
-        seq, author, _created_at, kind, json = found
+        seq, _, author, _, kind, json = row
         if kind in (kinds.DELETION, kinds.VANISH):
             continue
         if bytes(author) != pubkey and not _is_wrapped_for(deletion.pubkey, kind, json):
             continue
-        tx.all("tombstone_insert", id, bytes(author), FOREVER, number)
-        remove(tx, [(seq, json)], hash)
-    for address in deletion.values("a"):
-        parts = address.split(":", 2)
-        if len(parts) != 3 or parts[1] != deletion.pubkey:
-            continue
-        address = address_key(address)
-        tx.all("tombstone_insert", address, pubkey, deletion.created_at, number)
-        found = tx.one("event_by_address", address)
-        if found is not None and found[3] <= deletion.created_at:
-            remove(tx, [(found[0], found[4])], hash)
+        forbidden.append((id.hex(), bytes(author), FOREVER, number))
+        gone.append((seq, json))
+    addresses = {address_key(text): None for text in deletion.values("a") if _is_of(text, deletion)}
+    forbidden += [(address, pubkey, deletion.created_at, number) for address in addresses]
+    for seq, created_at, json in tx.among("events_by_addresses", addresses):
+        if created_at <= deletion.created_at:
+            gone.append((seq, json))
+    tx.many("tombstone_insert", forbidden)
+    # One of them may be named by both its id and its address.
+    remove(tx, list(dict(gone).items()), hash)
+
+
+def _is_of(address: str, deletion: Event) -> bool:
+    parts = address.split(":", 2)
+    return len(parts) == 3 and parts[1] == deletion.pubkey
 
 
 def _is_wrapped_for(pubkey: str, kind: int, json: bytes) -> bool:

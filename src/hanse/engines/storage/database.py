@@ -6,6 +6,7 @@ An operation is a plain function over a `Transaction`. `Database.write` runs it 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -13,6 +14,8 @@ from hanse.counters import Commits
 from hanse.engines.storage.filter_sql import Dialect
 from hanse.errors import HanseError, Unavailable
 from hanse.protocol.event import Event
+
+_log = logging.getLogger("hanse.storage")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,6 +96,14 @@ class Database(Protocol):
         """Run a reading operation over one state of the data. Raises TooBroad when it takes longer
         than the engine's budget, Unavailable if the database refuses."""
 
+    async def read_aside(
+        self,
+        operation: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As `read`, for what an engine may not be able to stop soon: never on the loop."""
+
     async def all(self, name: str, *params: Any) -> list[Row]:
         """Run one named reading query, all rows. Raises as `read` does."""
 
@@ -121,6 +132,16 @@ class Database(Protocol):
 
     def look(self, seq: int) -> None:
         """Another node says that the log has reached `seq`."""
+
+
+def tell(followers: Sequence[Reader], seq: int, event: Event) -> None:
+    """Tell all who follow the log. What one of them cannot take is no reason for a writer to end:
+    the commit stands, and its callers wait to hear so."""
+    for reader in followers:
+        try:
+            reader(seq, event)
+        except Exception:  # whatever it is, it is that reader's
+            _log.exception("a reader of the log failed at %d", seq)
 
 
 class Job:

@@ -33,6 +33,7 @@ from hanse.engines.storage.database import (
     Reader,
     Row,
     Transaction,
+    tell,
 )
 from hanse.engines.storage.filter_sql import POSTGRES
 from hanse.engines.storage.migrations import migrations
@@ -220,6 +221,8 @@ class PostgresDatabase:
                 return await _in_greenlet(lambda: operation(tx, *args, **kwargs))
 
         return await self._read(work)
+
+    read_aside = read
 
     async def all(self, name: str, *params: Any) -> list[Row]:
         """See `database.Database`."""
@@ -465,8 +468,7 @@ class PostgresDatabase:
             if seq <= self._announced:
                 continue
             self._announced = seq
-            for reader in self._followers:
-                reader(seq, event)
+            tell(self._followers, seq, event)
 
     async def _follow(self) -> None:
         while True:

@@ -88,6 +88,8 @@ def vanish_step(tx: Transaction, *, hash: TagHash) -> tuple[int, bool]:
         gone += len(rows) + len(wraps)
         if not rows and not wraps:
             tx.all("vanish_done", pubkey)
+        if gone >= STEP:
+            break  # many ask at once: each step stays short
     return gone, bool(tx.all("vanishing"))
 
 

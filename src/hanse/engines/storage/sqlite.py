@@ -32,6 +32,7 @@ from hanse.engines.storage.database import (
     Row,
     Transaction,
     refusal,
+    tell,
 )
 from hanse.engines.storage.filter_sql import SQLITE, padded
 from hanse.engines.storage.migrations import migrations
@@ -227,6 +228,9 @@ class SqliteDatabase:
         if self._open:
             try:
                 return self._here.select(sql, params)
+            except apsw.InterruptError:
+                # Not on the loop again: it would be held twice as long.
+                return await self.read_aside(lambda tx: tx.select(sql, params))
             except apsw.Error:
                 pass  # again, with care
         return await self._read(lambda tx: tx.select(sql, params), snapshot=False)
@@ -240,6 +244,20 @@ class SqliteDatabase:
             pass  # it is a long one
         except apsw.Error as exc:
             raise refusal(exc) from exc
+        return await self._aside(work)
+
+    async def read_aside(
+        self,
+        operation: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """See `database.Database`."""
+        if not self._open:
+            raise Closed("the database is closed")
+        return await self._aside(lambda tx: operation(tx, *args, **kwargs))
+
+    async def _aside(self, work: Callable[[Transaction], T]) -> T:
         if self._reads_waiting >= READS_WAITING_MAX:
             raise Unavailable("too many long queries are waiting", hint="narrow it, or try later")
         self._reads_waiting += 1
@@ -388,8 +406,7 @@ class SqliteDatabase:
 
     def _finish(self, jobs: list[Job], appended: list[tuple[int, Event]]) -> None:
         for seq, event in appended:
-            for reader in self._followers:
-                reader(seq, event)
+            tell(self._followers, seq, event)
         for job in jobs:
             job.finish()
 

@@ -17,7 +17,7 @@ from typing import Self
 from hanse.counters import Tally
 from hanse.errors import Closed, HanseError, PolicyFailed, RateLimited
 from hanse.ports import Bus, Log
-from hanse.protocol import message
+from hanse.protocol import kinds, message
 from hanse.protocol.event import Event, check_event, digest_of, id_in, parse_event
 from hanse.protocol.kinds import KindClass, kind_class
 from hanse.servers.relay.admission import Admission
@@ -180,7 +180,16 @@ class Ingest:
             if kind_class(found.kind) is KindClass.EPHEMERAL:
                 respond(self._pass_on(found))
             else:
-                kept.append((found, respond))
+                if found.kind == kinds.VANISH:
+                    # By itself, in its turn: nobody else's OK waits until its author's are gone.
+                    self._append_soon(kept)
+                    self._append_soon([(found, respond)])
+                    kept = []
+                else:
+                    kept.append((found, respond))
+        self._append_soon(kept)
+
+    def _append_soon(self, kept: list[tuple[Event, Respond]]) -> None:
         if kept:
             self._appending += 1
             self._tasks.create_task(self._append(kept))

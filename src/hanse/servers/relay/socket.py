@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
-from hanse.errors import HanseError
+from hanse.errors import HanseError, RateLimited
 from hanse.ports import Found
 from hanse.protocol import message, session
 from hanse.protocol.keys import PublicKey
@@ -21,10 +21,15 @@ from hanse.servers.relay.context import NO_OPERATORS
 from hanse.servers.relay.frames import frame as framed
 from hanse.servers.relay.reads import Line
 from hanse.servers.relay.relay import Relay
-from hanse.servers.relay.watch import Watcher
+from hanse.servers.relay.watch import Watcher, values_of
 
 FRAGMENTS_MAX = 4096
 """Frames of one message: also empty ones take room until the last has come."""
+
+
+VALUES_MAX = 50_000
+"""Values in the filters of one connection's open subscriptions: each is kept, and looked up live,
+for about 250 bytes."""
 
 
 class Connection(WSListener):
@@ -33,7 +38,7 @@ class Connection(WSListener):
     __slots__ = (
         *("address", "operators"),
         *("_comparisons", "_line", "_out", "_out_size", "_parts", "_parts_size", "_quiet"),
-        *("_forwarded",),
+        *("_forwarded", "_values"),
         *("_relay", "_session", "_transport", "_under", "_watchers"),
     )
 
@@ -48,6 +53,7 @@ class Connection(WSListener):
         self._transport: WSTransport | None = None
         self._under: Any = None
         self._quiet = 0
+        self._values = 0
         self._line = Line(relay.reads)
         self._out_size = 0
         self._parts_size = 0
@@ -181,7 +187,13 @@ class Connection(WSListener):
         if watchers is None:
             watchers = self._watchers = {}
         elif name in watchers:
-            relay.watch.drop(watchers[name])
+            self._drop_watcher(watchers.pop(name))
+        self._values += values_of(filters)
+        if self._values > VALUES_MAX:
+            self._values -= values_of(filters)
+            why = RateLimited(f"over {VALUES_MAX} values in all filters", hint="close some first")
+            self._end_subscription(name, why)
+            return
         # Watched before it is read: whatever is committed meanwhile is held back, not missed.
         watcher = watchers[name] = relay.watch.add(self, name, filters)
         read = relay.answer.stored(filters, self._session.identities)
@@ -196,8 +208,12 @@ class Connection(WSListener):
 
     def _unwatch(self, effect: session.Unwatch) -> None:
         if self._watchers and effect.subscription in self._watchers:
-            self._line.cancel(effect.subscription)
-            self._relay.watch.drop(self._watchers.pop(effect.subscription))
+            self._drop_watcher(self._watchers.pop(effect.subscription))
+
+    def _drop_watcher(self, watcher: Watcher) -> None:
+        self._line.cancel(watcher.subscription)
+        self._relay.watch.drop(watcher)
+        self._values -= values_of(watcher.group.filters)
 
     def fell_behind(self, watcher: Watcher) -> None:
         """See `watch.Receiver`."""

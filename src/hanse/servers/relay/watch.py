@@ -332,6 +332,16 @@ def live_form(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
     return tuple(msgspec.structs.replace(found, limit=None) for found in filters)
 
 
+def values_of(filters: tuple[Filter, ...]) -> int:
+    """How many values their lists have in all."""
+    count = 0
+    for found in filters:
+        count += len(found.ids or ()) + len(found.authors or ()) + len(found.kinds or ())
+        for _, wanted in found.tags:
+            count += len(wanted)
+    return count
+
+
 def key_of(found: Filter) -> tuple[str, Iterable[object]]:
     """Where a filter is indexed: its most selective condition, and the values that pass it."""
     if found.ids is not None:

@@ -17,6 +17,12 @@ SELECT id FROM event WHERE id IN ($values);
 -- name: event_by_id
 SELECT seq, pubkey, created_at, kind, json FROM event WHERE id = $1;
 
+-- name: events_by_ids
+SELECT seq, id, pubkey, created_at, kind, json FROM event WHERE id IN ($values);
+
+-- name: events_by_addresses
+SELECT seq, created_at, json FROM event WHERE address IN ($values);
+
 -- name: event_by_address
 -- The version of a replaceable or addressable event that is kept.
 SELECT seq, id, pubkey, created_at, json FROM event WHERE address = $1;
