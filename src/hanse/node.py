@@ -405,6 +405,7 @@ class Node:
             submit=lambda raw, respond, sender: self.ingest.submit(
                 raw, respond, Sender.of(self.admission.origin(sender.address, None), sender.who)
             ),
+            reads=self.admission.reads,
             answer=self.relay.answer,
             callers=callers,
             answer_bytes_max=ANSWER_BYTES_MAX,

@@ -327,6 +327,21 @@ async def test_a_flood_by_http_is_answered_each_and_kept(browser: Browser) -> No
     assert found["count"] == 200
 
 
+async def test_a_denied_address_reads_nothing_by_http(node: Node, browser: Browser) -> None:
+    node.admission.lists.denied_addresses["127.0.0.1"] = ""
+    for path in ("/query", "/count"):
+        status, problem, _ = await browser.post(path, b"{}")
+        assert (status, problem["error"]) == (403, "restricted")
+    del node.admission.lists.denied_addresses["127.0.0.1"]
+    assert (await browser.post("/query", b"{}"))[0] == 200
+
+
+async def test_one_request_s_filters_share_one_bound_on_values(browser: Browser) -> None:
+    many = [{"#t": [f"{number} {n}" for n in range(900)]} for number in range(12)]
+    status, problem, _ = await browser.post("/query", orjson.dumps(many))
+    assert (status, problem["field"]) == (400, "filters")
+
+
 async def test_a_draining_node_takes_no_events_by_http(tmp_path: Path, operator: SecretKey) -> None:
     async with running_node(tmp_path, operator) as node, aiohttp.ClientSession() as session:
         await node.ingest.drain()

@@ -16,7 +16,8 @@ ITEMS_MAX = 1000
 """Values in one list of a filter."""
 
 VALUES_MAX = 10_000
-"""Values in all lists of a filter together: SQLite binds at most 32766 in one query."""
+"""Values in all lists of one request's filters together: SQLite binds at most 32766 in one query,
+and lists are padded to powers of two."""
 
 
 SEARCH_MAX = 256
@@ -77,12 +78,20 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         return out
 
 
+def parse_filters(asked: list[Any]) -> list[Filter]:
+    """One request's filters, from decoded JSON. Raises Invalid naming the filter and the key."""
+    found = [parse_filter(one, f"filter[{index}]") for index, one in enumerate(asked)]
+    if len(found) > 1 and sum(map(_values, asked)) > VALUES_MAX:
+        raise Invalid.at("filters", f"have more than {VALUES_MAX} values together")
+    return found
+
+
 def parse_filter(found: Any, field: str = "filter") -> Filter:
     """A decoded JSON object to a Filter. Unknown keys are refused: a condition that cannot be
     checked must not be dropped silently. Raises Invalid naming the key."""
     if not isinstance(found, dict):
         raise Invalid.at(field, "must be an object")
-    if sum(len(value) for value in found.values() if isinstance(value, list)) > VALUES_MAX:
+    if _values(found) > VALUES_MAX:
         raise Invalid.at(field, f"has more than {VALUES_MAX} values")
     values: dict[str, Any] = {}
     tags: list[tuple[str, frozenset[str]]] = []
@@ -102,6 +111,10 @@ def parse_filter(found: Any, field: str = "filter") -> Filter:
         else:
             raise Invalid.at(where, "is not a condition this relay can check")
     return Filter(tags=tuple(tags), **values)
+
+
+def _values(found: dict[str, Any]) -> int:
+    return sum(len(value) for value in found.values() if isinstance(value, list))
 
 
 def _texts(value: Any, where: str) -> list[str]:

@@ -18,7 +18,7 @@ import orjson
 
 from hanse.errors import HanseError, Invalid, TooLarge
 from hanse.protocol.event import Event, encode_event, id_in, parse_event
-from hanse.protocol.filter import Filter, parse_filter
+from hanse.protocol.filter import Filter, parse_filter, parse_filters
 
 FILTERS_MAX = 20
 SUBSCRIPTION_ID_MAX = 64
@@ -194,7 +194,7 @@ def _filters(verb: str, parts: list[msgspec.Raw]) -> tuple[str, list[tuple[Filte
         if len(parts) - 2 > FILTERS_MAX:
             raise Invalid.at(verb, f"takes at most {FILTERS_MAX} filters")
         found = [_any(part) for part in parts[2:]]
-        filters = [parse_filter(one, f"filter[{index}]") for index, one in enumerate(found)]
+        filters = parse_filters(found)
     except (Invalid, ValueError, RecursionError) as exc:
         raise BadRequest(_cause(exc), verb, subscription) from exc
     return subscription, list(zip(filters, found, strict=True))

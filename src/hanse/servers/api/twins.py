@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from hanse.errors import AuthRequired, Invalid, TooLarge, Unavailable
 from hanse.ports import Found
 from hanse.protocol import kinds
-from hanse.protocol.filter import Filter, parse_filter
+from hanse.protocol.filter import Filter, parse_filters
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.message import FILTERS_MAX, target_of
 from hanse.protocol.principal import Principal
@@ -81,11 +81,13 @@ class Twins:
         self,
         *,
         submit: Submit,
+        reads: Callable[[str], None],
         answer: Answer,
         callers: Callers,
         answer_bytes_max: int,
     ) -> None:
         self._submit = submit
+        self._reads = reads
         self._answer = answer
         self._callers = callers
         self._answer_bytes_max = answer_bytes_max
@@ -170,6 +172,7 @@ class Twins:
     async def _asked(
         self, request: Request
     ) -> tuple[list[Filter], str | None, frozenset[PublicKey]]:
+        self._reads(request.client.host if request.client else "")
         body = await read(request)
         who = self._callers.who(request, body)
         reader = frozenset({who.agent} if who else ())
@@ -178,7 +181,7 @@ class Twins:
             asked = [asked]
         if not 1 <= len(asked) <= FILTERS_MAX:
             raise Invalid.at("body", f"must be a filter, or a list of 1 to {FILTERS_MAX}")
-        filters = [parse_filter(one, f"filter[{index}]") for index, one in enumerate(asked)]
+        filters = parse_filters(asked)
         target = target_of(asked[0]) if len(asked) == 1 else None
         for found in filters:
             if found.kinds and found.kinds <= kinds.PRIVATE and not reader:

@@ -14,12 +14,13 @@ name it only bears, and takes nothing from their share.
 
 from collections.abc import Sequence
 
+from hanse.errors import Restricted
 from hanse.ports import Clock
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.registry.offer_event import read_offer
 from hanse.servers.relay.addresses import Networks, origin
-from hanse.servers.relay.context import Books, Context, House, Policy, Source
+from hanse.servers.relay.context import Books, Context, House, Policy, Sender, Source
 from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.policies.contents import contents
 from hanse.servers.relay.policies.shape import EARLY
@@ -92,6 +93,14 @@ class Admission:
         wait = books.by_address.take(source.address, self._clock.monotonic_ms())
         if wait:
             raise too_fast(wait, self.rules.rates.address, "address")
+
+    def reads(self, peer: str) -> None:
+        """One request to read came from this peer by HTTP, where there is no connection to bound.
+        Raises Restricted for a denied address, RateLimited as for an event."""
+        source = Sender(self.origin(peer, None))
+        if source.address in self.lists.denied_addresses:
+            raise Restricted("this address may not read", field="address")
+        self.arrive(source)
 
     def origin(self, peer: str, forwarded: str | None) -> str:
         """See `addresses.origin`."""
