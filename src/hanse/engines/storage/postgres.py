@@ -114,8 +114,13 @@ class PostgresTransaction:
 
     def many(self, name: str, rows: Sequence[Row]) -> None:
         """See `database.Transaction`."""
-        if rows:  # these queries take an array for each column: one statement, whatever it carries
-            self.select(self._queries[name], [list(column) for column in zip(*rows, strict=True)])
+        sql = self._queries[name]
+        if not rows:
+            return
+        if "[]" in sql:  # it takes an array for each column: one statement, whatever it carries
+            self.select(sql, [list(column) for column in zip(*rows, strict=True)])
+        else:
+            _wait(_translated(self._connection.executemany(sql, rows)))
 
     def among(self, name: str, values: Iterable[Any]) -> list[Row]:
         """See `database.Transaction`."""
