@@ -157,6 +157,7 @@ async def assert_same(
 
 
 @pytest.mark.parametrize("engine", engines)
+@pytest.mark.timeout(400)
 @thorough
 @given(events, requests, st.sampled_from([PLENTY, 6, 4, 2]), readers)
 async def test_every_read_answers_what_matches_says_in_nip_01s_order(

@@ -84,6 +84,7 @@ def words(outcomes: list[int | HanseError | None], *, vanishing: bool) -> list[A
 
 
 @pytest.mark.parametrize("engine", engines)
+@pytest.mark.timeout(400)
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(worlds, orders)
 async def test_any_events_in_any_batches_end_as_in_the_model(
