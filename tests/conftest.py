@@ -21,7 +21,7 @@ from hanse.protocol.keys import PublicKey, SecretKey
 
 # A search as deep as there is time for: `./dev test` asks for the thorough one.
 settings.register_profile("quick", max_examples=30, deadline=None)
-settings.register_profile("thorough", max_examples=100, deadline=None)
+settings.register_profile("thorough", max_examples=200, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 

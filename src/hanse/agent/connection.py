@@ -214,7 +214,7 @@ class Connection:
             )
         except OSError:
             raise
-        except Exception as exc:
+        except Exception as exc:  # see above: their base class is Exception
             raise Unavailable(f"the node refused the connection: {exc}") from exc
 
     def _use(self, transport: WSTransport) -> None:

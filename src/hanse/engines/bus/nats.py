@@ -266,7 +266,7 @@ class NatsBus:
             )
             await client.subscribe(self._subject, cb=self._hear)
             await client.flush(CONNECT_S)
-        except BaseException:
+        except BaseException:  # whatever it was goes on; the client must not
             with contextlib.suppress(*_FAILURES):
                 await client.close()
             raise

@@ -134,7 +134,7 @@ class Link:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CHALLENGE_S):
                     await self._challenged.wait()
-        except BaseException:
+        except BaseException:  # whatever it was goes on; the connection must not
             await self.__aexit__()
             raise
         return self

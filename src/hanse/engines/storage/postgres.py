@@ -206,7 +206,7 @@ class PostgresDatabase:
         try:
             await self._migrate()
             await self._take_name()
-        except BaseException:
+        except BaseException:  # whatever it was goes on; the pool must not
             self._pool.terminate()
             raise
 
@@ -389,7 +389,7 @@ class PostgresDatabase:
                         hint="give each its own --instance",
                     )
                 await asyncio.sleep(PAUSE_S)
-        except BaseException:
+        except BaseException:  # whatever it was goes on; the connection must not
             writing.terminate()
             raise
         self._writing = writing

@@ -184,7 +184,7 @@ class SqliteDatabase:
         self._writing = _connect(self.path)
         try:
             _migrate(self._writing)
-        except BaseException:
+        except BaseException:  # whatever it was goes on; the file is let go
             self._writing.close()
             raise
         self._here = _Reading(self.path)
@@ -377,7 +377,7 @@ class SqliteDatabase:
             for job in jobs:
                 perform(tx, job)
             self._writing.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # whatever it was goes on; nothing of it may stay
             self._remembered.clear()
             if self._writing.in_transaction:
                 self._writing.execute("ROLLBACK")
