@@ -33,7 +33,8 @@ DEADLINE_SLACK_S = 10.0
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """One ranked answer of `find`: pass it to `call`. `raw` holds every field the node sent."""
+    """One ranked answer of `find`: pass it to `call`. `raw` holds every field the node sent, `words`
+    what was searched for."""
 
     offer: str
     capability: str
@@ -41,6 +42,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     price: Amount
     score: float
     reasons: tuple[str, ...]
+    words: str = ""
     raw: dict[str, Any]
 
 
@@ -156,6 +158,7 @@ class Agent:
                 price=Amount(row["price_msat"]),
                 score=row["score"],
                 reasons=tuple(row["reasons"]),
+                words=words,
                 raw=row,
             )
             for row in found["services"]
@@ -195,6 +198,7 @@ class Agent:
             "max_price_msat": cap,
             "deadline_ms": deadline_ms,
             "idempotency_key": key or secrets.token_hex(16),
+            "words": service.words if isinstance(service, Service) else None,
         }
         wait_s = (deadline_ms or 600_000) / 1000 + DEADLINE_SLACK_S
         found = await self.perform("call_service", arguments, wait_s=wait_s)

@@ -138,6 +138,7 @@ class Desk:
             input_sha256=digest_hex(asked.input, "input"),
             max_price=Amount(cap) if cap is not None else None,
             deadline_ms=asked.deadline_ms,
+            words=asked.words,
         )
         return call_result(await self._broker.call(order))
 

@@ -11,6 +11,7 @@ import msgspec
 from hanse.errors import Invalid
 from hanse.protocol.amount import AMOUNT_MAX_MSAT
 from hanse.protocol.event import field_error
+from hanse.registry.service import QUERY_MAX
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 Msat = Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX_MSAT)]
@@ -25,7 +26,7 @@ class FindServices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     words: Annotated[
         str,
         msgspec.Meta(
-            max_length=1000,
+            max_length=QUERY_MAX,
             description="What you need done, in plain words, e.g. 'convert time between zones'.",
         ),
     ]
@@ -83,6 +84,14 @@ class CallService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "first result and charges nothing, so a retry is safe.",
         ),
     ] = None
+    words: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=QUERY_MAX,
+            description="The words you searched with. The node learns from calls that worked, so "
+            "that like words find this service sooner. Nobody else sees them.",
+        ),
+    ] = ""
 
 
 class GetReceipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
