@@ -33,8 +33,8 @@ DEADLINE_SLACK_S = 10.0
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """One ranked answer of `find`: pass it to `call`. `raw` holds every field the node sent, `words`
-    what was searched for."""
+    """One ranked answer of `find`: pass it to `call`. `words` is what was searched for, `raw` holds
+    every field the node sent."""
 
     offer: str
     capability: str
