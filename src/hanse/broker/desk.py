@@ -22,9 +22,9 @@ from hanse.protocol.amount import Amount
 from hanse.protocol.canonical import bound_depth, canonical, digest_hex
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import Principal
-from hanse.registry.model import Capability, Constraints, Offer
+from hanse.registry.model import Capability, Offer
 from hanse.registry.quality import Measured
-from hanse.registry.rank import Hit
+from hanse.registry.search import Constraints, Hit, Search
 from hanse.registry.service import Registry
 
 SHOWN_SCHEMA_MAX = 4096
@@ -86,7 +86,9 @@ class Desk:
             latency_p95_ms=asked.latency_p95_ms,
             success_rate=asked.success_rate,
         )
-        found = await self._registry.find(asked.words, constraints, asked.limit)
+        found = await self._registry.find(
+            Search(words=asked.words, constraints=constraints, limit=asked.limit)
+        )
         return {
             "services": [_hit(hit) for hit in found.hits],
             "excluded_by": found.excluded,

@@ -197,14 +197,6 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
         return next((found for found in self.capabilities if found.name == name), None)
 
 
-class Constraints(msgspec.Struct, frozen=True, kw_only=True):
-    """What a hit must meet. Latency and success are tested on the expected figures."""
-
-    max_price: Amount | None = None
-    latency_p95_ms: int | None = None
-    success_rate: float | None = None
-
-
 class Match(msgspec.Struct, frozen=True):
     """What a store's word search found: a capability of an offer, and how well it fits (0 to 1)."""
 
