@@ -98,6 +98,7 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     from hanse.servers.api.health import HealthRoutes
     from hanse.servers.api.management import Management
     from hanse.servers.api.peers import PeerRoutes
+    from hanse.servers.api.services import ServiceRoutes
     from hanse.servers.api.twins import Twins
 
     health = HealthRoutes(
@@ -123,4 +124,5 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     )
     own = {ROOT: behind.operator, **behind.agents}
     handles = HandleRoutes(behind.handles, own, [behind.url], callers)
-    return [twins, handles, health, management, PeerRoutes(behind.peers, callers)]
+    services = ServiceRoutes(behind.desk, callers)
+    return [services, twins, handles, health, management, PeerRoutes(behind.peers, callers)]

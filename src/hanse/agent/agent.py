@@ -132,14 +132,16 @@ class Agent:
 
     async def find(
         self,
-        words: str,
+        words: str = "",
         *,
         max_price: str | None = None,
         latency_p95_ms: int | None = None,
         success_rate: float | None = None,
         limit: int = 10,
+        **more: Any,
     ) -> list[Service]:
-        """Ranked services for plain words under constraints."""
+        """Ranked services for plain words under constraints. `more` takes every other argument of
+        find_services by its name: level, regions, version, takes, returns, weights, offset, …"""
         found = await self.perform(
             "find_services",
             {
@@ -148,6 +150,7 @@ class Agent:
                 "latency_p95_ms": latency_p95_ms,
                 "success_rate": success_rate,
                 "limit": limit,
+                **more,
             },
         )
         return [
