@@ -12,7 +12,7 @@ import orjson
 from hanse.broker.model import Call, CallState, Fault
 from hanse.protocol import address, kinds
 from hanse.protocol.keys import PublicKey
-from hanse.registry.model import Capability, Offer
+from hanse.registry.model import Capability, Offer, Period
 from hanse.registry.quality import Measured
 from hanse.registry.search import Found, Hit
 
@@ -112,13 +112,21 @@ def _capability(offer: Offer, row: Capability) -> dict[str, Any]:
         "description": row.description,
         "price_msat": row.price.msat,
         "by_call": row.by_call,
-        "metered": msgspec.to_builtins(row.metered),
-        "period": msgspec.to_builtins(row.period),
+        "metered": [
+            {"unit": one.unit, "per": one.per, "price_msat": one.price.msat} for one in row.metered
+        ],
+        "period": _period(row.period),
         "side_effects": row.side_effects,
         "idempotent": row.idempotent,
         "data_handling": row.data_handling,
         "promise": msgspec.to_builtins(offer.promise),
     }
+
+
+def _period(found: Period | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"span": found.span, "price_msat": found.price.msat, "calls": found.calls}
 
 
 def _hit(hit: Hit) -> dict[str, Any]:
