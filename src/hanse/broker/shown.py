@@ -60,7 +60,7 @@ def offer(found: Offer, measured: Callable[[str], Measured]) -> dict[str, Any]:
             | {
                 "input_schema": row.input_schema,
                 "output_schema": row.output_schema,
-                "examples": msgspec.to_builtins(row.examples),
+                "examples": [msgspec.to_builtins(one) for one in row.examples],
                 "measured": msgspec.to_builtins(measured(row.name)),
             }
             for row in found.capabilities
