@@ -179,6 +179,13 @@ class Graph:
         span = slice(int(self._start[source]), int(self._start[source + 1]))
         return self._of[span], self._grades[span]
 
+    def arrays(self) -> tuple[NDArray[np.int64], Ints, Bytes]:
+        """All endorsements: by whom, of whom (numbers), and the grade."""
+        if self._rows or len(self._start) <= len(self.names):
+            self._pack()
+        by = np.repeat(np.arange(len(self._start) - 1), np.diff(self._start))
+        return by, self._of, self._grades
+
     def endorsers(self, target: int) -> Ints:
         """Who endorses one operator, by number, ascending."""
         packed = _NOTHING[0]
@@ -242,8 +249,8 @@ class Graph:
         size = len(self.names)
         rows = [self.row(number) for number in range(size)]
         degree = np.fromiter((len(of) for of, _ in rows), np.int64, size)
-        self._of = np.concatenate([of for of, _ in rows])
-        self._grades = np.concatenate([grades for _, grades in rows])
+        self._of = np.concatenate([_NOTHING[0], *(of for of, _ in rows)])
+        self._grades = np.concatenate([_NOTHING[1], *(grades for _, grades in rows)])
         self._start = _starts(degree)
         self._rows = {}
         self._touched = {}

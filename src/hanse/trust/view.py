@@ -5,7 +5,7 @@ the difference step by step, so that it ends where a rebuild would, to the last 
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,15 @@ class Edges(Protocol):
 
     def spread_all(self, units: Longs) -> Longs:
         """What all operators give, summed per receiver."""
+
+
+class Seen(NamedTuple):
+    """One operator as a viewer sees it: reach, standing, and how many guarantors endorse it."""
+
+    reach: float
+    guarantor: bool
+    backed: bool
+    votes: int
 
 
 class View:
@@ -95,18 +104,26 @@ class View:
         found[self._barred] = False
         return found
 
+    def backed_count(self) -> int:
+        """How many are backed."""
+        return int(self.backed().sum())
+
+    def guarantors(self) -> NDArray[np.bool_]:
+        """Who is a seed, or endorsed by enough seeds."""
+        return self._guarantor.copy()
+
     def rank(self) -> NDArray[np.float64]:
         """Reach of the backed; 0 for others."""
         return np.where(self.backed(), self.reach(), 0.0)
 
-    def of(self, subject: int) -> tuple[float, bool, int]:
-        """One operator's reach, whether it is backed, and how many guarantors endorse it."""
+    def of(self, subject: int) -> Seen:
+        """What is seen of one operator."""
         if subject >= len(self._reach):
-            return 0.0, False, 0
-        backed = bool(self._guarantor[subject]) or self._by_guarantors[subject] >= self._needed
-        backed = backed and subject not in self._barred
-        share = float(self._reach[subject]) / SHARE
-        return share, bool(backed), int(self._by_guarantors[subject])
+            return Seen(0.0, False, False, 0)
+        votes = int(self._by_guarantors[subject])
+        guarantor = bool(self._guarantor[subject])
+        backed = (guarantor or votes >= self._needed) and subject not in self._barred
+        return Seen(float(self._reach[subject]) / SHARE, guarantor, backed, votes)
 
     def paths(self, subject: int, limit: int = 3) -> list[tuple[tuple[int, ...], float]]:
         """The strongest ways from a seed to the subject, at most three steps, and their weight."""
