@@ -445,11 +445,8 @@ async def test_a_long_message_about_few_events_is_not_computed_on_the_loop() -> 
         assert (await comparer.compute(10, INLINE_BYTES_MAX + 1, name)).startswith("hanse-compare")
 
 
-async def test_the_values_in_open_subscriptions_are_bounded_together(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(socket, "VALUES_MAX", 10)
-    async with a_relay(MemoryLog()) as relay:
+async def test_the_values_in_open_subscriptions_are_bounded_together() -> None:
+    async with a_relay(MemoryLog(), socket_limits=SocketLimits(values_max=10)) as relay:
         wire = Wire(relay)
         wire.say("REQ", "a", {"#t": list("abcdef")}, {"kinds": [1]})
         wire.say("REQ", "b", {"#t": list("abcd"), "limit": 1})
@@ -465,6 +462,35 @@ async def test_the_values_in_open_subscriptions_are_bounded_together(
         wire.say("REQ", "c", {"#t": list("abcdef")})
         assert wire.heard()[-1][0] == "EOSE"
         assert len(relay.watch) == 2
+
+
+async def test_the_values_of_one_address_are_bounded_over_all_its_connections() -> None:
+    limits = SocketLimits(values_max=6, values_of_address_max=10, values_of_all_max=20)
+    async with a_relay(MemoryLog(), socket_limits=limits) as relay:
+
+        def asks(wire: Wire, count: int) -> str:
+            wire.say("REQ", "a", {"#t": [str(number) for number in range(count)]})
+            found = wire.heard()[-1]
+            return "" if found[0] == "EOSE" else found[2]
+
+        def come_from(address: str) -> Wire:
+            wire = Wire(relay)
+            wire.connection.address = address
+            return wire
+
+        first, second, third = (come_from("192.0.2.1") for _ in range(3))
+        assert (asks(first, 6), asks(second, 4)) == ("", "")
+        assert asks(third, 1).startswith("rate-limited: over 10 values in the filters of one")
+        other = come_from("192.0.2.2")
+        assert asks(other, 6) == ""
+        proxied = come_from("127.0.0.1")
+        assert asks(proxied, 4) == ""
+        assert asks(come_from("127.0.0.1"), 1).startswith("rate-limited: all clients")
+        first.leave()
+        assert asks(third, 6) == ""
+        for wire in (second, third, other, proxied):
+            wire.leave()
+        assert (relay.shares.taken, relay.shares._of) == (0, {})
 
 
 async def test_nobody_waits_for_the_events_of_who_vanishes_to_go(
