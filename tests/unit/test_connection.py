@@ -310,6 +310,50 @@ async def test_a_comparison_over_a_bound_is_blocked_and_keeps_nothing() -> None:
         assert relay.comparer.items == 0
 
 
+async def test_large_sets_are_read_one_after_another_and_no_further_than_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hanse.servers.relay.compare.INLINE_MAX", 2)
+
+    class Slow(MemoryLog):
+        """A log whose large reads wait to be let through."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked: list[int] = []
+
+        async def outline(self, *arguments: Any, limit: int, **named: Any) -> Any:
+            if limit > 3:
+                self.asked.append(limit)
+                await gate.acquire()
+            return await super().outline(*arguments, limit=limit, **named)
+
+    gate = asyncio.Semaphore(0)
+    log = Slow()
+    await keep(log, *(note(number) for number in range(4)))
+    first = Negentropy([]).initiate().hex()
+    limits = CompareLimits(items_max=100, items_of_all_max=8)
+    async with a_relay(log, compare_limits=limits) as relay:
+        wires = [Wire(relay) for _ in range(3)]
+        for wire in wires:
+            wire.say("NEG-OPEN", "n", {}, first)
+        await asyncio.sleep(0)
+        small = Wire(relay)
+        small.say("NEG-OPEN", "n", {"since": NOW}, first)
+        assert small.heard()[0][0] == "NEG-MSG"
+        assert log.asked == [9]  # as much as there is room for, and one to tell of more
+        wires[1].leave()  # while it waits its turn
+        gate.release()
+        gate.release()
+        await settle(relay)
+        assert log.asked == [9, 4]
+        assert [wire.heard()[0][0] for wire in (wires[0], wires[2])] == ["NEG-MSG", "NEG-ERR"]
+        assert relay.comparer.items == 5
+        wires[0].leave()
+        small.leave()
+        assert relay.comparer.items == 0
+
+
 async def test_a_malformed_message_ends_the_comparison() -> None:
     async with a_relay(MemoryLog()) as relay:
         wire = Wire(relay)
