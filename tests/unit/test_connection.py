@@ -205,6 +205,24 @@ async def test_a_count_by_one_tag_comes_with_registers_that_relays_can_merge() -
         assert found["hll"] == hyperloglog.registers_of(TARGET, authors).hex()
 
 
+async def test_the_authors_of_a_large_count_are_taken_in_slices_and_others_served_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hanse.servers.relay.answer.SLICE", 1)
+    log = MemoryLog()
+    await keep(log, *(note(1, key, kind=7, tags=[["e", TARGET]]) for key in KEYS))
+    async with a_relay(log) as relay:
+        large, other = Wire(relay), Wire(relay)
+        large.say("COUNT", "a", {"kinds": [7], "#e": [TARGET]})
+        await asyncio.sleep(0)
+        other.say("COUNT", "b", {"kinds": [7]})
+        assert (large.heard(), len(other.heard())) == ([], 1)
+        await settle(relay)
+        [[_, _, found]] = large.heard()
+        authors = [bytes.fromhex(key.public) for key in KEYS]
+        assert found["hll"] == hyperloglog.registers_of(TARGET, authors).hex()
+
+
 async def test_a_count_of_private_kinds_counts_only_one_s_own() -> None:
     log = MemoryLog()
     to = [note(n, kind=kinds.GIFT_WRAP, tags=[["p", KEYS[n % 2].public]]) for n in range(5)]

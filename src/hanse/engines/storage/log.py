@@ -231,7 +231,7 @@ class EventLog:
     ) -> list[bytes]:
         """See `ports.Log`."""
         rows = await self._select([filter], *self._sql.pubkeys(filter, limit, now_s, reader))
-        return [bytes(row[0]) for row in rows]
+        return [pubkey for (pubkey,) in rows]
 
     async def outline(
         self, filter: Filter, *, now_s: int, reader: frozenset[PublicKey] = NOBODY, limit: int
