@@ -395,6 +395,8 @@ class Node:
         while True:
             try:
                 gone = await upkeep.run(self._clock.now_s())
+                if gone["trimmed"]:
+                    await self.offers.prune()  # of those that nobody has called
                 if gone:
                     log.info("sweep.removed", **gone)
             except HanseError as exc:

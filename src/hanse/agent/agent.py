@@ -12,8 +12,9 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from hanse.agent.connection import Connection, now_s
+from hanse.agent.connection import Connection
 from hanse.agent.functions import Function
+from hanse.agent.link import now_s
 from hanse.agent.provider import Provider, Runner
 from hanse.errors import Conflict, HanseError, Invalid, NotFound, Unavailable
 from hanse.keyring import Keyring

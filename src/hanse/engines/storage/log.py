@@ -17,6 +17,7 @@ from hanse.engines.storage.filter_sql import WINDOW, FilterSql
 from hanse.engines.storage.removal import (
     START,
     Place,
+    Reach,
     erase_author,
     erase_ids,
     remove_expired,
@@ -44,7 +45,7 @@ class EventLog:
         self._new_key = new_key
         self._window = window
         self._announced = 0
-        self._trimmed: dict[bool, Place] = {}
+        self._trimmed: dict[Reach, Place] = {}
         """Where `trim` goes on: what it left behind it need not be looked at every time."""
 
     @property
@@ -117,19 +118,20 @@ class EventLog:
             total += gone
         return total
 
-    async def trim(self, most: int, *, replaceable: bool = False) -> int:
-        """Remove the oldest events by their own time, at most so many; how many went. Leaves out
-        what `retain` never takes and, unless asked, replaceable and addressable kinds."""
+    async def trim(self, most: int) -> int:
+        """Remove the oldest events by their own time, at most so many; how many went. What is least
+        missed goes first (`removal.Reach`), and nothing that receipts or the books refer to."""
         total = 0
-        place: Place | None = self._trimmed.get(replaceable, START)
-        while place is not None and total < most:
-            self._trimmed[replaceable] = place
-            gone, place = await self._database.write(
-                remove_oldest, most - total, replaceable, place, hash=self._sql.hash
-            )
-            total += gone
-        if place is None:
-            self._trimmed.pop(replaceable, None)  # the end: the next time from the start
+        for reach in Reach:
+            place: Place | None = self._trimmed.get(reach, START)
+            while place is not None and total < most:
+                self._trimmed[reach] = place
+                gone, place = await self._database.write(
+                    remove_oldest, most - total, reach, place, hash=self._sql.hash
+                )
+                total += gone
+            if place is None:
+                self._trimmed.pop(reach, None)  # the end: the next time from the start
         return total
 
     async def erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
@@ -229,7 +231,7 @@ class EventLog:
     ) -> list[bytes]:
         """See `ports.Log`."""
         rows = await self._select([filter], *self._sql.pubkeys(filter, limit, now_s, reader))
-        return [bytes(row[0]) for row in rows]
+        return [pubkey for (pubkey,) in rows]
 
     async def outline(
         self, filter: Filter, *, now_s: int, reader: frozenset[PublicKey] = NOBODY, limit: int
