@@ -48,6 +48,11 @@ _LISTED = " AND ".join(
 
 _CACHED_MAX = 200_000
 
+Shape = tuple[int, int, int, int, bool, bool]
+
+SHAPES_MAX = 512
+"""Statements of plain filters whose text is kept."""
+
 
 class Dialect(msgspec.Struct, frozen=True):
     """Where the engines' SQL for filters differs."""
@@ -168,6 +173,43 @@ class FilterSql:
         self.hash = TagHash(key)
         self._dialect = dialect
         self._window = window
+        self._plain_tries: dict[Shape, Try] = {}
+
+    def first(
+        self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
+    ) -> Try | None:
+        """The first of `rows`. What filters of one plain shape have in common is built once."""
+        shape = None if reader else _shape(found)
+        if shape is None:
+            return next(self.rows(found, limit, now_s, reader), None)
+        params = self._plain_params(found, limit, now_s)
+        known = self._plain_tries.get(shape)
+        if known is not None:
+            return Try(known.sql, params, known.exact)
+        first = next(self.rows(found, limit, now_s, reader), None)
+        if first is not None and first.params == params:
+            if len(self._plain_tries) >= SHAPES_MAX:
+                self._plain_tries.clear()
+            self._plain_tries[shape] = first
+        return first
+
+    def _plain_params(self, found: Filter, limit: int, now_s: int) -> list[Any]:
+        """Of a filter with a `_shape`, in the order of `_select`."""
+        params: list[Any] = []
+        if found.ids is not None:
+            params += padded(map(bytes.fromhex, found.ids))
+        for name, values in found.tags:
+            params += [self.hash(name, value) for value in values]
+        if found.authors is not None:
+            params += padded(map(bytes.fromhex, found.authors))
+        if found.kinds is not None:
+            params += padded(sorted(found.kinds))
+        if found.since is not None:
+            params.append(found.since)
+        if found.until is not None:
+            params.append(found.until)
+        params += (now_s, limit)
+        return params
 
     def rows(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
@@ -456,6 +498,35 @@ class FilterSql:
             return sql
         first, *rest = sql.split("?")
         return first + "".join(f"${index}{part}" for index, part in enumerate(rest, 1))
+
+
+def _shape(found: Filter) -> Shape | None:
+    """What decides the text of a filter's statement, if nothing of it is unusual: at most one tag
+    with one value, no search, no private kind, nothing to merge."""
+    ids, authors, wanted, tags = found.ids, found.authors, found.kinds, found.tags
+    if found.search is not None or ids is not None and tags or len(tags) > 1:
+        return None
+    several = ids is None and not tags
+    if (
+        (ids is not None and not ids)
+        or (authors is not None and (not authors or (several and len(authors) > 1)))
+        or (tags and len(tags[0][1]) != 1)
+    ):
+        return None
+    if wanted is not None and (
+        not wanted.isdisjoint(kinds.PRIVATE)
+        or not wanted
+        or (several and authors is None and len(wanted) > 1)
+    ):
+        return None
+    return (
+        0 if ids is None else (len(ids) - 1).bit_length() + 1,
+        0 if authors is None else (len(authors) - 1).bit_length() + 1,
+        0 if wanted is None else (len(wanted) - 1).bit_length() + 1,
+        len(tags),
+        found.since is None,
+        found.until is None,
+    )
 
 
 def padded(values: Iterable[Any], *filler: Any) -> list[Any]:

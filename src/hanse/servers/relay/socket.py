@@ -188,12 +188,12 @@ class Connection(WSListener):
             watchers = self._watchers = {}
         elif name in watchers:
             self._drop_watcher(watchers.pop(name))
-        self._values += values_of(filters)
-        if self._values > VALUES_MAX:
-            self._values -= values_of(filters)
+        values = values_of(filters)
+        if self._values + values > VALUES_MAX:
             why = RateLimited(f"over {VALUES_MAX} values in all filters", hint="close some first")
             self._end_subscription(name, why)
             return
+        self._values += values
         # Watched before it is read: whatever is committed meanwhile is held back, not missed.
         watcher = watchers[name] = relay.watch.add(self, name, filters)
         read = relay.answer.stored(filters, self._session.identities)
