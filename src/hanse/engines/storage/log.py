@@ -163,34 +163,25 @@ class EventLog:
         reader: frozenset[PublicKey] = NOBODY,
     ) -> Found:
         """See `ports.Log`."""
-        if _is_search(filters):
+        if len(filters) == 1 and filters[0].search is None:
+            # A filter that one statement answers, without a transaction around it. What was
+            # announced before it ran is in it, and so is all up to the newest row it shows.
+            (one,) = filters
+            wanted = limit if one.limit is None or one.limit > limit else one.limit
+            first = self._sql.first(one, wanted + 1, now_s, reader)
+            announced = self._announced
+            if first is None:
+                return Found([], announced, False)
+            rows = await self._database.select(first.sql, first.params)
+            more = len(rows) > wanted
+            if (more or first.complete) and (not first.exact or _in_order(rows, wanted)):
+                for row in rows:
+                    if row[0] > announced:
+                        announced = row[0]
+                return Found(rows[:wanted] if more else rows, announced, more)
+        elif _is_search(filters):
             return await self._database.read_aside(self._query, filters, limit, now_s, reader)
-        if len(filters) == 1:
-            found = await self._single(filters[0], limit, now_s, reader)
-            if found is not None:
-                return found
         return await self._database.read(self._query, filters, limit, now_s, reader)
-
-    async def _single(
-        self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
-    ) -> Found | None:
-        """A filter that one statement answers, without a transaction around it. What was announced
-        before it ran is in it, and so is all up to the newest row it shows."""
-        wanted = limit if found.limit is None else min(limit, found.limit)
-        first = next(self._sql.rows(found, wanted + 1, now_s, reader), None)
-        if first is None:
-            return Found([], self._announced, False)
-        announced = self._announced
-        rows = await self._database.select(first.sql, first.params)
-        if not first.complete and len(rows) <= wanted:
-            return None
-        if first.exact and not _in_order(rows, wanted):
-            return None
-        for row in rows:
-            if row[0] > announced:
-                announced = row[0]
-        more = len(rows) > wanted
-        return Found(rows[:wanted] if more else rows, announced, more)
 
     def _query(
         self,
@@ -275,7 +266,7 @@ def _is_search(filters: Sequence[Filter]) -> bool:
 def _in_order(rows: list[Row], wanted: int) -> bool:
     """Sorts ties in time by id, in place. False if a tie lies across the limit: then the rows that
     belong may not be among these."""
-    if len({row[1] for row in rows}) == len(rows):
+    if len(rows) < 2 or len({row[1] for row in rows}) == len(rows):
         return True
     if _cuts_a_tie(rows, wanted):
         return False
