@@ -26,6 +26,7 @@ from hanse.registry.model import Capability, Constraints, Offer
 from hanse.registry.quality import Measured
 from hanse.registry.rank import Hit
 from hanse.registry.service import Registry
+from hanse.registry.version import read_range
 
 SHOWN_SCHEMA_MAX = 4096
 """Bytes of a schema shown in a hit; 50 hits fit an answer. A longer one is in describe_service."""
@@ -138,6 +139,7 @@ class Desk:
             input_sha256=digest_hex(asked.input, "input"),
             max_price=Amount(cap) if cap is not None else None,
             deadline_ms=asked.deadline_ms,
+            version=read_range(asked.version) if asked.version is not None else None,
         )
         return call_result(await self._broker.call(order))
 
