@@ -22,6 +22,7 @@ from hanse.protocol.keys import SecretKey
 from hanse.registry.model import Capability, Offer, Promise
 from hanse.registry.schema import violation
 from hanse.registry.service import Registry
+from hanse.registry.version import Range, read_version
 
 DEADLINE_MIN_MS = 1000
 DEADLINE_MAX_MS = 600_000
@@ -194,6 +195,14 @@ class Broker:
             raise NotFound(
                 f"the offer has no {order.capability[:64]!r}", field="capability", hint=names
             )
+        if order.version is not None:
+            _check_version(order.version, offer)
+        if not capability.by_call:
+            raise Invalid.at(
+                "capability",
+                f"{capability.name!r} has no price per call",
+                "metered and periodic prices cannot be settled here yet",
+            )
         broken = violation(capability.input_schema, order.input)
         if broken:
             raise Invalid.at("input", broken, "describe_service shows the input schema")
@@ -321,3 +330,14 @@ def _conflict() -> Conflict:
         field="idempotency_key",
         hint="use a new key for a new call",
     )
+
+
+def _check_version(accepted: Range, offer: Offer) -> None:
+    """A version that cannot be read is in no range."""
+    try:
+        if accepted.has(read_version(offer.version)):
+            return
+    except Invalid as exc:
+        raise Invalid.at("version", f"the offer's {exc.reason}", "call it without one") from exc
+    reason = f"the offer is at {offer.version}, which is not in {accepted}"
+    raise Invalid.at("version", reason, f"accept ^{offer.version}, or find another offer")

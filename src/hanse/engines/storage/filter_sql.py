@@ -504,7 +504,7 @@ def _shape(found: Filter) -> Shape | None:
     """What decides the text of a filter's statement, if nothing of it is unusual: at most one tag
     with one value, no search, no private kind, nothing to merge."""
     ids, authors, wanted, tags = found.ids, found.authors, found.kinds, found.tags
-    if found.search is not None or ids is not None and tags or len(tags) > 1:
+    if found.search is not None or (ids is not None and tags) or len(tags) > 1:
         return None
     several = ids is None and not tags
     if (
