@@ -4,7 +4,7 @@ score = relevance × quality × price × presence        each factor 0 to 1
 
 relevance  how well the words fit (the store's figure)
 quality    expected success rate to the fourth power × 1 while the expected p95 is inside the
-           promise, promise / expected beyond it × 0.4 unproven to 1 proven (`quality.figure`)
+           promise, promise / expected beyond it × 0.25 unproven to 1 proven (`quality.figure`)
 price      1 / (1 + log10(1 + sat) / 4): ten times the price costs about a quarter
 presence   1 if the provider is connected, 0.05 if not
 """
