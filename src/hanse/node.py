@@ -29,6 +29,7 @@ from hanse.engines.bus.presence import LocalPresence
 from hanse.engines.peers.peers import Peers
 from hanse.engines.peers.ports import submitting
 from hanse.engines.storage.calls import StoredCalls
+from hanse.engines.storage.catalog import StoredCatalog
 from hanse.engines.storage.database import Database
 from hanse.engines.storage.folder import DATABASE, alone
 from hanse.engines.storage.handles import StoredHandles
@@ -47,8 +48,10 @@ from hanse.protocol.event import Event
 from hanse.protocol.handle import ROOT
 from hanse.protocol.http_gate import HttpGate
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.registry.model import Constraints
 from hanse.registry.service import Registry
 from hanse.servers.api.bare import bare_app
+from hanse.servers.contextvm.announcement import announce
 from hanse.servers.contextvm.door import ContextVmDoor
 from hanse.servers.port import bind, serving
 from hanse.servers.relay.admission import Admission
@@ -225,6 +228,9 @@ class Node:
             ContextVmDoor(
                 bus=bus, desk=self.desk, node=self._secret, clock=self._clock, name=config.name
             )
+        )
+        await announce(
+            self.log, self._secret, self._clock.now_s(), name=config.name, website=self.http_url
         )
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
@@ -417,7 +423,36 @@ class Node:
         )
         own = {ROOT: self.operator, **self.agents}
         handles = HandleRoutes(StoredHandles(self._database), own, [self.url], callers)
-        return [twins, handles, health, management, PeerRoutes(self.peers, callers)]
+        peers = PeerRoutes(self.peers, callers)
+        return [twins, handles, health, management, peers, *self._directories(own)]
+
+    def _directories(self, own: dict[str, PublicKey]) -> "list[Routes]":
+        """What other directories read: agent cards, a catalog, an MCP registry."""
+        from hanse.servers.api.catalog import CatalogRoutes
+        from hanse.servers.api.mcp_registry import McpRegistryRoutes
+        from hanse.servers.api.shown import Hit, Site
+        from hanse.servers.api.wellknown import WellKnownRoutes
+
+        site = Site(
+            name=self.config.name,
+            version=__version__,
+            http_url=self.http_url.rstrip("/"),
+            relay_url=self.url,
+            node=self._secret,
+            operator=self.operator,
+            mcp="mcp" in self.config.doors,
+        )
+        catalog, clock = StoredCatalog(self._database), self._clock
+
+        async def look(words: str, limit: int, offset: int) -> list[Hit]:
+            found = await self.registry.find(words, Constraints(), limit)
+            return [Hit(hit.offer, hit.score) for hit in found.hits[offset:]]
+
+        return [
+            WellKnownRoutes(site, catalog, StoredHandles(self._database), own, clock),
+            CatalogRoutes(site, catalog, look, clock),
+            McpRegistryRoutes(site, catalog, clock),
+        ]
 
     def _counted(self) -> Figures:
         about = {
