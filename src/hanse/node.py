@@ -31,6 +31,7 @@ from hanse.engines.bus.presence import LocalPresence
 from hanse.engines.peers.peers import Peers
 from hanse.engines.peers.ports import submitting
 from hanse.engines.storage.calls import StoredCalls
+from hanse.engines.storage.catalog import StoredCatalog
 from hanse.engines.storage.database import Database
 from hanse.engines.storage.folder import DATABASE, alone
 from hanse.engines.storage.handles import StoredHandles
@@ -49,6 +50,7 @@ from hanse.ports import Attendance
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.observed import Observed
 from hanse.registry.service import Registry
+from hanse.servers.contextvm.announcement import announce
 from hanse.servers.contextvm.door import ContextVmDoor
 from hanse.servers.port import bind, serving
 from hanse.servers.relay.admission import Admission
@@ -210,6 +212,9 @@ class Node:
                 bus=bus, desk=self.desk, node=self._secret, clock=self._clock, name=config.name
             )
         )
+        await announce(
+            self.log, self._secret, self._clock.now_s(), name=config.name, website=self.http_url
+        )
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
         self.moderation = self._moderation()
@@ -361,6 +366,9 @@ class Node:
             moderation=self.moderation,
             peers=self.peers,
             handles=StoredHandles(self._database),
+            catalog=StoredCatalog(self._database),
+            registry=self.registry,
+            secret=self._secret,
         )
 
     def _counted(self) -> Figures:

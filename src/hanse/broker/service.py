@@ -14,7 +14,16 @@ from hanse.broker.answer import judge_answer
 from hanse.broker.model import Call, CallState, Fault, Order, Verdict
 from hanse.broker.receipt import receipt_event
 from hanse.broker.store import Calls
-from hanse.errors import Closed, Conflict, Invalid, NotFound, OverCap, RateLimited, Unavailable
+from hanse.errors import (
+    Closed,
+    Conflict,
+    Invalid,
+    NotFound,
+    OverCap,
+    RateLimited,
+    Restricted,
+    Unavailable,
+)
 from hanse.payments.model import Fee
 from hanse.ports import Absent, Answered, Clock, Courier, Gone, Latch, Reply, TimedOut
 from hanse.protocol import rpc
@@ -185,6 +194,12 @@ class Broker:
                 )
 
     def _check_against(self, offer: Offer, order: Order) -> Capability:
+        if offer.source:
+            raise Restricted(
+                f"was imported from {offer.source[:200]}: nobody serves it at this node",
+                field="offer",
+                hint="call it at its source, or find an offer that its provider published",
+            )
         capability = offer.capability(order.capability)
         if capability is None:
             names = ", ".join(

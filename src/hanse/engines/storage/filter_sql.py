@@ -357,9 +357,7 @@ class FilterSql:
         deep = -(-2 * limit // len(values))
         count = -(-limit // deep)
         whole = self._select(found, now_s, reader, over=column)
-        near = self._select(
-            msgspec.structs.replace(found, since=None), now_s, reader, over=column
-        )
+        near = self._select(msgspec.structs.replace(found, since=None), now_s, reader, over=column)
         nth = " ORDER BY event.created_at DESC LIMIT 1 OFFSET ?"
         own = near.sql("event.created_at", " AND event.created_at >= reach.at" + nth)
         rows = padded(values, None)
