@@ -212,9 +212,7 @@ class Node:
                 bus=bus, desk=self.desk, node=self._secret, clock=self._clock, name=config.name
             )
         )
-        await announce(
-            self.log, self._secret, self._clock.now_s(), name=config.name, website=self.http_url
-        )
+        await self._announce()
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
         self.moderation = self._moderation()
@@ -237,6 +235,17 @@ class Node:
         await (self.quality.rebuild(now_s()) if self._rebuild else self.quality.advance(now_s()))
         await self.quality.load(observed)
         return Registry(self.offers, self.presence, self._clock, observed=observed)
+
+    async def _announce(self) -> None:
+        """To others only what they can reach: a node without a public address says nothing."""
+        if self.config.public_url is not None:
+            await announce(
+                self.log,
+                self._secret,
+                self._clock.now_s(),
+                name=self.config.name,
+                website=self.http_url,
+            )
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
