@@ -14,6 +14,7 @@ from hanse.cli.keeping import (
     VanishedMax,
     keeping,
 )
+from hanse.cli.limits import Limit, limited
 from hanse.cli.terminal import Json, answer, out, run, told
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def up(
     tombstones_max: TombstonesMax = 1_000_000,
     vanished_max: VanishedMax = 1_000_000,
     quality_max: QualityMax = 100_000,
+    limit: Limit = None,
 ) -> None:
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
 
@@ -131,7 +133,7 @@ def up(
         from hanse.cli.logs import start_logs
 
         ring = keyring()
-        config = _config(ring, flags)
+        config = limited(_config(ring, flags), limit)
         start_logs(log_level, log_json)
         run(_up(ring, config, rebuild, json))
 
