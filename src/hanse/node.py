@@ -212,9 +212,7 @@ class Node:
                 bus=bus, desk=self.desk, node=self._secret, clock=self._clock, name=config.name
             )
         )
-        await announce(
-            self.log, self._secret, self._clock.now_s(), name=config.name, website=self.http_url
-        )
+        await announce(self.log, self._secret, self._clock, config.name, self.http_url)
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
         self.moderation = self._moderation()

@@ -47,6 +47,18 @@ ROUTES = {
     ("get", "/metrics"),
     *((verb, "/api/v1/peers") for verb in ("get", "post", "delete")),
     ("post", "/api/v1/sync"),
+    ("get", "/.well-known/agent-card.json"),
+    ("get", "/.well-known/jwks.json"),
+    ("get", "/.well-known/ai-catalog.json"),
+    ("get", "/agents"),
+    ("get", "/agents/{who}/.well-known/agent-card.json"),
+    ("get", "/agents/{who}/server-card.json"),
+    ("post", "/search"),
+    *(
+        ("get", f"/{root}/servers{rest}")
+        for root in ("v0", "v0.1")
+        for rest in ("", "/{name}/versions", "/{name}/versions/{version}")
+    ),
 }
 CALL = {"offer": "greet", "capability": "greet", "input": {"name": "Ada"}}
 

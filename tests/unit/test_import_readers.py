@@ -179,7 +179,7 @@ def test_a_server_json_is_a_listing_whose_one_capability_is_the_server() -> None
 def test_tools_that_a_card_or_a_publisher_tells_of_are_capabilities() -> None:
     tools = [{"name": "get_tide", "description": "d", "inputSchema": {"type": "object"}}]
     (card,) = mcp.read(a_server(tools=tools)).listings
-    meta = {"_meta": {mcp.PROVIDED: {"tools": tools}}}
+    meta: dict[str, Any] = {"_meta": {mcp.PROVIDED: {"tools": tools}}}
     (published,) = mcp.read({"server": a_server(**meta)}).listings
     old = {"serverInfo": {"name": "t", "version": "1"}, "tools": tools, "transport": {}}
     (before,) = mcp.read(old).listings
