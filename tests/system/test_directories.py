@@ -26,6 +26,18 @@ from hanse.registry.model import Capability
 
 OFFERS = 7
 
+DIRECTORY_ROUTES = {
+    *(("get", f"/.well-known/{name}.json") for name in ("agent-card", "jwks", "ai-catalog")),
+    ("get", "/agents"),
+    ("get", "/agents/{who}/.well-known/agent-card.json"),
+    ("get", "/agents/{who}/server-card.json"),
+    *(
+        ("get", f"/{root}/servers{rest}")
+        for root in ("v0", "v0.1")
+        for rest in ("", "/{name}/versions", "/{name}/versions/{version}")
+    ),
+}
+
 # The names that A2A 1.0's protocol buffers give a card, and those that may not be missing.
 CARD_FIELDS = {
     "name",
