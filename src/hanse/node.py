@@ -239,13 +239,7 @@ class Node:
     async def _announce(self) -> None:
         """To others only what they can reach: a node without a public address says nothing."""
         if self.config.public_url is not None:
-            await announce(
-                self.log,
-                self._secret,
-                self._clock.now_s(),
-                name=self.config.name,
-                website=self.http_url,
-            )
+            await announce(self.log, self._secret, self._clock, self.config.name, self.http_url)
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
