@@ -50,7 +50,7 @@ BUDGET_MS = 3000.0
 """Default bound on one read, wherever it runs."""
 
 BUSY = 24
-GATHER_S = 0.002
+GATHER_S = 0.004
 """After a commit of so many events the writer lets as long pass before the next: under load a
 commit of 100 events costs a fifth less for each than one of 50, for pages are written once."""
 

@@ -27,6 +27,8 @@ _log = logging.getLogger("hanse.relay")
 
 WAITING_BYTES_MAX = 64 << 20
 BATCH_MAX = 128
+SHARE_MIN = 16
+"""Events for which another thread is worth its while."""
 INLINE_MAX = 2
 THREADS = 2
 VERIFIED_MAX = 10_000
@@ -134,8 +136,10 @@ class Ingest:
             context = self._admission.context(batch[0][2])
             self._admit(batch, self._check_batch(batch, context), context)
             return
+        # What came together is shared between the threads: one commit takes it all.
+        size = min(BATCH_MAX, max(SHARE_MIN, -(-len(self._pending) // THREADS)))
         while self._pending and self._verifying <= THREADS:
-            batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
+            batch, self._pending = self._pending[:size], self._pending[size:]
             self._waiting_bytes -= sum(len(raw) for raw, _, _ in batch)
             self._verifying += 1
             self._tasks.create_task(self._verify(batch))
