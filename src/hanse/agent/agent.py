@@ -276,9 +276,13 @@ class Agent:
         promise: Promise,
         runner: Runner,
         topics: tuple[str, ...] = (),
+        version: str = "1.0.0",
+        payment_methods: tuple[str, ...] = (),
+        terms: str = "",
     ) -> Event:
         """Publish an offer and answer its calls from now on. Returns the offer's event once it is
-        on the node's disk and can be found there."""
+        on the node's disk and can be found there. Where an earlier version is published, one that
+        breaks its callers is refused unless `version` says so: 2.0.0 after 1.x."""
         if not capabilities:
             raise Invalid.at("capabilities", "an offer needs at least one")
         operator = PublicKey(self._auth[0][1]) if self._auth else self.pubkey
@@ -291,6 +295,9 @@ class Agent:
             capabilities=capabilities,
             promise=promise,
             topics=topics,
+            version=version,
+            payment_methods=payment_methods,
+            terms=terms,
         )
         self._provider.add(offer, runner)
         event = await self._keep(offer)
@@ -323,7 +330,9 @@ class Agent:
                         return
                 await asyncio.sleep(0.01)
 
-    async def serve(self, name: str = "", summary: str = "", identifier: str = "") -> Event:
+    async def serve(
+        self, name: str = "", summary: str = "", identifier: str = "", version: str = "1.0.0"
+    ) -> Event:
         """Publish the decorated functions as one offer, and answer calls while connected."""
         if not self._functions:
             raise Invalid.at("functions", "none is offered", "decorate one with @agent.provide")
@@ -335,9 +344,12 @@ class Agent:
             capabilities=tuple(found.capability for found in self._functions.values()),
             promise=self._promise,
             runner=_Functions(self._functions),
+            version=version,
         )
 
-    def run(self, name: str = "", summary: str = "", identifier: str = "") -> None:
+    def run(
+        self, name: str = "", summary: str = "", identifier: str = "", version: str = "1.0.0"
+    ) -> None:
         """Serve the decorated functions until the process is stopped (SIGINT or SIGTERM). Prints
         one line once the offer can be found."""
 
@@ -346,7 +358,7 @@ class Agent:
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             async with self:
-                event = await self.serve(name, summary, identifier)
+                event = await self.serve(name, summary, identifier, version)
                 address = f"{event.kind}:{event.pubkey}:{event.tag('d')}"
                 sys.stdout.write(f"Serving {address} at {self._url}\n")
                 sys.stdout.flush()
