@@ -304,6 +304,26 @@ class Agent:
         await self._until_found(offer.address, event.id)
         return event
 
+    async def withdraw(self, identifier: str) -> Event:
+        """Delete one of this agent's offers (NIP-09). Returns the deletion once no search finds the
+        offer any more. Raises NotFound if there is none."""
+        address = f"{kinds.OFFER}:{self.pubkey}:{identifier}"
+        shown = await self.perform("describe_service", {"offer": address})
+        event = sign_event(
+            self._secret,
+            kind=kinds.DELETION,
+            created_at=now_s(),
+            content="withdrawn",
+            tags=(("a", address), ("e", shown["event"]), ("k", str(kinds.OFFER)), *self._auth),
+        )
+        await self._open.publish(event)
+        async with asyncio.timeout(FOUND_S):
+            with contextlib.suppress(NotFound):
+                while True:
+                    await self.perform("describe_service", {"offer": address})
+                    await asyncio.sleep(0.01)
+        return event
+
     async def _keep(self, offer: Offer) -> Event:
         """Publish an offer's event. Of two versions in one second a log keeps the lower id: one
         that loses is dated a second later."""
