@@ -202,17 +202,17 @@ def _sides(old: str, new: str, agent: str, node: str | None) -> "tuple[Offer, Of
 
 
 def _needed(before: "Offer", after: "Offer", found: "Difference") -> tuple[str, bool]:
-    """The least version that says enough, and whether the new one does."""
-    from hanse.registry.version import raised, read_version
+    """The least version that says enough, and whether the new one does. Others' versions may be
+    any text: then the old one counts as 0.0.0, and the new one says nothing."""
+    from hanse.registry.compatibility import version_allows, version_of
+    from hanse.registry.version import Version, raised
 
-    old, new = read_version(before.version), read_version(after.version)
-    if found.needs == "none":
-        return str(old), new.precedence >= old.precedence
-    least = raised(old, found.needs)
-    if found.needs == "major":
-        least_pre = (*least.numbers, 0, ())
-        return str(least), new.precedence >= least_pre
-    return str(least), new.precedence >= least.precedence
+    old, new = version_of(before) or Version(0, 0, 0), version_of(after)
+    least = old if found.needs == "none" else raised(old, found.needs)
+    if new is None:
+        return str(least), False
+    enough = new.precedence >= least.precedence
+    return str(least), version_allows(before, after) if found.needs == "major" else enough
 
 
 def _published(reference: str, agent: str, node: str | None) -> "Offer":

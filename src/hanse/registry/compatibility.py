@@ -127,14 +127,16 @@ def _sold(event: Event) -> set[str]:
 def version_allows(old: Offer, new: Offer) -> bool:
     """Whether the version of `new` says that it may break what `old` promised. A new version that
     is not a semantic one says nothing; an old one counts as 0.0.0."""
+    now = version_of(new)
+    return now is not None and breaks_allowed(version_of(old) or Version(0, 0, 0), now)
+
+
+def version_of(offer: Offer) -> Version | None:
+    """An offer's version, or None if it is not a semantic one: others write any text."""
     try:
-        now = read_version(new.version)
+        return read_version(offer.version)
     except Invalid:
-        return False
-    try:
-        return breaks_allowed(read_version(old.version), now)
-    except Invalid:
-        return breaks_allowed(Version(0, 0, 0), now)
+        return None
 
 
 def _pairs(old: Offer, new: Offer) -> Iterator[tuple[Capability, Capability]]:

@@ -263,20 +263,27 @@ def capability_of(
         side_effects=document.side_effects,
         idempotent=document.idempotent,
         data_handling=document.data_handling,
-        price=Amount.parse(document.price or "0sat", f"{where}.price"),
+        price=_amount(document.price or "0sat", f"{where}.price"),
         by_call=document.price is not None,
         metered=tuple(
-            Metered(unit=one.unit, per=one.per, price=Amount.parse(one.price, f"{where}.metered"))
+            Metered(unit=one.unit, per=one.per, price=_amount(one.price, f"{where}.metered"))
             for one in metered
         ),
         period=None
         if period is None
         else Period(
             span=period.span,
-            price=Amount.parse(period.price, f"{where}.period"),
+            price=_amount(period.price, f"{where}.period"),
             calls=period.calls,
         ),
     )
+
+
+def _amount(text: str, where: str) -> Amount:
+    try:
+        return Amount.parse(text)
+    except Invalid as exc:
+        raise Invalid.at(where, exc.reason, exc.hint) from exc
 
 
 def document_of(offer: Offer) -> OfferDocument:

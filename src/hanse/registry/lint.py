@@ -137,7 +137,8 @@ def _broken(exc: jsonschema_rs.ValidationError) -> Problem:
         fix = _nearest(reason)
     elif keyword == "pattern":
         fix = _PATTERNS.get(path.rpartition(".")[2], "one line, without control characters")
-    return _error(path, reason if len(reason) <= 300 else reason[:299] + "…", fix)
+    # The engine begins with the value, which may be long, and ends with what is wrong with it.
+    return _error(path, reason if len(reason) <= 200 else "…" + reason[-199:], fix)
 
 
 _PATTERNS = {
@@ -243,7 +244,7 @@ def _warnings(document: OfferDocument) -> Iterator[Problem]:
             yield _warning(f"{where}.description", "is missing", "agents choose by it")
         if one.price is not None:
             yield from _drift(one.description, f"{where}.description", {_amount(one.price)})
-        else:
+        elif one.metered or one.period is not None:
             reason = "is missing: metered and periodic prices cannot be settled here yet"
             yield _warning(f"{where}.price", reason, "until then nobody can call it")
         if one.side_effects is None:
