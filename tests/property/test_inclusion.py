@@ -172,3 +172,30 @@ def test_every_schema_includes_itself(pair: tuple[dict[str, Any], dict[str, Any]
     first, _ = pair
     if compiled(first) is not None:
         assert breaks(first, first | {"title": "other words"}) == []
+
+
+def closed(schema: Any) -> Any:
+    """A copy in which only names that are listed may be used, where nothing else is said."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: one if key in ("enum", "const") else closed(one) for key, one in schema.items()}
+    if "properties" in schema and "additionalProperties" not in schema:
+        found["additionalProperties"] = False
+    return found
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(pairs(), st.lists(values, min_size=10, max_size=30))
+def test_who_uses_only_names_that_were_listed_is_not_broken_by_new_ones(
+    pair: tuple[dict[str, Any], dict[str, Any]], instances: list[Any]
+) -> None:
+    first, second = pair
+    for a, b in ((first, second), (second, first)):
+        old, only, new = compiled(a), compiled(closed(a)), compiled(b)
+        if old is None or only is None or new is None or breaks(a, b, strict=False):
+            continue
+        for value in instances:
+            if old.is_valid(value) and only.is_valid(value):
+                assert new.is_valid(value), (a, b, value)

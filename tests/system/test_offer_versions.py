@@ -1,12 +1,14 @@
 """Versions of an offer over real sockets: what callers accept, and what a node refuses to keep."""
 
 import asyncio
+import json
 from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
 from tests.conftest import People
+from tests.fakes.foreign_relay import foreign_relay
 
 from hanse.agent import Agent
 from hanse.errors import HanseError, Invalid
@@ -15,6 +17,8 @@ from hanse.node import Node
 from hanse.protocol import kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, encode_event, sign_event
+from hanse.protocol.filter import Filter
+from hanse.protocol.peer import Direction
 from hanse.registry.model import Capability, Metered, Offer, Promise
 from hanse.registry.offer_event import offer_content, offer_tags
 
@@ -176,3 +180,27 @@ async def test_a_withdrawn_offer_is_gone_and_may_begin_anew(people: People) -> N
     await provider.withdraw("post")
     with pytest.raises(HanseError, match="no offer has this address"):
         await provider.withdraw("post")
+
+
+async def test_a_break_that_a_peer_took_does_not_come_in_with_a_sync(
+    node: Node, people: People
+) -> None:
+    provider = await people.connected()
+    offer = await publish(provider, "1.0.0")
+    content = json.loads(offer.content)
+    content["capabilities"][0]["schema"]["required"] = ["to"]
+    broken = provider._secret  # the provider itself, at a relay that does not compare
+    theirs = sign_event(
+        broken,
+        kind=offer.kind,
+        created_at=offer.created_at + 1,
+        content=json.dumps(content),
+        tags=offer.tags,
+    )
+    async with foreign_relay(events=[theirs]) as relay:
+        found = await node.peers.sync(
+            relay.url, Filter(kinds=frozenset({kinds.OFFER})), Direction("in"), lambda tally: None
+        )
+    assert (found.pulled, found.refused_here) == (0, {"invalid": 1})
+    kept = await node.registry.offer(f"{kinds.OFFER}:{offer.pubkey}:post")
+    assert kept.event_id == offer.id
