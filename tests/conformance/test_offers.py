@@ -232,3 +232,15 @@ async def test_after_a_deletion_or_its_expiry_an_offer_may_begin_anew(view: View
         [expiring, sending(other, "1.0.0", NOW + 10, needs=("to",))]
     )
     assert all(isinstance(one, int) for one in outcomes)
+
+
+async def test_what_was_imported_is_not_compared_until_its_provider_publishes(view: View) -> None:
+    secret, source = new_secret(), "mcp:registry.example/post"
+    outcomes = await view.log.append_many(
+        [
+            sending(secret, "1.0.0", NOW, imported=source),
+            sending(secret, "1.0.0", NOW + 1, needs=("to",), imported=source),
+            sending(secret, "1.0.0", NOW + 2, needs=("to", "from")),
+        ]
+    )
+    assert [isinstance(one, Invalid) for one in outcomes] == [False, False, True]

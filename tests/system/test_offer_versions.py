@@ -185,13 +185,13 @@ async def test_a_withdrawn_offer_is_gone_and_may_begin_anew(people: People) -> N
 async def test_a_break_that_a_peer_took_does_not_come_in_with_a_sync(
     node: Node, people: People
 ) -> None:
-    provider = await people.connected()
+    secret = new_secret()
+    provider = await people.connected(secret=secret)
     offer = await publish(provider, "1.0.0")
     content = json.loads(offer.content)
     content["capabilities"][0]["schema"]["required"] = ["to"]
-    broken = provider._secret  # the provider itself, at a relay that does not compare
-    theirs = sign_event(
-        broken,
+    theirs = sign_event(  # by the provider itself, at a relay that does not compare
+        secret,
         kind=offer.kind,
         created_at=offer.created_at + 1,
         content=json.dumps(content),

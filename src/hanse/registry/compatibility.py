@@ -107,7 +107,8 @@ def refuse_breaking(old: Offer, new: Offer) -> None:
 
 def refuse_breaking_event(old: Event, new: Event) -> None:
     """The same of two events of one address. What was kept by older rules and cannot be read, or
-    had expired by then, promises nothing. Raises Invalid."""
+    had expired by then, promises nothing; nor does what was imported, and still is: its versions
+    are the source's, and nobody calls it here. Raises Invalid."""
     if old.content == new.content and _sold(old) == _sold(new):
         return  # nearly all: a provider that starts again
     expires = old.tag("expiration")
@@ -117,7 +118,9 @@ def refuse_breaking_event(old: Event, new: Event) -> None:
         before = read_offer(old)
     except Invalid:
         return
-    refuse_breaking(before, read_offer(new))
+    after = read_offer(new)
+    if not (before.source and after.source):
+        refuse_breaking(before, after)
 
 
 def _sold(event: Event) -> set[str]:
