@@ -19,6 +19,7 @@ from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, encode_event, sign_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.peer import Direction
+from hanse.registry.lint import read_document
 from hanse.registry.model import Capability, Metered, Offer, Promise
 from hanse.registry.offer_event import offer_content, offer_tags
 
@@ -204,3 +205,28 @@ async def test_a_break_that_a_peer_took_does_not_come_in_with_a_sync(
     assert (found.pulled, found.refused_here) == (0, {"invalid": 1})
     kept = await node.registry.offer(f"{kinds.OFFER}:{offer.pubkey}:post")
     assert kept.event_id == offer.id
+
+
+async def test_a_function_is_offered_as_a_file_says(node: Node, people: People) -> None:
+    provider, caller = await people.connected(), await people.connected("10sat")
+
+    @provider.provide(price="1sat")
+    def send(to: str) -> str:
+        """Send a letter."""
+        return f"sent to {to}"
+
+    rows = [{"name": "send", "price": "3sat", "side_effects": "writes", "title": "Letters"}]
+    whole = {"id": "post", "name": "Post", "version": "1.2.0", "capabilities": rows}
+    offer = await provider.serve(document=read_document(json.dumps(whole).encode()))
+    kept = await node.registry.offer(f"{kinds.OFFER}:{offer.pubkey}:post")
+    (found,) = kept.capabilities
+    assert (kept.version, found.description, found.side_effects) == (
+        "1.2.0",
+        "Send a letter.",
+        "writes",
+    )
+    result = await caller.call(kept.address, {"to": "Ada"}, capability="send")
+    assert (result.value, result.charged) == ("sent to Ada", Amount(3000))
+    rows[0]["name"] = "sent"
+    with pytest.raises(Invalid, match="'sent' is not served here"):
+        await provider.serve(document=read_document(json.dumps(whole).encode()))

@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -22,6 +22,7 @@ from hanse.protocol import kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.registry.document import OfferDocument, offer_of
 from hanse.registry.model import Capability, Offer, Promise
 from hanse.registry.offer_event import offer_content, offer_tags
 
@@ -304,6 +305,30 @@ class Agent:
         await self._until_found(offer.address, event.id)
         return event
 
+    async def publish_as(
+        self, document: OfferDocument, served: Sequence[Capability], runner: Runner
+    ) -> Event:
+        """Publish what a file says of what is served here, as `publish` does. Schemas and words
+        that it leaves out are those of `served`."""
+        there = {found.name: found for found in served}
+        for index, one in enumerate(document.capabilities):
+            if one.name not in there:
+                where, listed = f"offer.capabilities[{index}].name", ", ".join(sorted(there))
+                raise Invalid.at(where, f"{one.name!r} is not served here", listed[:400])
+        found = offer_of(document, provider=self.pubkey, operator=self.pubkey, served=there)
+        return await self.publish(
+            identifier=found.identifier,
+            name=found.name,
+            summary=found.summary,
+            capabilities=found.capabilities,
+            promise=found.promise,
+            runner=runner,
+            topics=found.topics,
+            version=found.version,
+            payment_methods=found.payment_methods,
+            terms=found.terms,
+        )
+
     async def withdraw(self, identifier: str) -> Event:
         """Delete one of this agent's offers (NIP-09). Returns the deletion once no search finds the
         offer any more. Raises NotFound if there is none."""
@@ -351,11 +376,22 @@ class Agent:
                 await asyncio.sleep(0.01)
 
     async def serve(
-        self, name: str = "", summary: str = "", identifier: str = "", version: str = "1.0.0"
+        self,
+        name: str = "",
+        summary: str = "",
+        identifier: str = "",
+        version: str = "1.0.0",
+        *,
+        document: OfferDocument | None = None,
     ) -> Event:
-        """Publish the decorated functions as one offer, and answer calls while connected."""
+        """Publish the decorated functions as one offer, and answer calls while connected. With a
+        `document` (see `registry.lint.read_document`) it says all but what the functions do."""
         if not self._functions:
             raise Invalid.at("functions", "none is offered", "decorate one with @agent.provide")
+        runner = _Functions(self._functions)
+        if document is not None:
+            served = [found.capability for found in self._functions.values()]
+            return await self.publish_as(document, served, runner)
         first = next(iter(self._functions.values())).capability
         return await self.publish(
             identifier=identifier or first.name,
@@ -363,7 +399,7 @@ class Agent:
             summary=summary or first.description,
             capabilities=tuple(found.capability for found in self._functions.values()),
             promise=self._promise,
-            runner=_Functions(self._functions),
+            runner=runner,
             version=version,
         )
 

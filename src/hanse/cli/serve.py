@@ -10,7 +10,6 @@ from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, err, out, run, 
 
 if TYPE_CHECKING:
     from hanse.agent import Agent
-    from hanse.agent.provider import Runner
     from hanse.protocol.event import Event
     from hanse.registry.document import OfferDocument
     from hanse.registry.model import Capability
@@ -96,7 +95,7 @@ def serve_mcp(
                 for tool in runner.tools
             ]
             if document is not None:
-                return await _publish_document(agent, document, tools, runner)
+                return await agent.publish_as(document, tools, runner)
             wanted = _chosen(tools, only)
             return await agent.publish(
                 identifier=identifier or runner.name,
@@ -139,36 +138,9 @@ def _document(context: typer.Context, file: Path | None) -> "OfferDocument | Non
     return read_offer_file(file)
 
 
-async def _publish_document(
-    agent: "Agent", document: "OfferDocument", tools: "list[Capability]", runner: "Runner"
-) -> "Event":
-    """Publish what a file says of what is served here."""
-    from hanse.errors import Invalid
-    from hanse.registry.document import offer_of
-
-    served = {tool.name: tool for tool in tools}
-    for index, one in enumerate(document.capabilities):
-        if one.name not in served:
-            reason = f"{one.name!r} is not served here"
-            listed = ", ".join(sorted(served))
-            raise Invalid.at(f"offer.capabilities[{index}].name", reason, listed[:400])
-    found = offer_of(document, provider=agent.pubkey, operator=agent.pubkey, served=served)
-    return await agent.publish(
-        identifier=found.identifier,
-        name=found.name,
-        summary=found.summary,
-        capabilities=found.capabilities,
-        promise=found.promise,
-        runner=runner,
-        topics=found.topics,
-        version=found.version,
-        payment_methods=found.payment_methods,
-        terms=found.terms,
-    )
-
-
 @app.command("python")
 def serve_python(
+    context: typer.Context,
     target: Annotated[str, typer.Argument(help="MODULE:FUNCTION, a typed Python function.")],
     price: Price = "1sat",
     latency_p95: Latency = "1s",
@@ -177,19 +149,22 @@ def serve_python(
     about: About = "",
     identifier: Identifier = "",
     version: Version = "1.0.0",
+    offer: OfferFile = None,
     agent: AgentName = "default",
     node: NodeUrl = None,
     json: Json = False,
 ) -> None:
     """Offer a typed Python function; schemas come from its type hints, words from its docstring.
 
-    MODULE is looked up from the current folder. Stop with Ctrl-C.
+    MODULE is looked up from the current folder. Stop with Ctrl-C. With --offer, names, prices and
+    promises are those of a file.
 
     Example:  hanse serve python greetings:greet --price 500msat
     """
     with told(json):
         from hanse.protocol.amount import Amount
 
+        document = _document(context, offer)
         function = _load(target)
         Amount.parse(price, "price")  # before the node is asked for anything
         promise = _promise(latency_p95, success)
@@ -200,9 +175,7 @@ def serve_python(
                 latency_p95_ms=promise.latency_p95_ms,
                 success_rate=promise.success_rate,
             )(function)
-            return await agent.serve(
-                name=name, summary=about, identifier=identifier, version=version
-            )
+            return await agent.serve(name, about, identifier, version, document=document)
 
         run(_serve(publish, agent, node, json))
 

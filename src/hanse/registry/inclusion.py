@@ -161,8 +161,12 @@ class _Comparison:
                 for one, two in zip(a, b, strict=True)
             )
         if key in _SETS:
-            return {json_key(one) for one in _listed(a)} == {json_key(one) for one in _listed(b)}
-        return json_key(a) == json_key(b)
+            x_keys, y_keys = ({json_key(one) for one in _listed(each)} for each in (a, b))
+            self._budget.spend((len(x_keys) + len(y_keys)) // 16)
+            return x_keys == y_keys
+        text = json_key(a)
+        self._budget.spend(len(text) // 256)
+        return text == json_key(b)
 
     # --- included -----------------------------------------------------------------------------
 
@@ -178,6 +182,7 @@ class _Comparison:
         if flat is None or any(self.same(one, b) for one in (*a, *flat)):
             return []
         facts = Facts([one.schema for one in flat])
+        self._budget.spend(facts.listed // 16)
         if not facts.types:
             return []
         if b.schema is False:
@@ -276,7 +281,7 @@ class _Comparison:
             return None
         found = []
         for value in values:
-            self._budget.spend()
+            self._budget.spend(1 + len(json_key(value)) // 256)
             if any(self._accepts(one, value) is False for one in flat):
                 continue
             there = self._accepts(b, value)
@@ -292,9 +297,9 @@ class _Comparison:
             return node.schema
         key = id(node.schema)
         if key not in self._checks:
-            self._budget.spend(10)
-            alone = not any(word in DIFFER for word in words(node.schema))
-            alone = alone and "$schema" not in node.schema
+            named = list(words(node.schema))
+            self._budget.spend(10 + len(named) // 4)
+            alone = DIFFER.isdisjoint(named) and "$schema" not in node.schema
             self._checks[key] = checker(node.schema) if alone else None
         check = self._checks[key]
         return None if check is None else check(value)
@@ -386,7 +391,9 @@ class _Comparison:
 
     def _object(self, flat: list[Node], facts: Facts, b: Node, path: str) -> list[Break]:
         schema = b.schema
-        missing = [one for one in schema.get("required", []) if one not in facts.required()]
+        there = facts.required()
+        missing = [one for one in schema.get("required", []) if one not in there]
+        self._budget.spend((len(there) + len(schema.get("required", []))) // 16)
         found = [Break(place(path, "properties", name), "required") for name in missing]
         for name, one in schema.get("properties", {}).items():
             if not self._strict and _is_unsaid(flat, name):
@@ -413,7 +420,8 @@ class _Comparison:
             target = Node(schema["propertyNames"], b.root)
             found += self._below(names, target, place(path, "propertyNames"))
         for name, needed in schema.get("dependentRequired", {}).items():
-            if not set(needed) <= facts.required() | facts.needed_with(name):
+            self._budget.spend(1 + len(there) // 16)
+            if not set(needed) <= there | facts.needed_with(name):
                 found.append(Break(place(path, "dependentRequired", name), "required"))
         return found
 

@@ -15,12 +15,15 @@ class Facts:
 
     def __init__(self, schemas: Iterable[Any]) -> None:
         self._schemas = [one for one in schemas if isinstance(one, dict)]
+        self.listed = 0
+        """How many values were looked at."""
         types = set(ANY_TYPE)
         for one in self._schemas:
             if "type" in one:
                 types &= types_named(one["type"])
             listed = _values_of(one)
             if listed is not None:
+                self.listed += len(listed)
                 types &= {value_type(value) for value in listed}
         self.types = types
 
