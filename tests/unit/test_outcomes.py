@@ -9,6 +9,7 @@ from bench.ratings import aucs, ours, praised_bad, read_ratings, split
 from hanse.errors import Invalid
 from hanse.trust.model import Endorsement, Outcome
 from hanse.trust.outcomes import (
+    BACKED_BAD_MAX,
     BAD_FACTOR,
     BAD_HALF_LIFE_S,
     BELIEVED,
@@ -54,6 +55,12 @@ def test_a_thousand_strangers_cannot_praise_and_can_hardly_warn() -> None:
     assert praised.score == 0.5
     warned = tally([said(fake, bad=10) for fake in fakes], fakes, "x", "", NOW)
     assert (warned.bad, warned.warned) == (0.0, BAD_FACTOR * STRANGERS_BAD_MAX)
+
+
+def test_the_backed_blame_is_bounded_too() -> None:
+    raters = {f"r{number}": BACKED for number in range(10)}
+    blamed = tally([said(rater, bad=10) for rater in raters], raters, "x", "", NOW)
+    assert (blamed.bad, blamed.warned) == (0.0, BAD_FACTOR * BACKED_BAD_MAX)
 
 
 def test_the_backed_praise_a_little_together_and_the_believed_in_full() -> None:

@@ -47,6 +47,15 @@ def test_three_seeds_make_a_guarantor_and_three_guarantors_back() -> None:
     assert rank[graph.index("x")] > 0 == rank[graph.index("y")]
 
 
+def test_a_new_guarantor_is_heard_and_one_that_lost_a_seed_is_not() -> None:
+    graph = Graph.build([("s1", "g", 1), ("s2", "g", 1), ("g", "x", 1), ("s1", "x", 1)])
+    assert seen(graph, "x")[2] == 1
+    graph.fold("s3", "g", 1)
+    assert seen(graph, "x")[2] == 2
+    graph.fold("s1", "g", 0)
+    assert seen(graph, "x")[2] == 1
+
+
 def test_the_barred_carry_nothing_and_get_nothing() -> None:
     graph = Graph.build([("s1", "a", 1), ("a", "b", 1)])
     view = graph.view(SEEDS, barred=("a",))
@@ -63,6 +72,16 @@ def test_paths_are_told_strongest_first() -> None:
         ("s1", "a", "x"),
         ("s2", "x"),
     ]
+
+
+def test_paths_follow_changes() -> None:
+    graph = Graph.build([("s1", "x", 1), ("s2", "x", 1)])
+    number = graph.index("x")
+    assert number is not None
+    graph.fold("s1", "x", 0)
+    graph.fold("s3", "x", 1)
+    paths = graph.view(SEEDS).paths(number)
+    assert [graph.names[path[0]] for path, _ in paths] == ["s2", "s3"]
 
 
 def test_an_edge_is_set_changed_and_taken_away() -> None:
