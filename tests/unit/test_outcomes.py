@@ -4,7 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from bench.ratings import aucs, ours, praised_bad, read_ratings, split
+from bench.ratings import (
+    aucs,
+    fooled,
+    ours,
+    praised_bad,
+    read_ratings,
+    slandered_good,
+    split,
+)
 
 from hanse.errors import Invalid
 from hanse.trust.model import Endorsement, Outcome
@@ -21,6 +29,7 @@ from hanse.trust.outcomes import (
     beta_below,
     beta_quantile,
     charge_vouchers,
+    credits_of,
     expectation,
     faded,
     own_rate,
@@ -76,6 +85,21 @@ def test_the_backed_praise_a_little_together_and_the_believed_in_full() -> None:
 def test_one_rater_has_one_voice_however_often_it_speaks() -> None:
     told = [said("ann", good=10, at_s=NOW - number) for number in range(50)]
     assert tally(told, {"ann": BELIEVED}, "x", "", NOW).good == pytest.approx(RATER_MAX)
+
+
+def test_who_cries_wolf_is_hardly_heard() -> None:
+    def of(subject: str, rater: str, good: float = 0.0, bad: float = 0.0) -> Outcome:
+        return Outcome(rater=rater, subject=subject, good=good, bad=bad, at_s=NOW)
+
+    people = [f"p{number}" for number in range(24)]
+    told = [of(person, "ann", good=10) for person in people]
+    told += [of(person, "wolf", bad=10) for person in people]
+    told += [of("cheat", "ann", bad=10), of("cheat", "dog", bad=10)]
+    told += [of("new", "dog", bad=10)]
+    credits = credits_of(told, {"ann"}, NOW)
+    assert credits == {"wolf": pytest.approx(1 / 16)}
+    assert credits_of(told[::-1], {"ann"}, NOW) == credits
+    assert credits_of(told, (), NOW) == credits_of([], {"ann"}, NOW) == {}
 
 
 def test_the_same_outcome_twice_counts_once() -> None:
@@ -174,3 +198,5 @@ def test_bitcoin_otc_is_predicted_as_well_under_attack() -> None:
     assert quiet[0] > 0.82
     assert quiet[2] > 0.9
     assert attacked == pytest.approx(quiet, abs=0.005)
+    slandered = aucs(found, ours(found, fooled(found, slandered_good(found), 30, 1)))
+    assert slandered[0] > 0.78
