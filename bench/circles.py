@@ -90,7 +90,7 @@ def _answer(graph: Graph, seeds: list[str], subject: int) -> None:
 
 
 def _peak_mib() -> float:
-    """The most memory so far. Not from getrusage: that remembers the process we were forked from."""
+    """The most memory so far; getrusage would count what the process that forked us had."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / KIB_PER_MIB
