@@ -103,6 +103,17 @@ def test_an_edge_is_set_changed_and_taken_away() -> None:
             graph.fold("s1", "a", grade)
 
 
+def test_a_warm_view_has_room_for_operators_that_came_later() -> None:
+    graph = Graph.build([("s1", "a", 1)])
+    graph.view(SEEDS)
+    graph.view(["seed of another viewer"])
+    number = graph.index("seed of another viewer")
+    assert number is not None
+    assert graph.view(SEEDS).rank()[number] == 0.0
+    graph.fold("s1", "late", 1)
+    assert seen(graph, "late")[0] > 0
+
+
 def test_an_empty_graph_answers() -> None:
     view = Graph().view(SEEDS)
     assert not view.reach().any()

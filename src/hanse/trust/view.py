@@ -187,8 +187,9 @@ class View:
             self._walk()
             self._count()
             self._built = True
-        elif self._pending:
-            self._grow(len(self._edges.out))
+            return
+        self._grow(len(self._edges.out))
+        if self._pending:
             old = self._pending
             self._pending = {}
             self._follow(old)
