@@ -168,6 +168,8 @@ for level in range(1, 21):
         (one(price="-2sat"), "capabilities[0].price", "does not match"),
         (one(price="9999999999999sat"), "capabilities[0].price", "must be 0 to"),
         (one(input_schema={"type": "strin"}), "capabilities[0].input_schema", "not a usable"),
+        (one(input_schema={"type": "string"}), "capabilities[0].input_schema.type", "no object"),
+        (one(output_schema={"type": ["null"]}), "capabilities[0].output_schema.type", "no object"),
         (one(input_schema=[]), "capabilities[0].input_schema", "is not of type"),
         (
             one(input_schema={"$ref": "https://x.example/s"}),

@@ -328,12 +328,24 @@ class _Comparison:
         for branch in branches:
             found = self.included(a, branch, path, split)
             others = [one for one in branches if one is not branch]
-            if not found and all(self._apart(a, facts, one) for one in others):
+            if not found and all(
+                self._one_only(a, branch, one) or self._apart(a, facts, one) for one in others
+            ):
                 return []
             found = found or [Break(path, "undecided", ("oneOf",))]
             if nearest is None or _distance(found) < _distance(nearest):
                 nearest = found
         return nearest or []
+
+    def _one_only(self, a: tuple[Node, ...], x: Node, y: Node) -> bool:
+        """Whether `a` itself says that what fits `x` does not fit `y`: both are in a `oneOf`."""
+        for one in a:
+            listed = [Node(each, one.root) for each in one.schema.get("oneOf", [])]
+            mine = [index for index, each in enumerate(listed) if self.same(each, x)]
+            theirs = [index for index, each in enumerate(listed) if self.same(each, y)]
+            if any(first != second for first in mine for second in theirs):
+                return True
+        return False
 
     def _apart(self, a: tuple[Node, ...], facts: Facts, b: Node) -> bool:
         """Whether no value fits both, as far as types and fixed values tell."""
@@ -348,8 +360,8 @@ class _Comparison:
         if values is not None:
             return all(self._accepts(b, value) is False for value in values)
         if common == {"object"}:
-            # A property that both must have, fixed to different values: a discriminator.
-            for name in facts.required() & other.required():
+            # A property that one must have, fixed to different values: a discriminator.
+            for name in facts.required() | other.required():
                 mine = self._fixed(_parts_of([*a], name))
                 theirs = self._fixed(_parts_of(flat, name))
                 if mine is not None and theirs is not None and not mine & theirs:

@@ -3,9 +3,9 @@ and what to do. Errors keep it from being published; warnings do not.
 """
 
 import difflib
+import functools
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jsonschema_rs
@@ -28,6 +28,7 @@ from hanse.registry.document import (
 from hanse.registry.model import IDENTIFIER_MAX
 from hanse.registry.offer_event import CONTENT_BYTES_MAX, CONTENT_DEPTH_MAX, offer_content
 from hanse.registry.schema import check_schema, violation
+from hanse.registry.schema_facts import types_named
 from hanse.registry.version import read_version
 
 DOCUMENT_BYTES_MAX = 256 * 1024
@@ -96,7 +97,7 @@ def lint(text: bytes) -> Linted:
     return Linted(problems=tuple(problems[:PROBLEMS_MAX]), document=document)
 
 
-@cache
+@functools.cache
 def _validator() -> jsonschema_rs.Validator:
     return jsonschema_rs.validator_for(document_schema())
 
@@ -218,12 +219,18 @@ def _capability_errors(one: CapabilityDocument, where: str) -> Iterator[Problem]
     for name in ("input_schema", "output_schema"):
         schema = getattr(one, name)
         if schema is not None:
-            at = f"{where}.{name}"
-            yield from _raised(lambda schema=schema, at=at: check_schema(schema, at))
+            yield from _raised(functools.partial(_check_usable, schema, f"{where}.{name}"))
     yield from _raised(lambda: capability_of(one, where))
 
 
-def _raised(check: Any) -> Iterator[Problem]:
+def _check_usable(schema: dict[str, Any], where: str) -> None:
+    check_schema(schema, where)
+    if "type" in schema and "object" not in types_named(schema["type"]):
+        reason = "takes no object, which inputs and structured outputs always are"
+        raise Invalid.at(f"{where}.type", reason, 'say "object"')
+
+
+def _raised(check: Callable[[], object]) -> Iterator[Problem]:
     try:
         check()
     except Invalid as exc:
@@ -259,7 +266,7 @@ def _warnings(document: OfferDocument) -> Iterator[Problem]:
 
 
 def _schema_errors(one: CapabilityDocument) -> bool:
-    return any(problem.path.endswith("_schema") for problem in _capability_errors(one, ""))
+    return any("_schema" in problem.path for problem in _capability_errors(one, ""))
 
 
 def _amount(text: str | None) -> Amount | None:
