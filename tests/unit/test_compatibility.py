@@ -313,3 +313,19 @@ def test_names_of_strangers_stand_in_a_reason_as_what_they_are() -> None:
     assert change.path.isascii()
     assert "\n" not in change.path
     assert len(change.path) < 200
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (NUMBER | {"minimum": float("inf")}, {"type": "integer", "minimum": 1e308}),
+        ({"type": "integer", "maximum": float("inf")}, {"type": "integer", "maximum": 1}),
+        ({"prefixItems": 5}, {"prefixItems": 6}),
+        ({"enum": [float("inf")]}, {"enum": [1]}),
+        ({"required": 5}, {"required": 6, "type": "object"}),
+        ({"$ref": "#/nowhere"}, {"$ref": "#/nowhere", "title": "x"}),
+    ],
+)
+def test_what_no_schema_should_hold_breaks_nothing_but_the_comparison(old: Any, new: Any) -> None:
+    for change in (*input_changes(old, new), *input_changes(new, old)):
+        assert change.level in ("patch", "minor", "major")

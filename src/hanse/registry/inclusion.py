@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from hanse.registry.schema import checker
-from hanse.registry.schema_cost import Unresolved, resolve
+from hanse.registry.schema_cost import resolve
 from hanse.registry.schema_draft import DIFFER, comparable, is_old_draft, words
 from hanse.registry.schema_facts import ANY_TYPE, Facts, json_key
 from hanse.registry.schema_scalars import Break, place, scalars, shown
@@ -100,8 +100,10 @@ def breaks(
         found = compared.included((x,), y, "")
     except (_TooMuch, RecursionError):
         return [Break("", "undecided", ("too much",))]
-    except Unresolved as exc:  # checked schemas have none
-        return [Break("", "undecided", (f"$ref {exc}",))]
+    # A stranger's schema, in the middle of a commit: a comparison that cannot be made is a break,
+    # and ends nothing but itself.
+    except Exception:
+        return [Break("", "undecided", ("something",))]
     return list(dict.fromkeys(found))[:BREAKS_MAX]
 
 
@@ -110,7 +112,9 @@ def is_same(a: dict[str, Any], b: dict[str, Any], budget: Budget | None = None) 
     try:
         compared = _Comparison(budget or Budget(), strict=True)
         return comparable(a, b) and compared.same(Node(a, a), Node(b, b))
-    except (_TooMuch, RecursionError, Unresolved):
+    except (_TooMuch, RecursionError):
+        return False
+    except Exception:  # as in `breaks`
         return False
 
 
