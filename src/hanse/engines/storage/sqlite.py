@@ -307,7 +307,7 @@ class SqliteDatabase:
         self._waiting += 1
         try:
             self._jobs.put(Job(lambda tx: operation(tx, *args, **kwargs), future))
-            return await asyncio.shield(future)
+            return await future  # a caller that gives up ends its wait, not the job
         finally:
             self._waiting -= 1
 
