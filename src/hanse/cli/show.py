@@ -32,7 +32,7 @@ def show(
                 out(f"  terms     {quoted(found['terms'])}")
             if found["source"]:
                 proof = found["verified"] or "unverified"
-                out(f"  source    {quoted(found['source'])}: imported, {quoted(proof)}; call it there")
+                out(f"  source    {quoted(found['source'])} (call it there); {quoted(proof)}")
             for row in found["capabilities"]:
                 _show(row)
 
