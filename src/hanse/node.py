@@ -241,9 +241,9 @@ class Node:
         return Registry(self.offers, self.presence, self._clock, observed=observed)
 
     async def _announce(self) -> None:
-        """To others only what they can reach: a node without a public address says nothing."""
-        if self.config.public_url is not None:
-            await announce(self.log, self._secret, self._clock, self.config.name, self.http_url)
+        """Say on Nostr that this node is there, if others can reach it."""
+        config = self.config
+        await announce(self.log, self._secret, self._clock, config.name, config.public_url)
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})

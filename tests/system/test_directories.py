@@ -4,6 +4,7 @@ our own import reads the same capabilities back."""
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -407,8 +408,13 @@ async def announcements(node: Node) -> list[Event]:
     return [parse_event(json) for _, _, _, json in found.rows]
 
 
-async def test_the_node_announces_the_tools_that_it_answers_with(node: Node) -> None:
-    events = await announcements(node)
+async def test_a_node_that_can_be_reached_announces_the_tools_that_it_answers_with(
+    node: Node, tmp_path: Path
+) -> None:
+    assert await announcements(node) == []  # nobody else can reach it
+    url = "wss://node.example.com"
+    async with running_node(tmp_path, new_secret(), name="Lübeck", public_url=url) as reached:
+        events = await announcements(reached)
     assert {event.kind for event in events} == {
         kinds.SERVER_ANNOUNCEMENT,
         kinds.TOOLS_ANNOUNCEMENT,

@@ -165,8 +165,11 @@ async def test_nobody_else_can_publish_an_operators_private_import(
 async def test_a_relays_announcements_come_in_with_their_signatures(
     node: Node, operator: SecretKey, tmp_path: Path
 ) -> None:
-    async with running_node(tmp_path / "other", new_secret(), name="Visby") as other:
-        source, reading = await sources.of_relay(other.url, quiet, 100, lambda: int(time.time()))
+    public = "wss://visby.example.com"
+    folder = tmp_path / "other"
+    async with running_node(folder, new_secret(), name="Visby", public_url=public) as other:
+        url = f"ws://127.0.0.1:{other.port}"
+        source, reading = await sources.of_relay(url, quiet, 100, lambda: int(time.time()))
     done = await bring(node, operator, reading, source)
     assert done.new == 1
     offer = await node.registry.offer("Visby")

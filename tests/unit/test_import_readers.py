@@ -114,19 +114,28 @@ def test_a_schema_that_refers_to_itself_is_carried_along_once() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "reference", ["https://evil.example/s.json", "other.yaml#/X", "#/components/schemas/None"]
-)
+REFERENCES = ["https://evil.example/s.json", "other.yaml#/X", "#/components/schemas/None"]
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
 def test_a_reference_that_leads_out_of_the_document_costs_its_operation_alone(
     reference: str,
 ) -> None:
-    paths = {
-        "/bad": {"get": {"responses": answering({"$ref": reference})}},
-        "/good": {"get": {"operationId": "good"}},
-    }
+    body = {"content": {"application/json": {"schema": {"$ref": reference}}}}
+    paths = {"/bad": {"post": {"requestBody": body}}, "/good": {"get": {"operationId": "good"}}}
     reading = openapi.read(an_api(paths))
     assert [one.name for one in reading.listings[0].capabilities] == ["good"]
     assert "/bad" in reasons(reading)
+
+
+@pytest.mark.parametrize("reference", [*REFERENCES, "#/components/schemas/Vast"])
+def test_an_answer_that_cannot_be_told_is_left_out_and_said(reference: str) -> None:
+    vast = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(2000)}}
+    paths = {"/a": {"get": {"operationId": "a", "responses": answering({"$ref": reference})}}}
+    reading = openapi.read(an_api(paths, components={"schemas": {"Vast": vast}}))
+    (one,) = reading.listings[0].capabilities
+    assert (one.name, one.output_schema) == ("a", None)
+    assert "left out" in reasons(reading)
 
 
 def test_a_large_document_becomes_several_offers_by_its_tags() -> None:

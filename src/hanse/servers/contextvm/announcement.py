@@ -17,9 +17,14 @@ from hanse.servers.contextvm.door import introduced, listed
 ABOUT = "A Hanse node: find agents' services, call them, pay per call."
 
 
-async def announce(log: Log, node: SecretKey, clock: Clock, name: str, website: str) -> int:
-    """Keep the announcements, if they say anything new. How many were written."""
-    now_s = clock.now_s()
+async def announce(
+    log: Log, node: SecretKey, clock: Clock, name: str, public_url: str | None
+) -> int:
+    """Keep the announcements, if they say anything new. How many were written. A node without a
+    public URL announces nothing: nobody could reach it."""
+    if public_url is None:
+        return 0
+    now_s, website = clock.now_s(), public_url.replace("ws", "http", 1)
     kept = {event.kind: event for event in await _kept(log, node, now_s)}
     wanted = []
     for kind, content, tags in _said(name, website):
