@@ -29,6 +29,7 @@ ROUTES = DIRECTORY_ROUTES | {
     ("get", "/api/v1/status"),
     ("get", "/api/v1/services"),
     ("post", "/api/v1/services/search"),
+    ("get", "/api/v1/services/watch"),
     ("get", "/api/v1/offers/{offer}"),
     ("get", "/api/v1/receipts/{id}"),
     ("get", "/api/v1/balance"),
