@@ -100,6 +100,31 @@ async def test_a_watched_search_tells_what_is_there_and_then_what_comes(
         assert "greet" not in [hit["capability"] for _, hit in heard]  # told once
 
 
+async def test_an_agent_watches_and_hears_each_service_once(
+    node: Node, people: People, provider: Agent
+) -> None:
+    agent, late = await people.connected("10sat"), await people.connected()
+
+    @late.provide(price="1sat")
+    def greet_again(name: str) -> str:
+        "Write a friendly greeting once more."
+        return f"Hello again, {name}"
+
+    heard: list[str] = []
+    async with asyncio.timeout(10):
+        async for service in agent.watch("friendly greeting", limit=1):
+            heard.append(service.capability)
+            break
+        await late.serve()
+        async for service in agent.watch("friendly greeting", max_price_msat=1000):
+            result = await agent.call(service, {"name": "Ada"})
+            assert result.value == "Hello again, Ada"
+            break
+        else:
+            pytest.fail("nothing came")
+    assert heard == ["greet"]
+
+
 async def test_a_watched_search_does_not_keep_a_node_from_stopping(
     tmp_path: Path, operator: SecretKey
 ) -> None:
