@@ -16,6 +16,7 @@ import msgspec
 
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
+from hanse.protocol.receipt import Fault as Fault
 
 
 class CallState(enum.StrEnum):
@@ -24,22 +25,6 @@ class CallState(enum.StrEnum):
     OPEN = "open"
     SETTLED = "settled"
     REFUNDED = "refunded"
-
-
-class Fault(enum.StrEnum):
-    """Why a call was refunded. All but the BLAMELESS count against the provider."""
-
-    TOO_LATE = "too-late"
-    IMPATIENT = "deadline-below-promise"
-    OFFLINE = "provider-offline"
-    DIED = "provider-died"
-    MALFORMED = "malformed-answer"
-    TOO_LARGE = "answer-too-large"
-    SCHEMA = "schema-violation"
-    UNSIGNED = "delivery-not-signed"
-    ERROR = "provider-error"
-    DECLINED = "declined-input"
-    NODE_STOPPED = "node-stopped"
 
 
 BLAMELESS = frozenset({Fault.DECLINED, Fault.IMPATIENT, Fault.NODE_STOPPED})

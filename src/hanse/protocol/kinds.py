@@ -40,6 +40,7 @@ SEAL: Final = 13
 GENERIC_REPOST: Final = 16
 VANISH: Final = 62
 RECEIPT: Final = 2402
+KEY_STATEMENT: Final = 2410
 GIFT_WRAP: Final = 1059
 REPORT: Final = 1984
 RELAY_LIST: Final = 10002
@@ -49,7 +50,9 @@ CLIENT_AUTH: Final = 22242
 RPC: Final = 25910
 HTTP_AUTH: Final = 27235
 TOKEN: Final = 27519
+ATTESTATION: Final = 30085
 OFFER: Final = 31402
+ENDORSEMENT: Final = 31410
 
 TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=PROFILE, name="profile", spec="NIP-01", searched=True),
@@ -67,6 +70,7 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=1111, name="comment", spec="NIP-22", searched=True),
     Kind(number=REPORT, name="report", spec="NIP-56"),
     Kind(number=RECEIPT, name="call receipt", spec="docs/protocol.md", ours=True),
+    Kind(number=KEY_STATEMENT, name="key statement", spec="docs/reference/keys.md", ours=True),
     Kind(number=RELAY_LIST, name="relay list", spec="NIP-65"),
     Kind(number=INBOX_LIST, name="inbox relays", spec="NIP-17"),
     Kind(number=EPHEMERAL_GIFT_WRAP, name="gift wrap, not kept", spec="NIP-59", private=True),
@@ -75,7 +79,9 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=HTTP_AUTH, name="HTTP authentication", spec="NIP-98"),
     Kind(number=TOKEN, name="bearer token", spec="nips PR 2187"),
     Kind(number=30023, name="article", spec="NIP-23", searched=True),
+    Kind(number=ATTESTATION, name="attestation", spec="nips PR 2320"),
     Kind(number=OFFER, name="offer", spec="nips PR 2291", searched=True),
+    Kind(number=ENDORSEMENT, name="endorsement", spec="docs/reference/endorsements.md", ours=True),
 )
 
 PRIVATE: Final = frozenset(row.number for row in TABLE if row.private)

@@ -1,0 +1,1 @@
+"""Whom to listen to, hire and let do what: evidence from events, levels, permissions."""
