@@ -1,1 +1,5 @@
-"""Whom to listen to, hire and let do what: evidence from events, levels, permissions."""
+"""Whom a viewer may believe: acceptance, rank and outcomes, as pure functions of evidence.
+
+Nothing here reads a clock, a file or a random number. Every answer is relative to a viewer's own
+circle, and is the same whatever order the evidence arrived in.
+"""
