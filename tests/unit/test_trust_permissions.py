@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hanse.errors import Invalid, RateLimited, Restricted, WorkNeeded
 from hanse.protocol.amount import Amount
-from hanse.trust.levels import (
+from hanse.trust.permissions import (
     DEFAULT_LEVELS,
     WORK_MAX_BITS,
     Action,
