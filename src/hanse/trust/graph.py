@@ -7,8 +7,8 @@ answer to the last unit, however they arrived, and a folded edge gives exactly w
 gives. Rounding down also ends small changes early, which makes folding cheap.
 
 Rank is reach for whoever is *backed*, and nothing for others. Backed are the seeds, those whom
-K seeds endorse (the guarantors), and those whom K of seeds and guarantors endorse. With fewer than K
-corrupted seeds no fake becomes a guarantor, so g endorsements of fakes by anybody back at most
+K seeds endorse (the guarantors), and those whom K of seeds and guarantors endorse. With fewer than
+K corrupted seeds no fake becomes a guarantor, so g endorsements of fakes by anybody back at most
 floor(g / K) of them, however many there are and however they endorse each other.
 """
 
@@ -87,7 +87,7 @@ class Graph:
         grade: NDArray[np.integer],
     ) -> "Graph":
         """A graph of edges given as indices into `names`."""
-        if len(grade) and not (0 <= int(grade.min()) and int(grade.max()) <= GRADE_MAX):
+        if len(grade) and not (int(grade.min()) >= 0 and int(grade.max()) <= GRADE_MAX):
             raise Invalid.at("grade", f"must be from 0 to {GRADE_MAX}")
         graph = cls()
         graph.names = list(names)

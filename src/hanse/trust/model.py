@@ -7,7 +7,7 @@ import msgspec
 from hanse.errors import Invalid
 
 Operator = str
-"""An operator's public key, as hex. Agents' keys are resolved to their operator before this room."""
+"""An operator's public key, as hex. An agent's key becomes its operator's before this room."""
 
 GRADE_MAX = 10
 WEIGHT_MAX = 100.0
@@ -41,7 +41,7 @@ class Endorsement(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """What one dealing with `subject` was worth to `rater`. `proven` marks a betrayal with proof."""
+    """What a dealing with `subject` was worth to `rater`. `proven` marks a betrayal with proof."""
 
     rater: Operator
     subject: Operator
