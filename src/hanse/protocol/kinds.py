@@ -88,6 +88,10 @@ PRIVATE: Final = frozenset(row.number for row in TABLE if row.private)
 
 SEARCHED: Final = frozenset(row.number for row in TABLE if row.searched)
 
+LASTING: Final = frozenset({VANISH, KEY_STATEMENT})
+"""Neither a deletion nor a request to vanish removes them: a request itself, which says why the rest
+is gone, and where an identity went, or who steals a key could erase what its owner prepared."""
+
 NEVER_PUBLISHED: Final = frozenset({CLIENT_AUTH, HTTP_AUTH, TOKEN})
 """Proofs for one connection or request: whoever reads one could use it, so none is relayed."""
 
