@@ -14,14 +14,16 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import structlog
 
 from hanse import __version__
+from hanse.application import Behind, application
 from hanse.broker.desk import Desk
 from hanse.broker.model import Call
 from hanse.broker.service import Broker
+from hanse.clock import SystemClock
 from hanse.config import Config
 from hanse.engines.bus.courier import BusCourier
 from hanse.engines.bus.local import LocalBus
@@ -43,48 +45,25 @@ from hanse.errors import HanseError, Unavailable
 from hanse.figures import Carrier, Figures, Parts
 from hanse.payments.service import Payments
 from hanse.ports import Attendance
-from hanse.protocol.event import Event
-from hanse.protocol.handle import ROOT
-from hanse.protocol.http_gate import HttpGate
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.service import Registry
-from hanse.servers.api.bare import bare_app
 from hanse.servers.contextvm.door import ContextVmDoor
 from hanse.servers.port import bind, serving
 from hanse.servers.relay.admission import Admission
-from hanse.servers.relay.answer import ANSWER_BYTES_MAX
 from hanse.servers.relay.context import House, Sender
 from hanse.servers.relay.handshake import Entrance
-from hanse.servers.relay.info import only_info, relay_info
+from hanse.servers.relay.info import relay_info
 from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.moderation import Moderation
 from hanse.servers.relay.plugins import load_policies
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
-
-if TYPE_CHECKING:
-    from hanse.servers.api.reply import Callers, Routes
+from hanse.views import Follower
 
 log = structlog.get_logger("hanse")
 
 SWEEP_S = 60.0
-
-
-class SystemClock:
-    """Implements `ports.Clock`."""
-
-    def now_s(self) -> int:
-        """See `ports.Clock`."""
-        return int(time.time())
-
-    def now_ms(self) -> int:
-        """See `ports.Clock`."""
-        return time.time_ns() // 1_000_000
-
-    def monotonic_ms(self) -> float:
-        """See `ports.Clock`."""
-        return time.perf_counter() * 1000
 
 
 class _Tasks:
@@ -211,7 +190,7 @@ class Node:
         self.recovered = await self.broker.recover()
         await (self.offers.rebuild() if self._rebuild else self.offers.advance())
         tasks = await enter(_Tasks())
-        self._follower = follower = _Follower(self.offers)
+        self._follower = follower = Follower([self.offers])
         self.log.follow(follower.saw)
         tasks.start(follower.run())
         tasks.start(self._sweep())
@@ -233,7 +212,7 @@ class Node:
         self.figures = self._counted()
         self.entrance = Entrance(self.relay)
         self.peers = self._federated(hosts)
-        app = self._application(hosts, tasks)
+        app = application(self._behind(), hosts, tasks.start)
         proxies = list(config.rules.rates.proxies)
         await enter(serving(app, self.entrance, listening, proxies))
         await enter(self.peers)
@@ -350,74 +329,25 @@ class Node:
             session_limits=config.session_limits,
         )
 
-    def _application(self, hosts: frozenset[str], tasks: _Tasks) -> Any:
-        config = self.config
-        if "api" not in config.doors:
-            return bare_app(only_info(self._info), self.figures.reasons)
-        # Imported here: FastAPI takes half a second to load, and a bare relay needs none of it.
-        from hanse.servers.api.app import Api
-        from hanse.servers.api.edge import Edge
-        from hanse.servers.api.reply import Callers
-
-        gate = HttpGate(self.pubkey, hosts)
-        callers = Callers(gate, self._clock, self.operator)
-        app = Api(
+    def _behind(self) -> Behind:
+        return Behind(
+            config=self.config,
+            node=self.pubkey,
+            operator=self.operator,
+            agents=self.agents,
+            url=self.url,
+            info=self._info,
+            clock=self._clock,
             desk=self.desk,
             payments=self.payments,
-            callers=callers,
-            info=self._info,
-            status=self.figures.status,
-            version=__version__,
-            more=self._more_routes(callers),
-        ).app()
-        if "mcp" in config.doors:
-            from starlette.routing import Mount, Route
-
-            from hanse.servers.mcp.http import McpDoor
-
-            door = McpDoor(
-                desk=self.desk,
-                gate=gate,
-                clock=self._clock,
-                hosts=hosts,
-                name=config.name,
-                version=__version__,
-            )
-            tasks.start(door.run())
-            # Both spellings: a redirect would cost every request a second trip.
-            app.router.routes += [Route("/mcp", door), Mount("/mcp", door)]
-        return Edge(app, self._clock, lambda: secrets.token_hex(8))
-
-    def _more_routes(self, callers: "Callers") -> "list[Routes]":
-        from hanse.servers.api.handles import HandleRoutes
-        from hanse.servers.api.health import HealthRoutes
-        from hanse.servers.api.management import Management
-        from hanse.servers.api.peers import PeerRoutes
-        from hanse.servers.api.twins import Twins
-
-        health = HealthRoutes(
-            reasons=self.figures.reasons,
-            families=self.figures.families,
-            callers=callers,
-            networks=self.config.metrics_networks,
-        )
-        twins = Twins(
-            submit=lambda raw, respond, sender: self.ingest.submit(
-                raw, respond, Sender.of(self.admission.origin(sender.address, None), sender.who)
-            ),
-            reads=self.admission.reads,
-            answer=self.relay.answer,
-            callers=callers,
-            answer_bytes_max=ANSWER_BYTES_MAX,
-        )
-        management = Management(
+            figures=self.figures,
+            ingest=self.ingest,
+            admission=self.admission,
+            relay=self.relay,
             moderation=self.moderation,
-            callers=callers,
-            admins=self.config.admins | {self.operator},
+            peers=self.peers,
+            handles=StoredHandles(self._database),
         )
-        own = {ROOT: self.operator, **self.agents}
-        handles = HandleRoutes(StoredHandles(self._database), own, [self.url], callers)
-        return [twins, handles, health, management, PeerRoutes(self.peers, callers)]
 
     def _counted(self) -> Figures:
         about = {
@@ -503,39 +433,6 @@ class Node:
                 capability=call.capability,
                 call=call.hex,
             )
-
-
-class _Follower:
-    """Brings the offers' view up to date after commits; many at once cost one pass."""
-
-    def __init__(self, offers: StoredOffers) -> None:
-        self._offers = offers
-        self._news = asyncio.Event()
-        self._since: float | None = None
-
-    def saw(self, _seq: int, event: Event) -> None:
-        """A commit added this event."""
-        if self._offers.cares_for(event):
-            self._since = self._since or time.monotonic()
-            self._news.set()
-
-    def behind_s(self) -> float:
-        """How long the oldest change not applied yet has waited."""
-        return 0.0 if self._since is None else time.monotonic() - self._since
-
-    async def run(self) -> None:
-        """Follow until cancelled."""
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            try:
-                await self._offers.advance()
-                if not self._news.is_set():
-                    self._since = None
-            except Unavailable as exc:
-                log.warning("offers.behind", reason=exc.reason)
-                await asyncio.sleep(1)
-                self._news.set()
 
 
 def _not_installed(field: str) -> Unavailable:

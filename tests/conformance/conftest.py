@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.engines import Opening, Stores, named, stores
+from tests.conformance.events import Words
+from tests.fakes.memory_log import MemoryLog
 
 
 @pytest.fixture(params=named())
@@ -24,3 +26,13 @@ async def kept(opened: Opening) -> AsyncIterator[Stores]:
     """An engine's stores, empty."""
     async with opened() as found:
         yield found
+
+
+@pytest.fixture(params=["model", *named()])
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Words]:
+    """Every log there is, the model among them."""
+    if request.param == "model":
+        yield Words(MemoryLog())
+        return
+    async with stores(request.param, tmp_path) as found:
+        yield Words(found.log)

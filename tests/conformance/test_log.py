@@ -4,11 +4,8 @@ model that other tests trust, `MemoryLog`, holds to it too.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from tests.conformance.engines import named, stores
 from tests.conformance.events import (
     ADDRESSABLE,
     ALICE,
@@ -19,7 +16,6 @@ from tests.conformance.events import (
     address,
     an_event,
 )
-from tests.fakes.memory_log import MemoryLog
 
 from hanse.engines.storage.removal import STEP
 from hanse.errors import Conflict, Restricted
@@ -27,16 +23,6 @@ from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import SecretKey
-
-
-@pytest.fixture(params=["model", *named()])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Words]:
-    if request.param == "model":
-        yield Words(MemoryLog())
-        return
-    async with stores(request.param, tmp_path) as found:
-        yield Words(found.log)
-
 
 # --- appending --------------------------------------------------------------------------------
 

@@ -3,11 +3,9 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from tests.conformance.engines import Opening, Stores, named, stores
+from tests.conformance.engines import Opening, Stores
 from tests.conformance.events import (
     ADDRESSABLE,
     ALICE,
@@ -21,7 +19,6 @@ from tests.conformance.events import (
     address,
     an_event,
 )
-from tests.fakes.memory_log import MemoryLog
 
 from hanse.engines.storage.append import append_all
 from hanse.engines.storage.database import Transaction
@@ -32,15 +29,6 @@ from hanse.keyring import new_secret
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
-
-
-@pytest.fixture(params=["model", *named()])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Words]:
-    if request.param == "model":
-        yield Words(MemoryLog())
-        return
-    async with stores(request.param, tmp_path) as found:
-        yield Words(found.log)
 
 
 def everything_of_alice() -> list[Event]:

@@ -148,6 +148,18 @@ async def test_64_callers_that_can_all_pay_are_all_served(
 # --- the same key again ---------------------------------------------------------------------------
 
 
+async def test_what_a_caller_searched_for_is_kept_with_the_call_it_led_to(
+    node: Node, people: People, shop: Shop
+) -> None:
+    buyer = await people.connected("10sat")
+    (service,) = await buyer.find("write in capitals", limit=1)
+    found = await buyer.call(service, {"text": "a"})
+    assert found.status == "settled"
+    kept = await node.calls.call(bytes.fromhex(found.call))
+    assert kept is not None
+    assert kept.words == "write in capitals"
+
+
 async def test_the_same_key_again_returns_the_first_result_and_charges_once(
     node: Node, people: People, shop: Shop
 ) -> None:

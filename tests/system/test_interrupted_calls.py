@@ -14,9 +14,10 @@ from tests.fakes.calls import CAPABILITY, Parties
 from hanse.agent import Agent
 from hanse.broker.model import CallState, Fault, Order
 from hanse.broker.service import Broker
+from hanse.clock import SystemClock
 from hanse.config import Config
 from hanse.engines.bus.presence import LocalPresence
-from hanse.node import Node, SystemClock
+from hanse.node import Node
 from hanse.ports import Answered, Reply
 from hanse.protocol.canonical import digest_hex
 from hanse.protocol.event import Event

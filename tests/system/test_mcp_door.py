@@ -211,8 +211,8 @@ async def test_stdio_errors_are_readable_results(node: Node, provider: Agent, ho
         assert (found["error"], found["field"]) == ("invalid", "input")
         found = await refused(client, "describe_service", offer="nobody")
         assert (found["error"], found["field"]) == ("not-found", "offer")
-        found = await refused(client, "find_services")
-        assert (found["field"], found["reason"]) == ("words", "is missing")
+        found = await refused(client, "get_receipt")
+        assert (found["field"], found["reason"]) == ("id", "is missing")
 
 
 async def test_the_text_of_an_answer_is_for_reading(

@@ -3,6 +3,7 @@
 import socket
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -11,7 +12,15 @@ from hanse.protocol import attestation, kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import SecretKey
-from hanse.registry.model import CAPABILITIES_MAX, Capability, Offer, Promise
+from hanse.registry.model import (
+    CAPABILITIES_MAX,
+    Capability,
+    Example,
+    Metered,
+    Offer,
+    Period,
+    Promise,
+)
 from hanse.registry.offer_event import (
     CONTENT_BYTES_MAX,
     CONTENT_DEPTH_MAX,
@@ -299,3 +308,142 @@ def test_a_false_claim_of_an_owner_is_refused() -> None:
     wrong = attestation.attest(OPERATOR, NODE).tag
     found = refusal(event(wrong))
     assert (found.field, "owner" in found.reason) == ("auth", True)
+
+
+# --- what format 1.1 added --------------------------------------------------------------------
+
+
+def test_everything_an_offer_can_say_reads_back_as_it_was() -> None:
+    offer = Offer(
+        provider=PROVIDER.public,
+        operator=PROVIDER.public,
+        identifier="clock",
+        name="Clock",
+        summary="Tells the time",
+        capabilities=(
+            Capability(
+                name="now",
+                title="The time now",
+                input_schema={"type": "object"},
+                examples=(
+                    Example(input={"zone": "UTC"}, output={"time": "12:00"}),
+                    Example(input={}),
+                ),
+                side_effects="none",
+                idempotent=True,
+                data_handling="Nothing is kept.",
+                price=Amount(1500),
+                metered=(Metered(unit="output-token", per=1000, price=Amount(2000)),),
+                period=Period(span="month", price=Amount(5_000_000), calls=10_000),
+            ),
+            Capability(
+                name="zones",
+                input_schema={"type": "object"},
+                price=Amount(0),
+                by_call=False,
+                metered=(Metered(unit="row", price=Amount(1)),),
+            ),
+        ),
+        promise=Promise(
+            latency_p50_ms=100,
+            latency_p95_ms=250,
+            latency_p99_ms=900,
+            success_rate=0.995,
+            availability=0.9999,
+            throughput_per_s=12.5,
+            regions=("EU", "US-CA"),
+            data_residence=("DE",),
+            certifications=("ISO 27001", "SOC 2"),
+        ),
+        version="2.1.0-rc.1",
+        payment_methods=("hanse", "bitcoin-lightning-bolt11"),
+        terms="https://clock.example/terms",
+        source="mcp:registry.example/clock",
+    )
+    signed = sign_event(
+        PROVIDER,
+        kind=kinds.OFFER,
+        created_at=7,
+        content=offer_content(offer),
+        tags=offer_tags(offer, url="ws://127.0.0.1:1", node=NODE),
+    )
+    found = read_offer(signed)
+    assert msgspec.structs.replace(found, event_id="", created_at=0) == offer
+
+
+def test_what_an_offer_does_not_say_is_not_read_as_a_promise() -> None:
+    found = read_offer(event())
+    (capability,) = found.capabilities
+    assert found.promise == Promise()
+    assert (found.promise.availability, found.promise.regions) == (None, ())
+    assert (capability.side_effects, capability.idempotent, capability.examples) == (None, None, ())
+    assert (capability.by_call, capability.metered, capability.period) == (True, (), None)
+    assert found.payment_methods == ("hanse",)
+
+
+def test_payment_methods_of_other_software_are_read_by_their_names() -> None:
+    others = (("pmi", "l402", "lightning"), ("pmi", "x402", "base", "usdc"), ("pmi", ""))
+    assert read_offer(event(*others)).payment_methods == ("hanse", "l402", "lightning", "x402")
+
+
+def test_a_capability_without_a_price_per_call_needs_another() -> None:
+    metered = event(("metered", "now", "2", "sat", "1000", "token"), without="price")
+    (found,) = read_offer(metered).capabilities
+    assert not found.by_call
+    assert found.metered == (Metered(unit="token", per=1000, price=Amount(2000)),)
+    assert "has no price tag" in refusal(event(without="price")).text
+
+
+def extra(**more: Any) -> Event:
+    """An offer whose one capability says `more`."""
+    return event(content={"capabilities": [CAPABILITY | more]})
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "reason"),
+    [
+        (event(("promise", "latency_p50_ms", "2000")), "promise.latency_p95_ms", "is under"),
+        (event(("promise", "latency_p99_ms", "999")), "promise.latency_p99_ms", "is under"),
+        (event(("promise", "latency_p99_ms", "0")), "promise.latency_p99_ms", "must be 1 to"),
+        (event(("promise", "availability", "1.1")), "promise.availability", "at most 1"),
+        (event(("promise", "availability", "nan")), "promise.availability", "at most 1"),
+        (event(("promise", "throughput_per_s", "0")), "promise.throughput_per_s", "over 0"),
+        (event(("promise", "throughput_per_s", "inf")), "promise.throughput_per_s", "over 0"),
+        (event(("promise", "regions", "somewhere nice")), "promise.regions", "places like EU"),
+        (event(("promise", "regions", *[f"EU{n}" for n in range(40)])), "promise.regions", "32"),
+        (event(("promise", "data_residence", "?")), "promise.data_residence", "places like EU"),
+        (event(("promise", "certifications", "x" * 65)), "promise.certifications", "64"),
+        (event(("promise", "certifications", " ")), "promise.certifications", "names"),
+        (event(("metered", "now", "2", "sat", "1000")), "tags.metered", "must be [metered"),
+        (event(("metered", "now", "-2", "sat", "1", "row")), "tags.metered", "non-negative"),
+        (event(("metered", "now", "2", "sat", "0", "row")), "metered.per", "must be 1 to"),
+        (event(("metered", "now", "2", "sat", "1", "wish")), "metered.unit", "is not one of"),
+        (event(*[("metered", "now", "2", "sat", "1", "row")] * 2), "tags.metered", "twice"),
+        (event(("period", "now", "2", "sat")), "tags.period", "must be [period"),
+        (event(("period", "now", "2", "eur", "day")), "tags.period", "currency"),
+        (event(("period", "now", "2", "sat", "eon")), "period.span", "is not one of"),
+        (event(("period", "now", "2", "sat", "day", "0")), "period.calls", "must be 1 to"),
+        (event(*[("period", "now", "2", "sat", "day")] * 2), "tags.period", "has two"),
+        (event(("terms", "x" * 2049)), "tags.terms", "2048"),
+        (event(("imported", "x" * 2049)), "tags.imported", "2048"),
+        (extra(title="x" * 256), "content.capabilities[0].title", "255"),
+        (extra(title="a\nb"), "content.capabilities[0].title", "control"),
+        (extra(sideEffects="some"), "content.capabilities[0].sideEffects", "one of none"),
+        (extra(idempotent=1), "content.capabilities[0].idempotent", "true or false"),
+        (extra(dataHandling="x" * 1025), "content.capabilities[0].dataHandling", "1024"),
+        (extra(examples={}), "content.capabilities[0].examples", "a list of at most 10"),
+        (extra(examples=[{"input": {}}] * 11), "content.capabilities[0].examples", "at most 10"),
+        (extra(examples=[{}]), "content.capabilities[0].examples[0].input", "an object"),
+        (
+            extra(examples=[{"input": {}, "output": 1}]),
+            "content.capabilities[0].examples[0].output",
+            "an object",
+        ),
+    ],
+)
+def test_each_flaw_of_what_was_added_is_refused_by_name(
+    given: Event, field: str, reason: str
+) -> None:
+    found = refusal(given)
+    assert found.field == field
+    assert reason in found.text

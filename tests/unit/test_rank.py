@@ -4,9 +4,10 @@ import pytest
 
 from hanse.keyring import new_secret
 from hanse.protocol.amount import Amount
-from hanse.registry.model import Capability, Constraints, Match, Offer, Promise
+from hanse.registry.model import Capability, Match, Offer, Promise
 from hanse.registry.quality import Quality
-from hanse.registry.rank import OFFLINE_FACTOR, Hit, judge
+from hanse.registry.rank import OFFLINE_FACTOR, judge
+from hanse.registry.search import Constraints, Hit, Search
 from hanse.registry.service import Registry
 
 KEY = new_secret().public
@@ -191,13 +192,13 @@ def registry(*matches: Match) -> Registry:
 async def test_hits_come_best_first_and_ties_in_a_fixed_order() -> None:
     found = await registry(
         match(name="b"), match(name="a"), match(name="dear", price=50_000), match(name="c")
-    ).find("sms", NONE)
+    ).find(Search(words="sms"))
     assert [row.offer.identifier for row in found.hits] == ["a", "b", "c", "dear"]
 
 
 async def test_a_limit_keeps_the_best() -> None:
     found = await registry(match(name="dear", price=50_000), match(name="cheap")).find(
-        "sms", NONE, 1
+        Search(words="sms", limit=1)
     )
     assert [row.offer.identifier for row in found.hits] == ["cheap"]
 
@@ -211,7 +212,12 @@ async def test_what_constraints_exclude_is_counted_by_constraint() -> None:
         match(name="dear2", price=9001),
         match(name="slow", promise=slow),
         match(name="weak", promise=weak),
-    ).find("sms", Constraints(max_price=Amount(8000), latency_p95_ms=1000, success_rate=0.9))
+    ).find(
+        Search(
+            words="sms",
+            constraints=Constraints(max_price=Amount(8000), latency_p95_ms=1000, success_rate=0.9),
+        )
+    )
     assert [row.offer.identifier for row in found.hits] == ["good"]
     assert found.excluded == {"price": 2, "latency": 1, "success": 1}
 
@@ -219,4 +225,7 @@ async def test_what_constraints_exclude_is_counted_by_constraint() -> None:
 async def test_a_recorded_failure_moves_a_provider_behind_its_twin() -> None:
     one = registry(match(name="a"), match(name="b"))
     one.record(match(name="a").offer.address, "a", success=False, latency_ms=0, at_s=1)
-    assert [row.offer.identifier for row in (await one.find("sms", NONE)).hits] == ["b", "a"]
+    assert [row.offer.identifier for row in (await one.find(Search(words="sms"))).hits] == [
+        "b",
+        "a",
+    ]

@@ -6,6 +6,7 @@ import pytest
 
 from hanse.broker import tools
 from hanse.broker.desk import Desk
+from hanse.broker.finding import FindServices
 from hanse.broker.tools import TOOLS, Tool, tool_named
 from hanse.errors import HanseError, Invalid
 from hanse.registry.schema import check_schema, violation
@@ -42,7 +43,9 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     "whoami": [{}],
 }
 BAD: list[tuple[str, dict[str, Any], str]] = [
-    ("find_services", {}, "words"),
+    ("find_services", {"version": "x" * 65}, "version"),
+    ("find_services", {"takes": 5}, "takes"),
+    ("find_services", {"weights": {"words": 11}}, "weights"),
     ("find_services", {"words": 1}, "words"),
     ("find_services", {"words": None}, "words"),
     ("find_services", {"words": "x" * 1001}, "words"),
@@ -155,7 +158,7 @@ async def test_every_tool_has_a_verb_behind_it() -> None:
 def test_the_argument_types_are_each_used_by_a_tool() -> None:
     used = {tool.arguments for tool in TOOLS}
     assert used == {
-        tools.FindServices,
+        FindServices,
         tools.DescribeService,
         tools.CallService,
         tools.GetReceipt,

@@ -33,7 +33,8 @@ DEADLINE_SLACK_S = 10.0
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """One ranked answer of `find`: pass it to `call`. `raw` holds every field the node sent."""
+    """One ranked answer of `find`: pass it to `call`. `words` is what was searched for, `raw` holds
+    every field the node sent."""
 
     offer: str
     capability: str
@@ -41,6 +42,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     price: Amount
     score: float
     reasons: tuple[str, ...]
+    words: str = ""
     raw: dict[str, Any]
 
 
@@ -130,14 +132,16 @@ class Agent:
 
     async def find(
         self,
-        words: str,
+        words: str = "",
         *,
         max_price: str | None = None,
         latency_p95_ms: int | None = None,
         success_rate: float | None = None,
         limit: int = 10,
+        **more: Any,
     ) -> list[Service]:
-        """Ranked services for plain words under constraints."""
+        """Ranked services for plain words under constraints. `more` takes every other argument of
+        find_services by its name: level, regions, version, takes, returns, weights, offset, …"""
         found = await self.perform(
             "find_services",
             {
@@ -146,6 +150,7 @@ class Agent:
                 "latency_p95_ms": latency_p95_ms,
                 "success_rate": success_rate,
                 "limit": limit,
+                **more,
             },
         )
         return [
@@ -156,6 +161,7 @@ class Agent:
                 price=Amount(row["price_msat"]),
                 score=row["score"],
                 reasons=tuple(row["reasons"]),
+                words=words,
                 raw=row,
             )
             for row in found["services"]
@@ -195,6 +201,7 @@ class Agent:
             "max_price_msat": cap,
             "deadline_ms": deadline_ms,
             "idempotency_key": key or secrets.token_hex(16),
+            "words": service.words if isinstance(service, Service) else None,
         }
         wait_s = (deadline_ms or 600_000) / 1000 + DEADLINE_SLACK_S
         found = await self.perform("call_service", arguments, wait_s=wait_s)

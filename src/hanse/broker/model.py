@@ -42,6 +42,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     input_sha256: str
     max_price: Amount | None
     deadline_ms: int | None
+    words: str = ""
 
     @property
     def call_id(self) -> bytes:
@@ -82,6 +83,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     receipt_id: str | None = None
     holder: str = ""
     """The node, of those that share one database, in which the call runs."""
+    words: str = ""
+    """What the caller searched for: the registry learns from it what these words mean."""
 
     @property
     def hex(self) -> str:

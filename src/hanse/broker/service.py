@@ -219,6 +219,7 @@ class Broker:
             deadline_ms=min(deadline, DEADLINE_MAX_MS),
             opened_ms=self._clock.now_ms(),
             holder=self._instance,
+            words=order.words,
         )
 
     # --- after the hold -----------------------------------------------------------------------

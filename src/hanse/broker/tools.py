@@ -8,42 +8,13 @@ from typing import Annotated, Any
 
 import msgspec
 
+from hanse.broker.finding import FindServices, Milliseconds, Msat
 from hanse.errors import Invalid
-from hanse.protocol.amount import AMOUNT_MAX_MSAT
 from hanse.protocol.event import field_error
+from hanse.registry.search import QUERY_MAX
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
-Msat = Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX_MSAT)]
-Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=600_000)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-
-
-class FindServices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of find_services."""
-
-    words: Annotated[
-        str,
-        msgspec.Meta(
-            max_length=1000,
-            description="What you need done, in plain words, e.g. 'convert time between zones'.",
-        ),
-    ]
-    max_price_msat: Annotated[
-        Msat | None,
-        msgspec.Meta(description="Most you will pay for one call, in millisatoshi (1 sat = 1000)."),
-    ] = None
-    latency_p95_ms: Annotated[
-        Milliseconds | None,
-        msgspec.Meta(description="95 % of answers must be expected within this many ms."),
-    ] = None
-    success_rate: Annotated[
-        Share | None,
-        msgspec.Meta(description="Least expected share of successful calls, 0 to 1."),
-    ] = None
-    limit: Annotated[
-        int, msgspec.Meta(ge=1, le=50, description="How many services to list at most.")
-    ] = 5
 
 
 class DescribeService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +54,14 @@ class CallService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "first result and charges nothing, so a retry is safe.",
         ),
     ] = None
+    words: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=QUERY_MAX,
+            description="The words you searched with. The node learns from calls that worked, so "
+            "that like words find this service sooner. Nobody else sees them.",
+        ),
+    ] = ""
 
 
 class GetReceipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,7 +88,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
         """JSON Schema (2020-12) of the arguments, with no reference inside."""
         schema = msgspec.json.schema(self.arguments)
         name = schema["$ref"].rpartition("/")[2]
-        found: dict[str, Any] = schema["$defs"][name]
+        # As a client reads it: a default that is a tuple here is a list there.
+        found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema["$defs"][name]))
         return {key: value for key, value in found.items() if key not in ("title", "description")}
 
     def read(self, arguments: dict[str, Any]) -> Any:

@@ -22,6 +22,9 @@ def call(
         str | None,
         typer.Option("--key", help="Idempotency key: the same again returns the first result."),
     ] = None,
+    words: Annotated[
+        str, typer.Option("--words", help="What you searched for: the node learns what it means.")
+    ] = "",
     agent: AgentName = "default",
     node: NodeUrl = None,
     json: Json = False,
@@ -48,6 +51,7 @@ def call(
             "max_price_msat": Amount.parse(max_price, "max-price").msat if max_price else None,
             "deadline_ms": wait_ms,
             "idempotency_key": key or secrets.token_hex(16),
+            "words": words,
         }
         try:
             found = performed("call_service", asked, agent, node, (wait_ms or 600_000) / 1000 + 10)

@@ -1,24 +1,100 @@
 """`hanse find`: who can do this?"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 import typer
 
 from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, out, performed, quoted, told
 
 
+def _many(name: str, about: str) -> Any:
+    return typer.Option(name, help=f"{about} Repeat for more: each must hold.")
+
+
+Words = Annotated[list[str] | None, typer.Argument(help="What you need done, in plain words.")]
+MaxPrice = Annotated[str | None, typer.Option("--max-price", help='Most to pay per call: "3sat".')]
+LatencyP95 = Annotated[
+    str | None, typer.Option("--latency-p95", help='Slowest p95 you accept: "500ms".')
+]
+Success = Annotated[
+    str | None, typer.Option("--success", help='Least success rate: "0.99" or "99%".')
+]
+Availability = Annotated[
+    str | None, typer.Option("--availability", help='Least availability: "99.9%".')
+]
+Level = Annotated[
+    int | None, typer.Option("--level", help="Least level of trust in its operator, 0 to 4.")
+]
+Regions = Annotated[list[str] | None, _many("--region", 'Serves from here: "US".')]
+Residence = Annotated[list[str] | None, _many("--data-residence", 'Keeps data here: "EU".')]
+Certifications = Annotated[list[str] | None, _many("--certification", "Has this certification.")]
+Accepts = Annotated[list[str] | None, _many("--accepts", 'Takes this payment method: "lightning".')]
+Topics = Annotated[list[str] | None, _many("--topic", "Has this topic.")]
+Version = Annotated[str | None, typer.Option("--version", help='Range of its version: "^2".')]
+CapabilityName = Annotated[
+    str | None, typer.Option("--capability", help="Exact name of the capability.")
+]
+Takes = Annotated[
+    str | None,
+    typer.Option("--takes", help="Fields you can give: 'to,text' or JSON Schema properties."),
+]
+Returns = Annotated[
+    str | None,
+    typer.Option("--returns", help="Fields you need back: 'id' or JSON Schema properties."),
+]
+SideEffects = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--side-effects",
+        help="What it may do: none, reads, writes, irreversible. Repeat: any of them.",
+    ),
+]
+Provider = Annotated[
+    str | None, typer.Option("--provider", help="Of this provider only (npub or hex).")
+]
+Operator = Annotated[
+    str | None, typer.Option("--operator", help="Of this operator only (npub or hex).")
+]
+Online = Annotated[bool | None, typer.Option("--online/--offline", help="Connected now, or not.")]
+Imported = Annotated[
+    bool | None,
+    typer.Option("--imported/--native", help="Listed from elsewhere, or by its provider."),
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option("--weight", help='How much a part of the score counts: "price=3".'),
+]
+Facets = Annotated[bool, typer.Option("--facets", help="Also count matches by kind.")]
+Limit = Annotated[int, typer.Option(help="How many to list.")]
+Offset = Annotated[int, typer.Option(help="How many to pass over: the next page.")]
+
+
 def find(
-    words: Annotated[list[str], typer.Argument(help="What you need done, in plain words.")],
-    max_price: Annotated[
-        str | None, typer.Option("--max-price", help='Most to pay per call: "3sat".')
-    ] = None,
-    latency_p95: Annotated[
-        str | None, typer.Option("--latency-p95", help='Slowest p95 you accept: "500ms".')
-    ] = None,
-    success: Annotated[
-        str | None, typer.Option("--success", help='Least success rate: "0.99" or "99%".')
-    ] = None,
-    limit: Annotated[int, typer.Option(help="How many to list.")] = 5,
+    words: Words = None,
+    max_price: MaxPrice = None,
+    latency_p95: LatencyP95 = None,
+    success: Success = None,
+    availability: Availability = None,
+    level: Level = None,
+    region: Regions = None,
+    residence: Residence = None,
+    certification: Certifications = None,
+    accepts: Accepts = None,
+    topic: Topics = None,
+    version: Version = None,
+    capability: CapabilityName = None,
+    takes: Takes = None,
+    returns: Returns = None,
+    side_effects: SideEffects = None,
+    provider: Provider = None,
+    operator: Operator = None,
+    online: Online = None,
+    imported: Imported = None,
+    weight: Weights = None,
+    facets: Facets = False,
+    limit: Limit = 5,
+    offset: Offset = 0,
     agent: AgentName = "default",
     node: NodeUrl = None,
     json: Json = False,
@@ -26,34 +102,92 @@ def find(
     """Find services by what they do and how well they measurably do it.
 
     Ranked, best first, with the reasons: how the words fit, what was measured in paid calls against
-    what was promised, and the price.
+    what was promised, and the price. Without words, the newest offers.
 
     Example:  hanse find "what time is it in another city" --max-price 3sat --latency-p95 500ms
     """
     with told(json):
         from hanse.cli.quantities import milliseconds, share
-        from hanse.protocol.amount import Amount, format_msat
+        from hanse.protocol.address import read_public_key
+        from hanse.protocol.amount import Amount
 
         asked = {
-            "words": " ".join(words),
+            "words": " ".join(words or ()),
             "max_price_msat": Amount.parse(max_price, "max-price").msat if max_price else None,
             "latency_p95_ms": milliseconds(latency_p95, "latency-p95") if latency_p95 else None,
             "success_rate": share(success, "success") if success else None,
+            "availability": share(availability, "availability") if availability else None,
+            "level": level,
+            "regions": region,
+            "data_residence": residence,
+            "certifications": certification,
+            "payment_methods": accepts,
+            "topics": topic,
+            "version": version,
+            "capability": capability,
+            "takes": _shape(takes, "takes"),
+            "returns": _shape(returns, "returns"),
+            "side_effects": side_effects,
+            "provider": read_public_key(provider, "provider") if provider else None,
+            "operator": read_public_key(operator, "operator") if operator else None,
+            "online": online,
+            "imported": imported,
+            "weights": _weights(weight),
+            "facets": facets or None,
             "limit": limit,
+            "offset": offset or None,
         }
         found = performed("find_services", asked, agent, node)
+        answer(json, found, lambda: show_page(found, offset))
 
-        def show() -> None:
-            for number, row in enumerate(found["services"], 1):
-                price = format_msat(row["price_msat"])
-                name = quoted(row["name"], 80)
-                out(f"{number}. {name}: {row['capability']}  {price}  {row['score']:.3f}")
-                for reason in row["reasons"]:
-                    out(f"     {reason}")
-                out(f"     {row['offer']}")
-            if not found["services"]:
-                out("Nothing matches. Try other words or looser constraints.")
-            for name, count in found["excluded_by"].items():
-                out(f"{count} more match but fail your {name} constraint.")
 
-        answer(json, found, show)
+def show_page(found: dict[str, Any], offset: int) -> None:
+    """One page of hits, for eyes."""
+    from hanse.protocol.amount import format_msat
+
+    for number, row in enumerate(found["services"], offset + 1):
+        price = format_msat(row["price_msat"])
+        name = quoted(row["name"], 80)
+        out(f"{number}. {name}: {row['capability']}  {price}  {row['score']:.3f}")
+        for reason in row["reasons"]:
+            out(f"     {reason}")
+        out(f"     {row['offer']}")
+    if not found["services"]:
+        out("Nothing matches. Try other words or looser constraints.")
+    shown = offset + len(found["services"])
+    if found["total"] > shown:
+        out(f"{found['total'] - shown} more match: --offset {shown} shows them.")
+    for name, count in found["excluded_by"].items():
+        out(f"{count} more match but fail your {name} constraint.")
+    for name, counts in found["facets"].items():
+        out(f"{name}: {', '.join(f'{quoted(value, 40)} {n}' for value, n in counts.items())}")
+    for note in found["notes"]:
+        out(f"Note: {note}")
+
+
+def _shape(text: str | None, field: str) -> dict[str, Any] | None:
+    """Names divided by commas (of any type), or JSON Schema properties."""
+    from hanse.errors import Invalid
+
+    if text is None:
+        return None
+    if not text.lstrip().startswith("{"):
+        return {name.strip(): {} for name in text.split(",") if name.strip()}
+    try:
+        found: dict[str, Any] = orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise Invalid.at(field, f"is not JSON: {exc}", "or list names: 'to,text'") from exc
+    return found
+
+
+def _weights(texts: list[str] | None) -> dict[str, float] | None:
+    from hanse.errors import Invalid
+
+    found: dict[str, float] = {}
+    for text in texts or ():
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError as exc:
+            raise Invalid.at("weight", f"{text!r} is not like price=3") from exc
+    return found or None

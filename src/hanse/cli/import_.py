@@ -92,6 +92,7 @@ async def _take(
     from contextlib import AsyncExitStack
 
     from hanse.cli.home import keyring
+    from hanse.clock import SystemClock
     from hanse.config import database_url
     from hanse.engines.peers.link import Link
     from hanse.engines.storage.database import Database
@@ -99,7 +100,6 @@ async def _take(
     from hanse.engines.storage.log import EventLog
     from hanse.engines.storage.moderation import StoredModeration
     from hanse.engines.storage.sqlite import SqliteDatabase
-    from hanse.node import SystemClock
     from hanse.operations.intake import Store, Through, take
     from hanse.protocol.session import host_of
 

@@ -1,6 +1,6 @@
 """`hanse show`: one offer in full."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -19,8 +19,6 @@ def show(
     Example:  hanse show mcp-time
     """
     with told(json):
-        from hanse.protocol.amount import format_msat
-
         found = performed("describe_service", {"offer": offer}, agent, node)
 
         def for_eyes() -> None:
@@ -28,22 +26,53 @@ def show(
             out(f"  offer     {found['offer']}")
             out(f"  provider  {found['provider']}")
             out(f"  operator  {found['operator']}")
+            if found["payment_methods"]:
+                out(f"  accepts   {quoted(', '.join(found['payment_methods']))}")
+            if found["terms"]:
+                out(f"  terms     {quoted(found['terms'])}")
+            if found["source"]:
+                out(f"  source    {quoted(found['source'])}: listed from there, unverified")
             for row in found["capabilities"]:
-                promise, measured = row["promise"], row["measured"]
-                out(f"\n{row['capability']}  {format_msat(row['price_msat'])} a call")
-                out(f"  {quoted(row['description'])}")
-                out(
-                    f"  promised  {promise['success_rate']:.1%} within "
-                    f"{promise['latency_p95_ms']} ms (p95)"
-                )
-                if measured["samples"]:
-                    out(
-                        f"  measured  {measured['success_rate']:.1%} over {measured['samples']} "
-                        f"calls, p50 {measured['latency_p50_ms']} ms, "
-                        f"p95 {measured['latency_p95_ms']} ms"
-                    )
-                out(f"  input     {orjson.dumps(row['input_schema']).decode()}")
-                if row["output_schema"]:
-                    out(f"  output    {orjson.dumps(row['output_schema']).decode()}")
+                _show(row)
 
         answer(json, found, for_eyes)
+
+
+def _show(row: dict[str, Any]) -> None:
+    """One capability, for eyes."""
+    promise, measured = row["promise"], row["measured"]
+    out(f"\n{row['capability']}  {' or '.join(_prices(row))}")
+    out(f"  {quoted(row['description'])}")
+    if row["side_effects"]:
+        again = {True: ", safe to repeat", False: ", not safe to repeat", None: ""}
+        out(f"  effects   {row['side_effects']}{again[row['idempotent']]}")
+    if row["data_handling"]:
+        out(f"  data      {quoted(row['data_handling'])}")
+    out(f"  promised  {promise['success_rate']:.1%} within {promise['latency_p95_ms']} ms (p95)")
+    for name in ("regions", "data_residence", "certifications"):
+        if promise[name]:
+            out(f"  {name.replace('_', ' ')}: {quoted(', '.join(promise[name]))}")
+    if measured["samples"]:
+        out(
+            f"  measured  {measured['success_rate']:.1%} over {measured['samples']} "
+            f"calls, p50 {measured['latency_p50_ms']} ms, p95 {measured['latency_p95_ms']} ms"
+        )
+    out(f"  input     {orjson.dumps(row['input_schema']).decode()}")
+    if row["output_schema"]:
+        out(f"  output    {orjson.dumps(row['output_schema']).decode()}")
+    for example in row["examples"]:
+        out(f"  example   {orjson.dumps(example['input']).decode()}")
+
+
+def _prices(row: dict[str, Any]) -> list[str]:
+    from hanse.protocol.amount import format_msat
+
+    found = [f"{format_msat(row['price_msat'])} a call"] if row["by_call"] else []
+    for one in row["metered"]:
+        units = one["unit"] if one["per"] == 1 else f"{one['per']} {one['unit']}s"
+        found.append(f"{format_msat(one['price_msat'])} per {units}")
+    if row["period"] is not None:
+        calls = row["period"]["calls"]
+        most = f", at most {calls} calls" if calls is not None else ""
+        found.append(f"{format_msat(row['period']['price_msat'])} a {row['period']['span']}{most}")
+    return found

@@ -6,11 +6,15 @@
 | summary, about | the description twice: the PR reads `summary`, deployed code `about` |
 | url | 1 to 10 addresses where the offer can be reached; never used as a place to connect to |
 | pmi | payment methods; ours is `["pmi", "hanse", <node key>]`: that node's ledger |
-| price | `["price", capability, integer, currency]`, currency `sat` or `msat` |
-| promise | ours: `["promise", "latency_p95_ms", "500"]`, `["promise", "success_rate", "0.99"]` |
+| price | a call's: `["price", capability, integer, currency]`, currency `sat` or `msat` |
+| metered | ours: `["metered", capability, integer, currency, "1000", "token"]`: per 1,000 of them |
+| period | ours: `["period", capability, integer, currency, "month"]`, then the calls in it |
+| promise | ours: `["promise", "latency_p95_ms", "500"]`; places, certifications: many in one tag |
+| terms, imported | ours: the provider's terms; where the offer was imported from |
 | t, alt, auth, v | topics, text for plain clients, owner attestation, version of the format |
 
-content: `{"capabilities": [{"name", "description", "schema", "outputSchema"}], "version"}`.
+content: `{"capabilities": [{"name", "title", "description", "schema", "outputSchema", "examples":
+[{"input", "output"}], "sideEffects", "idempotent", "dataHandling"}], "version"}`.
 Reading takes what deployed publishers write (`about`, `sats`, `SAT`, unknown payment methods).
 """
 
@@ -29,16 +33,31 @@ from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import identify
 from hanse.registry.model import (
     CAPABILITIES_MAX,
+    DATA_HANDLING_MAX,
+    EXAMPLES_MAX,
     IDENTIFIER_MAX,
+    METERED_MAX,
+    METHOD_MAX,
+    METHODS_MAX,
     NAME_MAX,
+    SIDE_EFFECTS,
+    SOURCE_MAX,
     SUMMARY_MAX,
+    TERMS_MAX,
+    TITLE_MAX,
     Capability,
+    Example,
+    Metered,
     Offer,
+    Period,
     Promise,
 )
 from hanse.registry.schema import check_schema
 
-FORMAT_VERSION = "1.0.0"
+FORMAT_VERSION = "1.1.0"
+HANSE = "hanse"
+"""The payment method that every node has: its ledger."""
+
 CONTENT_BYTES_MAX = 64 * 1024
 CONTENT_DEPTH_MAX = 20
 URL_MAX = 2048
@@ -47,23 +66,28 @@ _BAD_SCHEMES = ("data:", "file:", "javascript:", "blob:", "vbscript:")
 _LINE_BREAKING = frozenset({"Cc", "Zl", "Zp"})
 _UNITS = {"sat": 1000, "sats": 1000, "msat": 1, "msats": 1}
 
+_WHOLE = ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
+_SHARES = ("success_rate", "availability", "throughput_per_s")
+_LISTS = ("regions", "data_residence", "certifications")
+
 
 # --- writing --------------------------------------------------------------------------------
 
 
 def offer_tags(offer: Offer, *, url: str, node: PublicKey) -> Tags:
     """The tags of an offer's event, without the owner's attestation."""
-    prices = tuple(("price", found.name, *_price(found.price)) for found in offer.capabilities)
     return (
         ("d", offer.identifier),
         ("name", offer.name),
         ("summary", offer.summary),
         ("about", offer.summary),
         ("url", url),
-        ("pmi", "hanse", node),
-        *prices,
-        ("promise", "latency_p95_ms", str(offer.promise.latency_p95_ms)),
-        ("promise", "success_rate", f"{offer.promise.success_rate:.6g}"),
+        ("pmi", HANSE, node),
+        *(("pmi", method) for method in offer.payment_methods if method != HANSE),
+        *(tag for found in offer.capabilities for tag in _price_tags(found)),
+        *_promise_tags(offer.promise),
+        *((("terms", offer.terms),) if offer.terms else ()),
+        *((("imported", offer.source),) if offer.source else ()),
         *(("t", topic) for topic in offer.topics),
         ("alt", f"Offer: {offer.name}"),
         ("v", FORMAT_VERSION),
@@ -72,14 +96,51 @@ def offer_tags(offer: Offer, *, url: str, node: PublicKey) -> Tags:
 
 def offer_content(offer: Offer) -> str:
     """The JSON content of an offer's event."""
-    capabilities = []
-    for found in offer.capabilities:
-        row: dict[str, Any] = {"name": found.name, "description": found.description}
-        row["schema"] = found.input_schema
-        if found.output_schema is not None:
-            row["outputSchema"] = found.output_schema
-        capabilities.append(row)
-    return orjson.dumps({"capabilities": capabilities, "version": offer.version}).decode()
+    rows = [capability_row(found) for found in offer.capabilities]
+    return orjson.dumps({"capabilities": rows, "version": offer.version}).decode()
+
+
+def capability_row(found: Capability) -> dict[str, Any]:
+    """A capability as the content has it: without its prices. What is not said is left out."""
+    row: dict[str, Any] = {
+        "name": found.name,
+        "title": found.title or None,
+        "description": found.description,
+        "schema": found.input_schema,
+        "outputSchema": found.output_schema,
+        "examples": [_example_row(one) for one in found.examples] or None,
+        "sideEffects": found.side_effects,
+        "idempotent": found.idempotent,
+        "dataHandling": found.data_handling or None,
+    }
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def _example_row(found: Example) -> dict[str, Any]:
+    row: dict[str, Any] = {"input": found.input}
+    return row if found.output is None else row | {"output": found.output}
+
+
+def _price_tags(found: Capability) -> Tags:
+    name, period = found.name, found.period
+    rows: list[tuple[str, ...]] = [("price", name, *_price(found.price))] if found.by_call else []
+    rows += [("metered", name, *_price(one.price), str(one.per), one.unit) for one in found.metered]
+    if period is not None:
+        calls = (str(period.calls),) if period.calls is not None else ()
+        rows.append(("period", name, *_price(period.price), period.span, *calls))
+    return tuple(rows)
+
+
+def _promise_tags(promise: Promise) -> Tags:
+    rows: list[tuple[str, ...]] = []
+    for name in _WHOLE + _SHARES:
+        figure = getattr(promise, name)
+        if figure is not None:
+            rows.append(("promise", name, str(figure) if name in _WHOLE else f"{figure:.6g}"))
+    for name in _LISTS:
+        if found := getattr(promise, name):
+            rows.append(("promise", name, *found))
+    return tuple(rows)
 
 
 def _price(price: Amount) -> tuple[str, str]:
@@ -107,7 +168,7 @@ def read_offer(event: Event) -> Offer:
     topics = tuple(event.values("t"))
     if len(topics) > 50 or any(len(topic) > NAME_MAX for topic in topics):
         raise Invalid.at("tags.t", f"at most 50 topics of {NAME_MAX} characters")
-    prices = _prices(event)
+    prices = Prices(event)
     content = read_json(
         event.content or "{}",
         "content",
@@ -126,6 +187,9 @@ def read_offer(event: Event) -> Offer:
         promise=_promise(event),
         topics=topics,
         version=str(content.get("version", "0.0.0"))[:NAME_MAX],
+        payment_methods=_methods(event),
+        terms=_text(event.tag("terms") or "", TERMS_MAX, "tags.terms"),
+        source=_text(event.tag("imported") or "", SOURCE_MAX, "tags.imported"),
         event_id=event.id,
         created_at=event.created_at,
     )
@@ -164,42 +228,108 @@ def _check_urls(urls: list[str]) -> None:
             raise Invalid.at("tags.url", "has a scheme that is not an address")
 
 
-def _prices(event: Event) -> dict[str, Amount]:
-    found: dict[str, Amount] = {}
-    rows = [tag for tag in event.tags if tag[:1] == ("price",)]
-    if len(rows) > CAPABILITIES_MAX:
-        raise TooLarge(f"more than {CAPABILITIES_MAX} prices", field="tags.price")
-    for tag in rows:
-        if len(tag) < 4:
-            raise Invalid.at("tags.price", "must be [price, capability, amount, currency]")
-        _, capability, text, currency = tag[:4]
-        factor = _UNITS.get(currency.lower())
-        if factor is None:
-            raise Invalid.at("tags.price", f"currency {currency[:32]!r} is not sat or msat")
-        if not (text.isascii() and text.isdigit() and len(text) <= 16):
-            raise Invalid.at("tags.price", "amount must be a non-negative integer")
-        if capability in found:
-            raise Invalid.at("tags.price", f"{capability[:64]!r} is priced twice")
-        msat = int(text) * factor
-        if msat > AMOUNT_MAX_MSAT:
-            raise Invalid.at("tags.price", f"is over {AMOUNT_MAX_MSAT} msat")
-        found[capability] = Amount(msat)
+def _text(found: Any, longest: int, field: str) -> str:
+    if not isinstance(found, str) or len(found) > longest:
+        raise Invalid.at(field, f"must be text of at most {longest} characters")
     return found
 
 
+def _methods(event: Event) -> tuple[str, ...]:
+    """Each payment method once. What is blank or endless names none; `l402` says beside itself that
+    it is paid over lightning."""
+    found: dict[str, None] = {}
+    for tag in event.tags:
+        if tag[:1] == ("pmi",):
+            names = tag[1:3] if tag[2:3] == ("lightning",) else tag[1:2]
+            found |= dict.fromkeys(one for one in names if 0 < len(one) <= METHOD_MAX)
+    return tuple(found)[:METHODS_MAX]
+
+
+class Prices:
+    """The prices in an offer's tags, by capability. Raises Invalid for one that is none."""
+
+    def __init__(self, event: Event) -> None:
+        self.calls: dict[str, Amount] = {}
+        self.metered: dict[str, tuple[Metered, ...]] = {}
+        self.periods: dict[str, Period] = {}
+        counts = dict.fromkeys(_READERS, 0)
+        for tag in event.tags:
+            read = _READERS.get(tag[0]) if tag else None
+            if read is None:
+                continue
+            counts[tag[0]] += 1
+            if counts[tag[0]] > CAPABILITIES_MAX * (METERED_MAX if tag[0] == "metered" else 1):
+                raise TooLarge(f"more than {counts[tag[0]] - 1} prices", field=f"tags.{tag[0]}")
+            read(self, tag)
+
+    def names(self) -> set[str]:
+        """Capabilities that have a price of any sort."""
+        return {*self.calls, *self.metered, *self.periods}
+
+    def _call(self, tag: tuple[str, ...]) -> None:
+        name, price = _priced(tag, 4, "[price, capability, amount, currency]")
+        if name in self.calls:
+            raise Invalid.at("tags.price", f"{name[:64]!r} is priced twice")
+        self.calls[name] = price
+
+    def _metered(self, tag: tuple[str, ...]) -> None:
+        name, price = _priced(tag, 6, "[metered, capability, amount, currency, per, unit]")
+        per, unit = _count(tag[4], "tags.metered"), tag[5]
+        known = self.metered.get(name, ())
+        if len(known) >= METERED_MAX or any(one.unit == unit for one in known):
+            raise Invalid.at("tags.metered", f"{name[:64]!r} has {unit[:32]!r} twice, or too many")
+        # An unknown unit is refused by Metered itself.
+        one = Metered(unit=unit, per=per, price=price)  # type: ignore[arg-type]  # checked there
+        self.metered[name] = (*known, one)
+
+    def _period(self, tag: tuple[str, ...]) -> None:
+        name, price = _priced(tag, 5, "[period, capability, amount, currency, span]")
+        if name in self.periods:
+            raise Invalid.at("tags.period", f"{name[:64]!r} has two")
+        calls = _count(tag[5], "tags.period") if len(tag) > 5 else None
+        # An unknown span is refused by Period itself.
+        span: Any = tag[4]
+        self.periods[name] = Period(span=span, price=price, calls=calls)
+
+
+_READERS = {"price": Prices._call, "metered": Prices._metered, "period": Prices._period}
+
+
+def _priced(tag: tuple[str, ...], least: int, shape: str) -> tuple[str, Amount]:
+    field = f"tags.{tag[0]}"
+    if len(tag) < least:
+        raise Invalid.at(field, f"must be {shape}")
+    _, capability, text, currency = tag[:4]
+    factor = _UNITS.get(currency.lower())
+    if factor is None:
+        raise Invalid.at(field, f"currency {currency[:32]!r} is not sat or msat")
+    msat = _count(text, field) * factor
+    if msat > AMOUNT_MAX_MSAT:
+        raise Invalid.at(field, f"is over {AMOUNT_MAX_MSAT} msat")
+    return capability, Amount(msat)
+
+
+def _count(text: str, field: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 16):
+        raise Invalid.at(field, "amount must be a non-negative integer")
+    return int(text)
+
+
 def _promise(event: Event) -> Promise:
-    values = {tag[1]: tag[2] for tag in event.tags if tag[:1] == ("promise",) and len(tag) > 2}
-    defaults = Promise()
+    values = {tag[1]: tag[2:] for tag in event.tags if tag[:1] == ("promise",) and len(tag) > 2}
+    given: dict[str, Any] = {}
     try:
-        return Promise(
-            latency_p95_ms=int(values.get("latency_p95_ms", defaults.latency_p95_ms)),
-            success_rate=float(values.get("success_rate", defaults.success_rate)),
-        )
+        for names, read in ((_WHOLE, int), (_SHARES, float)):
+            given |= {name: read(values[name][0]) for name in names if name in values}
     except ValueError as exc:
         raise Invalid.at("tags.promise", "must be a number") from exc
+    for name in _LISTS:
+        found = dict.fromkeys(values.get(name, ()))
+        given[name] = tuple(found if name == "certifications" else (one.upper() for one in found))
+    return Promise(**given)
 
 
-def _capabilities(rows: Any, prices: dict[str, Amount]) -> tuple[Capability, ...]:
+def _capabilities(rows: Any, prices: Prices) -> tuple[Capability, ...]:
     if not isinstance(rows, list) or not 1 <= len(rows) <= CAPABILITIES_MAX:
         raise Invalid.at("content.capabilities", f"must be a list of 1 to {CAPABILITIES_MAX}")
     found: dict[str, Capability] = {}
@@ -212,27 +342,60 @@ def _capabilities(rows: Any, prices: dict[str, Amount]) -> tuple[Capability, ...
     return tuple(found.values())
 
 
-def _capability(row: Any, prices: dict[str, Amount], where: str) -> Capability:
+def _capability(row: Any, prices: Prices, where: str) -> Capability:
     if not isinstance(row, dict):
         raise Invalid.at(where, "must be an object")
-    name, description = row.get("name"), row.get("description", "")
+    name = row.get("name")
     if not isinstance(name, str) or not 1 <= len(name) <= NAME_MAX:
         raise Invalid.at(f"{where}.name", f"must have 1 to {NAME_MAX} characters")
     if not _TOOL_NAME.fullmatch(name):
         raise Invalid.at(f"{where}.name", "must be letters, digits, and . _ - / as MCP tools are")
-    if name not in prices:
+    if name not in prices.names():
         raise Invalid.at(f"{where}.name", f"{name!r} has no price tag")
+    description = row.get("description", "")
     if not isinstance(description, str) or len(description) > SUMMARY_MAX:
         raise Invalid.at(f"{where}.description", f"must be text of at most {SUMMARY_MAX}")
+    title = _text(row.get("title") or "", TITLE_MAX, f"{where}.title")
+    _check_line(title, f"{where}.title")
     schema = row.get("schema", {"type": "object"})
     check_schema(schema, f"{where}.schema")
     output = row.get("outputSchema")
     if output is not None:
         check_schema(output, f"{where}.outputSchema")
+    effects, idempotent = row.get("sideEffects"), row.get("idempotent")
+    if effects is not None and effects not in SIDE_EFFECTS:
+        raise Invalid.at(f"{where}.sideEffects", f"must be one of {', '.join(SIDE_EFFECTS)}")
+    if idempotent is not None and type(idempotent) is not bool:
+        raise Invalid.at(f"{where}.idempotent", "must be true or false")
+    handling = row.get("dataHandling") or ""
     return Capability(
         name=name,
+        title=title,
         description=description,
         input_schema=schema,
         output_schema=output,
-        price=prices[name],
+        examples=_examples(row.get("examples"), f"{where}.examples"),
+        side_effects=effects,
+        idempotent=idempotent,
+        data_handling=_text(handling, DATA_HANDLING_MAX, f"{where}.dataHandling"),
+        price=prices.calls.get(name, Amount(0)),
+        by_call=name in prices.calls,
+        metered=prices.metered.get(name, ()),
+        period=prices.periods.get(name),
     )
+
+
+def _examples(rows: Any, where: str) -> tuple[Example, ...]:
+    if rows is None:
+        return ()
+    if not isinstance(rows, list) or len(rows) > EXAMPLES_MAX:
+        raise Invalid.at(where, f"must be a list of at most {EXAMPLES_MAX}")
+    found = []
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict) or not isinstance(row.get("input"), dict):
+            raise Invalid.at(f"{where}[{index}].input", "must be an object")
+        output = row.get("output")
+        if output is not None and not isinstance(output, dict):
+            raise Invalid.at(f"{where}[{index}].output", "must be an object")
+        found.append(Example(input=row["input"], output=output))
+    return tuple(found)

@@ -12,26 +12,13 @@ presence   1 if the provider is connected, 0.05 if not
 import math
 from typing import Literal
 
-import msgspec
-
-from hanse.registry.model import Capability, Constraints, Match, Offer
+from hanse.registry.model import Capability, Match
 from hanse.registry.quality import Expected, Measured, Quality
+from hanse.registry.search import Constraints, Hit
 
 OFFLINE_FACTOR = 0.05
 
 Excluded = Literal["price", "latency", "success"]
-
-
-class Hit(msgspec.Struct, frozen=True, kw_only=True):
-    """One ranked answer to "who can do this?", with its figures and reasons."""
-
-    offer: Offer
-    capability: Capability
-    score: float
-    measured: Measured
-    expected: Expected
-    online: bool
-    reasons: tuple[str, ...]
 
 
 def judge(

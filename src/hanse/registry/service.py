@@ -2,31 +2,21 @@
 
 from collections import Counter
 
-import msgspec
-
 from hanse.errors import Invalid, NotFound
 from hanse.ports import Clock, Presence
 from hanse.protocol import address as addresses
 from hanse.protocol import kinds
 from hanse.protocol.words import query_words
-from hanse.registry.model import Constraints, Offer
+from hanse.registry.model import Offer
 from hanse.registry.quality import Quality
-from hanse.registry.rank import Hit, judge
+from hanse.registry.rank import judge
+from hanse.registry.search import Found, Hit, Search
 from hanse.registry.store import OfferStore
 
-LIMIT_MAX = 50
 CANDIDATES = 200
 """Matches judged per search: enough that constraints leave some, bounded whatever the words."""
-QUERY_MAX = 1000
 QUALITY_MAX = 100_000
 """Capabilities whose calls are remembered in memory; the oldest unused goes first."""
-
-
-class Found(msgspec.Struct, frozen=True):
-    """A search's answer: hits best first, and how many matches each constraint excluded."""
-
-    hits: list[Hit]
-    excluded: dict[str, int]
 
 
 class Registry:
@@ -45,20 +35,17 @@ class Registry:
         self._clock = clock
         self._quality: dict[tuple[str, str], Quality] = {}
 
-    async def find(self, words: str, constraints: Constraints, limit: int = 10) -> Found:
-        """Ranked capabilities for plain words under constraints. Raises Invalid."""
-        if len(words) > QUERY_MAX:
-            raise Invalid.at("words", f"has more than {QUERY_MAX} characters")
-        if not 1 <= limit <= LIMIT_MAX:
-            raise Invalid.at("limit", f"must be 1 to {LIMIT_MAX}")
-        matches = await self._store.search(query_words(words), CANDIDATES, self._clock.now_s())
+    async def find(self, search: Search) -> Found:
+        """Ranked capabilities for one question."""
+        words = query_words(search.words)
+        matches = await self._store.search(words, CANDIDATES, self._clock.now_s())
         hits: list[Hit] = []
         excluded: Counter[str] = Counter()
         for match in matches:
             judged = judge(
                 match,
                 self.quality(match.offer.address, match.capability),
-                constraints,
+                search.constraints,
                 online=self._presence.is_present(match.offer.provider),
             )
             if isinstance(judged, Hit):
@@ -66,7 +53,8 @@ class Registry:
             else:
                 excluded[judged] += 1
         hits.sort(key=lambda hit: (-hit.score, hit.offer.address, hit.capability.name))
-        return Found(hits[:limit], dict(excluded))
+        page = hits[search.offset : search.offset + search.limit]
+        return Found(page, dict(excluded), len(hits))
 
     async def offer(self, reference: str) -> Offer:
         """An offer by address (`31402:pubkey:d`), naddr, or by identifier or name if only one has

@@ -76,6 +76,7 @@ def _open(tx: Transaction, call: Call) -> Call:
         call.deadline_ms,
         call.opened_ms,
         call.holder,
+        call.words,
     )
     if inserted is None:
         return _stored(tx, call.id)
@@ -162,4 +163,5 @@ def _call(row: Row) -> Call:
         delivery=values[19],
         receipt_id=bytes(values[20]).hex() if values[20] is not None else None,
         holder=values[21],
+        words=values[22],
     )

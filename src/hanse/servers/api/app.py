@@ -5,7 +5,7 @@ Authorization header: NIP-98 per request, or a bearer token. Failures are proble
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
 import orjson
@@ -15,26 +15,16 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from hanse.broker import tools
-from hanse.errors import HanseError, Invalid
+from hanse.errors import HanseError
 from hanse.payments.model import Account
 from hanse.payments.service import MEMO_MAX, Payments
 from hanse.protocol.address import read_public_key
 from hanse.protocol.amount import AMOUNT_MAX_MSAT, Amount
-from hanse.protocol.principal import Principal
 from hanse.servers.api import reply
 from hanse.servers.api.description import Described
-from hanse.servers.api.reply import Callers, Routes, body_of, decoded, json, read
+from hanse.servers.api.reply import Callers, Desk, Routes, body_of, decoded, json, read
 
 NOSTR_JSON = "application/nostr+json"
-
-
-class Desk(Protocol):
-    """Who performs the tools."""
-
-    async def perform(
-        self, who: Principal | None, name: str, arguments: dict[str, Any], request_id: str = ""
-    ) -> dict[str, Any]:
-        """Run one tool. Raises HanseError."""
 
 
 class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,8 +68,6 @@ class Api:
         add = app.add_api_route
         add("/", self._root, methods=["GET"], summary="NIP-11, or where to go")
         add("/api/v1/status", self._get_status, methods=["GET"], summary="How the node is")
-        add("/api/v1/services", self._services, methods=["GET"], summary="Find services")
-        add("/api/v1/offers/{offer:path}", self._offer, methods=["GET"], summary="One offer")
         add("/api/v1/receipts/{id}", self._receipt, methods=["GET"], summary="One receipt")
         add("/api/v1/balance", self._balance, methods=["GET"], summary="Your balance")
         add("/api/v1/whoami", self._whoami, methods=["GET"], summary="Who you are here")
@@ -114,27 +102,6 @@ class Api:
     async def _get_status(self) -> Response:
         return json(await self._status())
 
-    async def _services(
-        self,
-        request: Request,
-        words: str = "",
-        max_price_msat: int | None = None,
-        latency_p95_ms: int | None = None,
-        success_rate: float | None = None,
-        limit: int = 10,
-    ) -> Response:
-        asked = {
-            "words": words,
-            "max_price_msat": max_price_msat,
-            "latency_p95_ms": latency_p95_ms,
-            "success_rate": success_rate,
-            "limit": limit,
-        }
-        return await self._perform(request, "find_services", asked)
-
-    async def _offer(self, request: Request, offer: str) -> Response:
-        return await self._perform(request, "describe_service", {"offer": offer})
-
     async def _receipt(self, request: Request, id: str) -> Response:
         return await self._perform(request, "get_receipt", {"id": id})
 
@@ -168,14 +135,8 @@ class Api:
     # --- identity -----------------------------------------------------------------------------
 
     async def _perform(self, request: Request, tool: str, asked: dict[str, Any]) -> Response:
-        unknown = sorted(set(request.query_params) - set(asked))
-        if unknown:
-            # A misspelt constraint that is silently dropped would cost the caller money.
-            known = ", ".join(asked) if tool == "find_services" else ""
-            hint = f"known: {known}" if known else ""
-            raise Invalid.at(f"query.{unknown[0][:64]}", "is not known here", hint)
-        given = {key: value for key, value in asked.items() if value is not None}
-        return json(await self._desk.perform(self._callers.who(request, b""), tool, given))
+        reply.only(request, ())
+        return json(await self._desk.perform(self._callers.who(request, b""), tool, asked))
 
 
 def _account(found: Account) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Errors are problem+json (RFC 9457), made here and nowhere else.
 """
 
 import re
+from collections.abc import Collection
 from typing import Any, Protocol
 
 import msgspec
@@ -63,6 +64,24 @@ class Callers:
             raise AuthRequired("sign the request with the operator's key (NIP-98)")
         if who.agent != self._operator:
             raise Restricted("only this node's operator may do this")
+
+
+class Desk(Protocol):
+    """Who performs the tools."""
+
+    async def perform(
+        self, who: Principal | None, name: str, arguments: dict[str, Any], request_id: str = ""
+    ) -> dict[str, Any]:
+        """Run one tool. Raises HanseError."""
+
+
+def only(request: Request, known: Collection[str]) -> None:
+    """Raises Invalid if a query parameter is not one of these: a misspelt constraint that is
+    silently dropped would cost the caller money."""
+    unknown = sorted(set(request.query_params) - set(known))
+    if unknown:
+        hint = f"known: {', '.join(known)}" if known else ""
+        raise Invalid.at(f"query.{unknown[0][:64]}", "is not known here", hint)
 
 
 async def read(request: Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:

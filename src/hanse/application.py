@@ -1,0 +1,128 @@
+"""What a node answers by HTTP: its API and the MCP door as one application, or NIP-11 alone."""
+
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hanse import __version__
+from hanse.broker.desk import Desk
+from hanse.config import Config
+from hanse.engines.peers.peers import Peers
+from hanse.engines.storage.handles import StoredHandles
+from hanse.figures import Figures
+from hanse.payments.service import Payments
+from hanse.ports import Clock
+from hanse.protocol.handle import ROOT
+from hanse.protocol.http_gate import HttpGate
+from hanse.protocol.keys import PublicKey
+from hanse.servers.api.bare import bare_app
+from hanse.servers.relay.admission import Admission
+from hanse.servers.relay.answer import ANSWER_BYTES_MAX
+from hanse.servers.relay.context import Sender
+from hanse.servers.relay.info import only_info
+from hanse.servers.relay.ingest import Ingest
+from hanse.servers.relay.moderation import Moderation
+from hanse.servers.relay.relay import Relay
+
+if TYPE_CHECKING:
+    from hanse.servers.api.reply import Callers, Routes
+
+
+class Behind(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands behind the HTTP doors."""
+
+    config: Config
+    node: PublicKey
+    operator: PublicKey
+    agents: Mapping[str, PublicKey]
+    url: str
+    info: dict[str, Any]
+    clock: Clock
+    desk: Desk
+    payments: Payments
+    figures: Figures
+    ingest: Ingest
+    admission: Admission
+    relay: Relay
+    moderation: Moderation
+    peers: Peers
+    handles: StoredHandles
+
+
+def application(
+    behind: Behind, hosts: frozenset[str], start: Callable[[Coroutine[Any, Any, None]], None]
+) -> Any:
+    """The ASGI application. `start` runs what must live as long as the node."""
+    config = behind.config
+    if "api" not in config.doors:
+        return bare_app(only_info(behind.info), behind.figures.reasons)
+    # Imported here: FastAPI takes half a second to load, and a bare relay needs none of it.
+    from hanse.servers.api.app import Api
+    from hanse.servers.api.edge import Edge
+    from hanse.servers.api.reply import Callers
+
+    gate = HttpGate(behind.node, hosts)
+    callers = Callers(gate, behind.clock, behind.operator)
+    app = Api(
+        desk=behind.desk,
+        payments=behind.payments,
+        callers=callers,
+        info=behind.info,
+        status=behind.figures.status,
+        version=__version__,
+        more=_routes(behind, callers),
+    ).app()
+    if "mcp" in config.doors:
+        from starlette.routing import Mount, Route
+
+        from hanse.servers.mcp.http import McpDoor
+
+        door = McpDoor(
+            desk=behind.desk,
+            gate=gate,
+            clock=behind.clock,
+            hosts=hosts,
+            name=config.name,
+            version=__version__,
+        )
+        start(door.run())
+        # Both spellings: a redirect would cost every request a second trip.
+        app.router.routes += [Route("/mcp", door), Mount("/mcp", door)]
+    return Edge(app, behind.clock, lambda: secrets.token_hex(8))
+
+
+def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
+    from hanse.servers.api.handles import HandleRoutes
+    from hanse.servers.api.health import HealthRoutes
+    from hanse.servers.api.management import Management
+    from hanse.servers.api.peers import PeerRoutes
+    from hanse.servers.api.services import ServiceRoutes
+    from hanse.servers.api.twins import Twins
+
+    health = HealthRoutes(
+        reasons=behind.figures.reasons,
+        families=behind.figures.families,
+        callers=callers,
+        networks=behind.config.metrics_networks,
+    )
+    ingest, origin = behind.ingest, behind.admission.origin
+    twins = Twins(
+        submit=lambda raw, respond, sender: ingest.submit(
+            raw, respond, Sender.of(origin(sender.address, None), sender.who)
+        ),
+        reads=behind.admission.reads,
+        answer=behind.relay.answer,
+        callers=callers,
+        answer_bytes_max=ANSWER_BYTES_MAX,
+    )
+    management = Management(
+        moderation=behind.moderation,
+        callers=callers,
+        admins=behind.config.admins | {behind.operator},
+    )
+    own = {ROOT: behind.operator, **behind.agents}
+    handles = HandleRoutes(behind.handles, own, [behind.url], callers)
+    services = ServiceRoutes(behind.desk, callers)
+    return [services, twins, handles, health, management, PeerRoutes(behind.peers, callers)]

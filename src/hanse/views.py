@@ -1,0 +1,57 @@
+"""Views of the log: what is computed from it, follows it, and could be thrown away."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from hanse.errors import Unavailable
+from hanse.protocol.event import Event
+
+log = structlog.get_logger("hanse")
+
+
+class View(Protocol):
+    """Something that follows the log."""
+
+    def cares_for(self, event: Event) -> bool:
+        """Whether an appended event can change this view."""
+
+    async def advance(self) -> None:
+        """Apply all that the log holds beyond this view."""
+
+
+class Follower:
+    """Brings views up to date after commits; many at once cost one pass."""
+
+    def __init__(self, views: Sequence[View]) -> None:
+        self._views = views
+        self._news = asyncio.Event()
+        self._since: float | None = None
+
+    def saw(self, _seq: int, event: Event) -> None:
+        """A commit added this event."""
+        if any(view.cares_for(event) for view in self._views):
+            self._since = self._since or time.monotonic()
+            self._news.set()
+
+    def behind_s(self) -> float:
+        """How long the oldest change not applied yet has waited."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                for view in self._views:
+                    await view.advance()
+                if not self._news.is_set():
+                    self._since = None
+            except Unavailable as exc:
+                log.warning("views.behind", reason=exc.reason)
+                await asyncio.sleep(1)
+                self._news.set()

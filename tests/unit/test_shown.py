@@ -1,0 +1,46 @@
+"""What is shown of an offer: all it says, prices as integers of millisatoshi."""
+
+from hanse.broker import shown
+from hanse.keyring import new_secret
+from hanse.protocol.amount import Amount
+from hanse.registry.model import Capability, Example, Metered, Offer, Period, Promise
+from hanse.registry.quality import Measured
+
+KEY = new_secret().public
+
+
+def test_an_offer_shows_every_way_to_pay_and_what_a_call_does() -> None:
+    capability = Capability(
+        name="translate",
+        price=Amount(0),
+        by_call=False,
+        metered=(Metered(unit="token", per=1000, price=Amount(500)),),
+        period=Period(span="month", price=Amount(9_000_000), calls=100),
+        side_effects="none",
+        idempotent=True,
+        data_handling="not kept",
+        examples=(Example(input={"text": "hi"}, output={"text": "salut"}),),
+    )
+    offer = Offer(
+        provider=KEY,
+        operator=KEY,
+        identifier="t",
+        name="t",
+        summary="",
+        capabilities=(capability,),
+        promise=Promise(regions=("EU",)),
+        payment_methods=("lightning",),
+        terms="be kind",
+    )
+    found = shown.offer(offer, lambda _name: Measured())
+    (row,) = found["capabilities"]
+    assert row["metered"] == [{"unit": "token", "per": 1000, "price_msat": 500}]
+    assert row["period"] == {"span": "month", "price_msat": 9_000_000, "calls": 100}
+    assert (row["by_call"], row["side_effects"], row["idempotent"]) == (False, "none", True)
+    assert row["examples"] == [{"input": {"text": "hi"}, "output": {"text": "salut"}}]
+    assert (found["payment_methods"], found["terms"], found["source"]) == (
+        ["lightning"],
+        "be kind",
+        "",
+    )
+    assert found["untrusted"]["from"] == KEY
