@@ -16,6 +16,7 @@ from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.postgres import PostgresDatabase
 from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.engines.storage.trust import StoredTrust
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -56,6 +57,7 @@ class Stores(msgspec.Struct, frozen=True):
     calls: StoredCalls
     ledger: StoredLedger
     offers: StoredOffers
+    trust: StoredTrust
 
 
 Opening = Callable[[], AbstractAsyncContextManager[Stores]]
@@ -73,6 +75,7 @@ async def stores(name: str, folder: Path) -> AsyncIterator[Stores]:
             StoredCalls(database, log),
             StoredLedger(database),
             StoredOffers(database),
+            StoredTrust(database),
         )
 
 
