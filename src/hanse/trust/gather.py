@@ -5,9 +5,21 @@ from collections.abc import Collection, Iterable
 from hanse.trust.acceptance import accept
 from hanse.trust.graph import Graph
 from hanse.trust.levels import Evidence
-from hanse.trust.model import Endorsement, Operator, Outcome
+from hanse.trust.model import Endorsement, Operator, Outcome, covers
 from hanse.trust.outcomes import Tier, Voice, voice
 from hanse.trust.view import View
+
+
+def edges_for(
+    counted: Iterable[Endorsement], domain: str = ""
+) -> list[tuple[Operator, Operator, int]]:
+    """What the graph of a domain is built from: per pair the highest grade that covers it."""
+    best: dict[tuple[Operator, Operator], int] = {}
+    for each in counted:
+        if covers(each.domain, domain):
+            pair = (each.by, each.of)
+            best[pair] = max(each.grade, best.get(pair, 0))
+    return [(by, of, grade) for (by, of), grade in best.items()]
 
 
 def gather(

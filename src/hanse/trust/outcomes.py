@@ -157,12 +157,15 @@ def tally(
     domain: str,
     now_s: int,
 ) -> Tally:
-    """Weigh what raters say about a subject in a domain. Raters without a voice are not heard."""
+    """Weigh what raters say about a subject in a domain. Raters without a voice are not heard, but
+    for a betrayal with proof: the proof speaks, whoever brings it.
+    """
     heard = sorted(
         {
             each
             for each in outcomes
             if each.subject == subject
+            and (each.proven or voices.get(each.rater, _MUTE).weight > 0.0)
             and each.rater != subject
             and each.at_s <= now_s
             and covers(each.domain, domain)

@@ -15,7 +15,8 @@ Ints = NDArray[np.int32]
 Row = tuple[Ints, NDArray[np.uint8]]
 
 TOTAL = 2**26
-"""Units that start at the seeds: some hundred per operator of a graph of 100,000."""
+"""Units that start at the seeds: some hundred per operator of a graph of 100,000. All steps
+together stay below 2**31."""
 
 HOPS = 6
 PASSED_ON, OF = 7, 10
@@ -86,10 +87,10 @@ class View:
         self._needed = needed
         self._built = False
         self._pending: dict[int, tuple[Row, int]] = {}
-        self._mass = np.zeros((HOPS + 1, 0), np.int64)  # units held, by step and operator
-        self._reach = np.zeros(0, np.int64)
-        self._by_seeds = np.zeros(0, np.int64)  # seeds that endorse an operator
-        self._by_guarantors = np.zeros(0, np.int64)
+        self._mass = np.zeros((HOPS + 1, 0), np.int32)  # units held, by step and operator
+        self._reach = np.zeros(0, np.int32)
+        self._by_seeds = np.zeros(0, np.int32)  # seeds that endorse an operator
+        self._by_guarantors = np.zeros(0, np.int32)
         self._guarantor = np.zeros(0, np.bool_)
 
     # --- answers -------------------------------------------------------------------------------
@@ -182,7 +183,7 @@ class View:
     def _walk(self) -> None:
         out = self._edges.out
         size = len(out)
-        self._mass = np.zeros((HOPS + 1, size), np.int64)
+        self._mass = np.zeros((HOPS + 1, size), np.int32)
         if len(self._seeds):
             self._mass[0, self._seeds] = TOTAL // len(self._seeds)
         for hop in range(HOPS):
@@ -190,12 +191,12 @@ class View:
             active = np.flatnonzero(held)
             if len(active) * SPARSE_SHARE < size:
                 to, much = self._edges.spread(active, _units(held[active], out[active]))
-                got = np.bincount(to, much, minlength=size).astype(np.int64)
+                got = np.bincount(to, much, minlength=size)
             else:
                 got = self._edges.spread_all(_units(held, out))
             got[self._barred] = 0
             self._mass[hop + 1] = got
-        self._reach = self._mass[1:].sum(axis=0)
+        self._reach = self._mass[1:].sum(axis=0, dtype=np.int32)
 
     def _follow(self, old: dict[int, tuple[Row, int]]) -> None:
         out = self._edges.out
@@ -208,7 +209,7 @@ class View:
             moved, was = changed[plain], before[plain]
             rise = _units(held[moved], out[moved]) - _units(was, out[moved])
             to, much = self._edges.spread(moved[rise != 0], rise[rise != 0])
-            rows_was = held[rows]
+            rows_was = held[rows].astype(np.int64)
             if len(changed):
                 at = np.minimum(np.searchsorted(changed, rows), len(changed) - 1)
                 hit = changed[at] == rows
@@ -225,9 +226,9 @@ class View:
             if len(self._barred):
                 kept = ~np.isin(changed, self._barred)
                 changed, rise = changed[kept], rise[kept]
-            before = self._mass[hop + 1, changed]
-            self._mass[hop + 1, changed] += rise
-            self._reach[changed] += rise
+            before = self._mass[hop + 1, changed].astype(np.int64)
+            self._mass[hop + 1, changed] = before + rise
+            self._reach[changed] += rise.astype(np.int32)
 
     def _count(self) -> None:
         size = len(self._edges.out)
@@ -258,9 +259,9 @@ class View:
         found[self._barred] = False
         return found
 
-    def _votes(self, voters: Longs, size: int) -> Longs:
+    def _votes(self, voters: Longs, size: int) -> Ints:
         to, _ = self._edges.spread(voters, np.ones(len(voters), np.int64))
-        return np.bincount(to, minlength=size).astype(np.int64)
+        return np.bincount(to, minlength=size).astype(np.int32)
 
     def _grow(self, size: int) -> None:
         more = size - self._mass.shape[1]
@@ -272,9 +273,9 @@ class View:
             self._guarantor = np.pad(self._guarantor, (0, more))
 
 
-def _units(held: Longs, out: Longs) -> Longs:
+def _units(held: NDArray[np.signedinteger], out: Longs) -> Longs:
     """What a grade is worth to whom somebody endorses, in whole units."""
-    found: Longs = held * PASSED_ON // np.maximum(OF * out, 1)
+    found: Longs = held.astype(np.int64) * PASSED_ON // np.maximum(OF * out, 1)
     return found
 
 
