@@ -27,7 +27,7 @@ Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 Row = tuple[Ints, Bytes]
 
-VIEWS_MAX = 8
+VIEWS_MAX = 16
 """Viewers kept warm; each holds about 40 bytes per operator."""
 
 PATCHED_MAX = 20_000
@@ -52,9 +52,11 @@ class Graph:
         "_views",
         "names",
         "out",
+        "views_max",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, views_max: int = VIEWS_MAX) -> None:
+        self.views_max = views_max
         self.names: list[Operator] = []
         self.out = np.zeros(0, np.int64)  # sum of grades given, per operator
         self._index: dict[Operator, int] = {}
@@ -158,7 +160,7 @@ class Graph:
             chosen = {self._intern(name) for name in sorted(key[0])} - without
             found = View(self, sorted(chosen), sorted(without), VOUCHERS_NEEDED)
             self._views[key] = found
-            if len(self._views) > VIEWS_MAX:
+            if len(self._views) > self.views_max:
                 self._views.popitem(last=False)
         self._views.move_to_end(key)
         found.catch_up()
@@ -178,6 +180,13 @@ class Graph:
             return _NOTHING
         span = slice(int(self._start[source]), int(self._start[source + 1]))
         return self._of[span], self._grades[span]
+
+    def arrays(self) -> tuple[NDArray[np.int64], Ints, Bytes]:
+        """All endorsements: by whom, of whom (numbers), and the grade."""
+        if self._rows or len(self._start) <= len(self.names):
+            self._pack()
+        by = np.repeat(np.arange(len(self._start) - 1), np.diff(self._start))
+        return by, self._of, self._grades
 
     def endorsers(self, target: int) -> Ints:
         """Who endorses one operator, by number, ascending."""
@@ -217,13 +226,13 @@ class Graph:
         # Sums of whole numbers below 2**53 are exact in floats, in any order.
         flow = np.repeat(plain, np.diff(self._start))
         flow *= self._grades
-        got = np.bincount(self._of, flow, minlength=size)
+        got = np.bincount(self._of, flow, minlength=size).astype(np.int64)
         if self._rows:
             sources = np.fromiter(self._rows, np.int64, len(self._rows))
             sources = sources[units[sources] > 0]
             to, much = self.spread(sources, units[sources])
-            got += np.bincount(to, much, minlength=size)
-        return got.astype(np.int64)
+            got += np.bincount(to, much, minlength=size).astype(np.int64)
+        return got
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -242,8 +251,8 @@ class Graph:
         size = len(self.names)
         rows = [self.row(number) for number in range(size)]
         degree = np.fromiter((len(of) for of, _ in rows), np.int64, size)
-        self._of = np.concatenate([of for of, _ in rows])
-        self._grades = np.concatenate([grades for _, grades in rows])
+        self._of = np.concatenate([_NOTHING[0], *(of for of, _ in rows)])
+        self._grades = np.concatenate([_NOTHING[1], *(grades for _, grades in rows)])
         self._start = _starts(degree)
         self._rows = {}
         self._touched = {}

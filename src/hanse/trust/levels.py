@@ -15,14 +15,15 @@ import msgspec
 
 from hanse.trust.acceptance import VOUCHERS_NEEDED, Acceptance
 from hanse.trust.model import Answer, Level, Operator, Outcome, Reason, Side, covers
-from hanse.trust.outcomes import DAY_S, Tally, Voice, tally
+from hanse.trust.outcomes import BELIEVED, DAY_S, Tally, Voice, tally
 
 BETRAYAL_S = 360 * DAY_S
 IDLE_S = 180 * DAY_S
 TRUSTED_BOUND = 0.8
 FAIR_BOUND = 0.5
 BAD_SHARE = 0.35
-BAD_WEIGHT = 3.0
+BAD_WEIGHT = 9.0
+"""Three bad dealings of weight one with nothing good against them, at three times their weight."""
 REASONS_MAX = 12
 
 
@@ -74,11 +75,11 @@ def answer(evidence: Evidence) -> Answer:
     """What the viewer should think of the subject, and why."""
     voices = dict(evidence.voices)
     for trusted in (evidence.viewer, *evidence.circle):
-        voices[trusted] = Voice(1.0, True)
+        voices[trusted] = BELIEVED
     found = tally(evidence.outcomes, voices, evidence.subject, evidence.domain, evidence.now_s)
     own = tally(
         evidence.outcomes,
-        {evidence.viewer: Voice(1.0, True)},
+        {evidence.viewer: BELIEVED},
         evidence.subject,
         evidence.domain,
         evidence.now_s,
@@ -188,7 +189,7 @@ def _reasons_against(found: Case) -> list[Reason]:
         path = (worst.rater, evidence.subject) if worst else ()
         reasons.append(_reason(Side.AGAINST, text, found.all.bad, path))
     if found.all.warned > 0:
-        text = f"warnings of raters you have no reason to believe, weighing {found.all.warned:.1f}"
+        text = f"warnings of raters not believed, weighing {found.all.warned:.1f}"
         reasons.append(_reason(Side.AGAINST, text, found.all.warned))
     if evidence.acceptance.accepted and found.idle and found.all.good > 0:
         text = f"no good dealing told of for {IDLE_S // DAY_S} days"

@@ -1,16 +1,19 @@
 """What dealings were worth: decayed, weighed by who says so, and read with caution.
 
-Three rules keep fakes out, whatever their number:
-  - praise counts only from raters that are backed (see graph.py): whoever is not can give none;
-  - a rater that is not backed may warn, as loudly as its reach, and all such warnings about one
-    subject together weigh at most STRANGERS_BAD_MAX;
-  - one rater weighs at most RATER_MAX about one subject, however often it speaks.
+Who says it decides how far it counts (see graph.py for who is who):
+  - believed: the viewer, its circle, and guarantors, whom several of the circle endorse. In full;
+  - backed: several of those endorse them. All of them together: praise up to BACKED_GOOD_MAX, blame
+    up to BACKED_BAD_MAX about one subject;
+  - strangers: no praise at all; warnings, as loud as their reach, up to STRANGERS_BAD_MAX together.
+So fakes, whatever their number, give no praise; those that fooled their way to being backed give
+little. One rater weighs at most RATER_MAX about one subject, however often it speaks.
 A bad dealing weighs BAD_FACTOR times a good one and fades half as fast: trust rises slowly and
 falls quickly. Times come in as arguments; sums run over sorted values, so order never counts.
 """
 
 import math
 from collections.abc import Iterable, Mapping
+from enum import IntEnum
 from typing import NamedTuple
 
 import msgspec
@@ -25,6 +28,8 @@ DAY_S = 86400
 GOOD_HALF_LIFE_S = 180 * DAY_S
 BAD_HALF_LIFE_S = 360 * DAY_S
 BAD_FACTOR = 3.0
+BACKED_GOOD_MAX = 4.0
+BACKED_BAD_MAX = 8.0
 STRANGERS_BAD_MAX = 4.0
 RATER_MAX = 20.0
 STRANGER_GAIN = 30.0
@@ -40,15 +45,28 @@ CHARGE_SHARE = 0.5
 CHARGE_MAX = 5.0
 
 
+class Tier(IntEnum):
+    """How far a rater is believed."""
+
+    STRANGER = 0
+    BACKED = 1
+    BELIEVED = 2
+
+
 class Voice(msgspec.Struct, frozen=True):
-    """How much a rater counts for a viewer: 0 to 1, and whether it is backed."""
+    """How much a rater counts for a viewer: 0 to 1, and as whom."""
 
     weight: float
-    backed: bool
+    tier: Tier
+
+
+BELIEVED = Voice(1.0, Tier.BELIEVED)
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """Weighed evidence about one subject; `bad` and `warned` already have their factor."""
+    """Weighed evidence about one subject. `bad` is what believed raters saw, `warned` what others
+    say; both already have their factor. `raters` are the believed ones.
+    """
 
     good: float = 0.0
     bad: float = 0.0
@@ -73,17 +91,17 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 # --- weighing -----------------------------------------------------------------------------------
 
 
-def voice(reach: float, backed: bool, backed_count: int) -> Voice:
-    """A rater's voice from what the viewer's graph says of it."""
-    if backed:
-        return Voice(1.0, True)
-    return Voice(min(1.0, reach * STRANGER_GAIN * backed_count), False)
+def voice(reach: float, tier: Tier, backed_count: int) -> Voice:
+    """A rater's voice, from what the viewer's graph says of it."""
+    if tier is not Tier.STRANGER:
+        return Voice(1.0, tier)
+    return Voice(min(1.0, reach * STRANGER_GAIN * backed_count), tier)
 
 
-def voices(reach: Floats, backed: NDArray[np.bool_]) -> Floats:
+def voices(reach: Floats, tier: NDArray[np.int8]) -> Floats:
     """The weight of every rater's voice."""
-    strange = np.minimum(1.0, reach * (STRANGER_GAIN * int(backed.sum())))
-    found: Floats = np.where(backed, 1.0, strange)
+    strange = np.minimum(1.0, reach * (STRANGER_GAIN * int((tier > Tier.STRANGER).sum())))
+    found: Floats = np.where(tier > Tier.STRANGER, 1.0, strange)
     return found
 
 
@@ -93,7 +111,7 @@ def faded(weight: float, age_s: int, half_life_s: int) -> float:
 
 
 class Weighed(NamedTuple):
-    """Totals per subject: praise, bad of believed raters, and warnings of the others."""
+    """Totals per subject: praise, what believed raters saw go wrong, and what others warn of."""
 
     good: Floats
     bad: Floats
@@ -112,18 +130,23 @@ def weigh(
     good: Floats,
     bad: Floats,
     weight: Floats,
-    backed: NDArray[np.bool_],
+    tier: NDArray[np.int8],
     size: int,
 ) -> Weighed:
     """Totals per subject, from one row a rater and subject. See the rules above."""
     scale = np.minimum(1.0, RATER_MAX / np.maximum(good + bad, RATER_MAX)) * weight
-    praise = np.bincount(subject, good * scale * backed, size)
-    known = np.bincount(subject, bad * scale * backed, size)
-    strange = np.bincount(subject, bad * scale * ~backed, size)
+
+    def total(much: Floats, whose: Tier) -> Floats:
+        return np.bincount(subject, much * scale * (tier == whose), size).astype(np.float64)
+
     return Weighed(
-        praise.astype(np.float64),
-        BAD_FACTOR * known.astype(np.float64),
-        BAD_FACTOR * np.minimum(STRANGERS_BAD_MAX, strange),
+        total(good, Tier.BELIEVED) + np.minimum(BACKED_GOOD_MAX, total(good, Tier.BACKED)),
+        BAD_FACTOR * total(bad, Tier.BELIEVED),
+        BAD_FACTOR
+        * (
+            np.minimum(BACKED_BAD_MAX, total(bad, Tier.BACKED))
+            + np.minimum(STRANGERS_BAD_MAX, total(bad, Tier.STRANGER))
+        ),
     )
 
 
@@ -134,12 +157,15 @@ def tally(
     domain: str,
     now_s: int,
 ) -> Tally:
-    """Weigh what raters say about a subject in a domain. Raters without a voice are not heard."""
+    """Weigh what raters say about a subject in a domain. Raters without a voice are not heard, but
+    for a betrayal with proof: the proof speaks, whoever brings it.
+    """
     heard = sorted(
         {
             each
             for each in outcomes
             if each.subject == subject
+            and (each.proven or voices.get(each.rater, _MUTE).weight > 0.0)
             and each.rater != subject
             and each.at_s <= now_s
             and covers(each.domain, domain)
@@ -160,17 +186,19 @@ def tally(
         np.array([goods[rater] for rater in raters], np.float64),
         np.array([bads[rater] for rater in raters], np.float64),
         np.array([voices[rater].weight for rater in raters], np.float64),
-        np.array([voices[rater].backed for rater in raters], np.bool_),
+        np.array([voices[rater].tier for rater in raters], np.int8),
         1,
     )
     praised = [
-        each.at_s for each in heard if each.good > 0 and voices.get(each.rater, _MUTE).backed
+        each.at_s
+        for each in heard
+        if each.good > 0 and voices.get(each.rater, _MUTE).tier > Tier.STRANGER
     ]
     return Tally(
         good=float(totals.good[0]),
         bad=float(totals.bad[0]),
         warned=float(totals.warned[0]),
-        raters=sum(1 for rater in raters if voices[rater].backed),
+        raters=sum(1 for rater in raters if voices[rater].tier is Tier.BELIEVED),
         last_good_s=max(praised, default=None),
         proven=tuple(each for each in heard if each.proven),
     )
@@ -207,10 +235,10 @@ def charge_vouchers(betrayal: Outcome, endorsements: Iterable[Endorsement]) -> l
 # --- what this viewer should expect ---------------------------------------------------------------
 
 
-def own_rate(good: Floats, bad: Floats) -> Floats:
-    """How often each viewer's own dealings went well, drawn toward everybody's rate."""
-    total = float(good.sum() + bad.sum())
-    base = float(good.sum()) / total if total else 0.5
+def own_rate(good: Floats, bad: Floats, weight: Floats) -> Floats:
+    """How often each viewer's own dealings went well, drawn toward the rate of whoever counts."""
+    total = float(((good + bad) * weight).sum())
+    base = float((good * weight).sum()) / total if total else 0.5
     found: Floats = (good + OWN_RATE_PRIOR * base) / (good + bad + OWN_RATE_PRIOR)
     return found
 
@@ -267,7 +295,7 @@ def beta_below(x: float, a: float, b: float) -> float:
     return front * value / a
 
 
-_MUTE = Voice(0.0, False)
+_MUTE = Voice(0.0, Tier.STRANGER)
 
 
 def _log_odds(share: Floats) -> Floats:

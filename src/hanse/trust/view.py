@@ -5,7 +5,7 @@ the difference step by step, so that it ends where a rebuild would, to the last 
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ Ints = NDArray[np.int32]
 Row = tuple[Ints, NDArray[np.uint8]]
 
 TOTAL = 2**26
-"""Units that start at the seeds: some hundred per operator of a graph of 100,000."""
+"""Units that start at the seeds: some hundred per operator of a graph of 100,000. All steps
+together stay below 2**31."""
 
 HOPS = 6
 PASSED_ON, OF = 7, 10
@@ -51,6 +52,15 @@ class Edges(Protocol):
         """What all operators give, summed per receiver."""
 
 
+class Seen(NamedTuple):
+    """One operator as a viewer sees it: reach, standing, and how many guarantors endorse it."""
+
+    reach: float
+    guarantor: bool
+    backed: bool
+    votes: int
+
+
 class View:
     """One viewer's reach and backing over a graph that may change."""
 
@@ -77,10 +87,10 @@ class View:
         self._needed = needed
         self._built = False
         self._pending: dict[int, tuple[Row, int]] = {}
-        self._mass = np.zeros((HOPS + 1, 0), np.int64)  # units held, by step and operator
-        self._reach = np.zeros(0, np.int64)
-        self._by_seeds = np.zeros(0, np.int64)  # seeds that endorse an operator
-        self._by_guarantors = np.zeros(0, np.int64)
+        self._mass = np.zeros((HOPS + 1, 0), np.int32)  # units held, by step and operator
+        self._reach = np.zeros(0, np.int32)
+        self._by_seeds = np.zeros(0, np.int32)  # seeds that endorse an operator
+        self._by_guarantors = np.zeros(0, np.int32)
         self._guarantor = np.zeros(0, np.bool_)
 
     # --- answers -------------------------------------------------------------------------------
@@ -95,18 +105,26 @@ class View:
         found[self._barred] = False
         return found
 
+    def backed_count(self) -> int:
+        """How many are backed."""
+        return int(self.backed().sum())
+
+    def guarantors(self) -> NDArray[np.bool_]:
+        """Who is a seed, or endorsed by enough seeds."""
+        return self._guarantor.copy()
+
     def rank(self) -> NDArray[np.float64]:
         """Reach of the backed; 0 for others."""
         return np.where(self.backed(), self.reach(), 0.0)
 
-    def of(self, subject: int) -> tuple[float, bool, int]:
-        """One operator's reach, whether it is backed, and how many guarantors endorse it."""
+    def of(self, subject: int) -> Seen:
+        """What is seen of one operator."""
         if subject >= len(self._reach):
-            return 0.0, False, 0
-        backed = bool(self._guarantor[subject]) or self._by_guarantors[subject] >= self._needed
-        backed = backed and subject not in self._barred
-        share = float(self._reach[subject]) / SHARE
-        return share, bool(backed), int(self._by_guarantors[subject])
+            return Seen(0.0, False, False, 0)
+        votes = int(self._by_guarantors[subject])
+        guarantor = bool(self._guarantor[subject])
+        backed = (guarantor or votes >= self._needed) and subject not in self._barred
+        return Seen(float(self._reach[subject]) / SHARE, guarantor, backed, votes)
 
     def paths(self, subject: int, limit: int = 3) -> list[tuple[tuple[int, ...], float]]:
         """The strongest ways from a seed to the subject, at most three steps, and their weight."""
@@ -165,7 +183,7 @@ class View:
     def _walk(self) -> None:
         out = self._edges.out
         size = len(out)
-        self._mass = np.zeros((HOPS + 1, size), np.int64)
+        self._mass = np.zeros((HOPS + 1, size), np.int32)
         if len(self._seeds):
             self._mass[0, self._seeds] = TOTAL // len(self._seeds)
         for hop in range(HOPS):
@@ -173,12 +191,12 @@ class View:
             active = np.flatnonzero(held)
             if len(active) * SPARSE_SHARE < size:
                 to, much = self._edges.spread(active, _units(held[active], out[active]))
-                got = np.bincount(to, much, minlength=size).astype(np.int64)
+                got = np.bincount(to, much, minlength=size)
             else:
                 got = self._edges.spread_all(_units(held, out))
             got[self._barred] = 0
             self._mass[hop + 1] = got
-        self._reach = self._mass[1:].sum(axis=0)
+        self._reach = self._mass[1:].sum(axis=0, dtype=np.int32)
 
     def _follow(self, old: dict[int, tuple[Row, int]]) -> None:
         out = self._edges.out
@@ -191,7 +209,7 @@ class View:
             moved, was = changed[plain], before[plain]
             rise = _units(held[moved], out[moved]) - _units(was, out[moved])
             to, much = self._edges.spread(moved[rise != 0], rise[rise != 0])
-            rows_was = held[rows]
+            rows_was = held[rows].astype(np.int64)
             if len(changed):
                 at = np.minimum(np.searchsorted(changed, rows), len(changed) - 1)
                 hit = changed[at] == rows
@@ -208,9 +226,9 @@ class View:
             if len(self._barred):
                 kept = ~np.isin(changed, self._barred)
                 changed, rise = changed[kept], rise[kept]
-            before = self._mass[hop + 1, changed]
-            self._mass[hop + 1, changed] += rise
-            self._reach[changed] += rise
+            before = self._mass[hop + 1, changed].astype(np.int64)
+            self._mass[hop + 1, changed] = before + rise
+            self._reach[changed] += rise.astype(np.int32)
 
     def _count(self) -> None:
         size = len(self._edges.out)
@@ -241,9 +259,9 @@ class View:
         found[self._barred] = False
         return found
 
-    def _votes(self, voters: Longs, size: int) -> Longs:
+    def _votes(self, voters: Longs, size: int) -> Ints:
         to, _ = self._edges.spread(voters, np.ones(len(voters), np.int64))
-        return np.bincount(to, minlength=size).astype(np.int64)
+        return np.bincount(to, minlength=size).astype(np.int32)
 
     def _grow(self, size: int) -> None:
         more = size - self._mass.shape[1]
@@ -255,9 +273,9 @@ class View:
             self._guarantor = np.pad(self._guarantor, (0, more))
 
 
-def _units(held: Longs, out: Longs) -> Longs:
+def _units(held: NDArray[np.signedinteger], out: Longs) -> Longs:
     """What a grade is worth to whom somebody endorses, in whole units."""
-    found: Longs = held * PASSED_ON // np.maximum(OF * out, 1)
+    found: Longs = held.astype(np.int64) * PASSED_ON // np.maximum(OF * out, 1)
     return found
 
 
