@@ -25,7 +25,7 @@ from hanse.trust.attestation import (
 )
 from hanse.trust.circles import Circles
 from hanse.trust.levels import Evidence, answer
-from hanse.trust.model import Answer, Level, Operator, Outcome, Reason, Side, check_domain
+from hanse.trust.model import Answer, Level, Operator, Outcome, Reason, Side, check_domain, covers
 from hanse.trust.outcomes import Voice, charge_vouchers, voice
 from hanse.trust.permissions import DEFAULT_LEVELS, Levels
 from hanse.trust.rotation import STEPS_MAX, Standing, identity
@@ -116,7 +116,7 @@ class Trust:
                 backed=backed,
                 guarantors=guarantors,
                 paths=tuple(seen.paths(case.subject)),
-                outcomes=tuple(outcomes),
+                outcomes=tuple(_heard_as(one, case.domain) for one in outcomes),
                 voices={rater: one for rater, one in voices.items() if one != _SILENT},
             )
         )
@@ -300,6 +300,14 @@ class _Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SILENT: Final = Voice(0.0, False)
+
+
+def _heard_as(found: Outcome, domain: str) -> Outcome:
+    """What is told of a part speaks of the whole that is asked for; a betrayal with proof speaks of
+    everything: who cheats in one trade is not honest in another."""
+    if found.proven:
+        return msgspec.structs.replace(found, domain="")
+    return msgspec.structs.replace(found, domain=domain) if covers(domain, found.domain) else found
 
 
 def _raters(outcomes: Iterable[Outcome]) -> list[Operator]:
