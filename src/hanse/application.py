@@ -99,6 +99,7 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     from hanse.servers.api.management import Management
     from hanse.servers.api.peers import PeerRoutes
     from hanse.servers.api.services import ServiceRoutes
+    from hanse.servers.api.trust import TrustRoutes
     from hanse.servers.api.twins import Twins
 
     health = HealthRoutes(
@@ -124,5 +125,6 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     )
     own = {ROOT: behind.operator, **behind.agents}
     handles = HandleRoutes(behind.handles, own, [behind.url], callers)
-    services = ServiceRoutes(behind.desk, callers)
-    return [services, twins, handles, health, management, PeerRoutes(behind.peers, callers)]
+    peers = PeerRoutes(behind.peers, callers)
+    services, trust = ServiceRoutes(behind.desk, callers), TrustRoutes(behind.desk, callers)
+    return [services, trust, twins, handles, health, management, peers]

@@ -40,6 +40,7 @@ from hanse.engines.storage.moderation import StoredModeration
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.peers import StoredPeers
 from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Upkeep
 from hanse.errors import HanseError, Unavailable
 from hanse.figures import Carrier, Figures, Parts
@@ -59,6 +60,7 @@ from hanse.servers.relay.moderation import Moderation
 from hanse.servers.relay.plugins import load_policies
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
+from hanse.trust.service import Trust
 from hanse.views import Follower
 
 log = structlog.get_logger("hanse")
@@ -163,6 +165,7 @@ class Node:
         await self.log.vanish()  # what a crash left undone
         self.calls = StoredCalls(database, self.log)
         self.offers = StoredOffers(database)
+        self.evidence = StoredTrust(database)
         bus = await self._joined()
         courier = BusCourier(bus, self.presence, self.pubkey)
         self.registry = Registry(self.offers, self.presence, self._clock, config.quality_max)
@@ -184,13 +187,15 @@ class Node:
             broker=self.broker,
             payments=self.payments,
             calls=self.calls,
+            trust=Trust(self.evidence, self._clock, node=self.pubkey, table=config.levels),
             node=self.pubkey,
             new_key=lambda: secrets.token_hex(16),
         )
         self.recovered = await self.broker.recover()
-        await (self.offers.rebuild() if self._rebuild else self.offers.advance())
+        for view in (views := (self.offers, self.evidence)):
+            await (view.rebuild() if self._rebuild else view.advance())
         tasks = await enter(_Tasks())
-        self._follower = follower = Follower([self.offers])
+        self._follower = follower = Follower(views)
         self.log.follow(follower.saw)
         tasks.start(follower.run())
         tasks.start(self._sweep())
@@ -297,6 +302,7 @@ class Node:
     async def _erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
         gone = await self.log.erase(ids=ids, pubkey=pubkey)
         await self.offers.prune()
+        await self.evidence.prune()
         return gone
 
     def _federated(self, hosts: frozenset[str]) -> Peers:
@@ -384,6 +390,7 @@ class Node:
             await asyncio.sleep(SWEEP_S)
             try:
                 await self.log.sweep(self._clock.now_s())
+                await self.evidence.sweep(self._clock.now_s())
                 await self.broker.expire()
                 if self.config.database is not None:
                     await self.moderation.refresh()  # what was decided at other nodes

@@ -4,6 +4,7 @@ Keys that moved are read as the identity they belong to now.
 """
 
 import heapq
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable
 from typing import Final
 
@@ -15,39 +16,12 @@ from hanse.trust.graph import Graph
 from hanse.trust.model import Endorsement, Operator, covers
 from hanse.trust.rotation import Statement, identity
 from hanse.trust.store import TrustStore
-from hanse.trust.view import View
 
 CHANGES_MAX: Final = 5_000
 """Changed operators, above which everything is read again."""
 
-
-class Seen:
-    """One viewer's view of the graph, by names."""
-
-    def __init__(self, graph: Graph, view: View) -> None:
-        self._graph = graph
-        self._view = view
-
-    def of(self, name: Operator) -> tuple[float, bool, int]:
-        """Reach, whether it is backed, and by how many guarantors."""
-        number = self._graph.index(name)
-        return (0.0, False, 0) if number is None else self._view.of(number)
-
-    def paths(self, name: Operator) -> list[tuple[tuple[Operator, ...], float]]:
-        """The strongest ways there, from a seed."""
-        number = self._graph.index(name)
-        if number is None:
-            return []
-        names = self._graph.names
-        return [
-            (tuple(names[step] for step in path), weight)
-            for path, weight in self._view.paths(number)
-        ]
-
-    @property
-    def backed_count(self) -> int:
-        """How many operators are backed."""
-        return int(self._view.backed().sum())
+GRAPHS_MAX: Final = 8
+"""Graphs of domains kept; the one not asked for longest goes."""
 
 
 class Circles:
@@ -64,9 +38,9 @@ class Circles:
         self._due_s: int | None = None
         self._names: dict[PublicKey, list[PublicKey]] = {}  # identity → its earlier keys
         self._counted: dict[Operator, list[Endorsement]] = {}
-        self._edges: dict[Operator, dict[Operator, int]] = {}
+        self._domains: Counter[str] = Counter()
         self._ends: list[tuple[int, Operator]] = []
-        self._graph = Graph()
+        self._graphs: OrderedDict[tuple[str, ...], Graph] = OrderedDict()
 
     async def refresh(self, now_s: int) -> None:
         """Follow what the store says changed, and what time alone changes."""
@@ -132,9 +106,18 @@ class Circles:
         """For whom somebody vouches, within the quota."""
         return list(self._counted.get(key, ()))
 
-    def seen(self, seeds: Collection[PublicKey], barred: Collection[PublicKey]) -> Seen:
-        """What a viewer with these seeds sees."""
-        return Seen(self._graph, self._graph.view(seeds, barred))
+    def graph(self, domain: str) -> Graph:
+        """The endorsements that cover a domain. Domains that nobody names share one."""
+        words = domain.split(".") if domain else []
+        wider = ("", *(".".join(words[: place + 1]) for place in range(len(words))))
+        key = tuple(name for name in wider if self._domains[name])
+        found = self._graphs.get(key)
+        if found is None:
+            found = self._graphs[key] = Graph.build(self._edges(key))
+            if len(self._graphs) > GRAPHS_MAX:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(key)
+        return found
 
     # --- following ----------------------------------------------------------------------------
 
@@ -181,36 +164,42 @@ class Circles:
                     found.append(msgspec.structs.replace(given, by=owner, of=of))
         return found
 
-    def _count(self, owner: PublicKey, now_s: int) -> dict[Operator, int]:
+    def _count(self, owner: PublicKey, now_s: int) -> None:
         resolved = self._resolved(owner)
         live = within_quota(current(resolved, now_s), self._quota)
+        self._domains.subtract(found.domain for found in self._counted.get(owner, ()))
+        self._domains.update(found.domain for found in live)
         self._counted[owner] = live
         ends = [found.expires_s for found in live]
         ends += [found.at_s for found in resolved if found.at_s > now_s]
         if ends:
             heapq.heappush(self._ends, (min(ends), owner))
-        grades: dict[Operator, int] = {}
-        for found in live:
-            grades[found.of] = max(found.grade, grades.get(found.of, 0))
-        return grades
 
     def _recount(self, owner: PublicKey, now_s: int) -> None:
-        before, after = self._edges.get(owner, {}), self._count(owner, now_s)
-        for of in sorted(before.keys() | after.keys()):
-            if before.get(of, 0) != after.get(of, 0):
-                self._graph.fold(owner, of, after.get(of, 0))
-        self._edges[owner] = after
+        before = {key: self._grades(owner, key) for key in self._graphs}
+        self._count(owner, now_s)
+        for key, graph in self._graphs.items():
+            was, now = before[key], self._grades(owner, key)
+            for of in sorted(was.keys() | now.keys()):
+                if was.get(of, 0) != now.get(of, 0):
+                    graph.fold(owner, of, now.get(of, 0))
+
+    def _grades(self, owner: PublicKey, domains: Collection[str]) -> dict[Operator, int]:
+        """Whom one operator endorses in these domains, by the highest grade."""
+        grades: dict[Operator, int] = {}
+        for found in self._counted.get(owner, ()):
+            if found.domain in domains:
+                grades[found.of] = max(found.grade, grades.get(found.of, 0))
+        return grades
+
+    def _edges(self, domains: Collection[str]) -> Iterable[tuple[Operator, Operator, int]]:
+        for owner in sorted(self._counted):
+            for of, grade in self._grades(PublicKey(owner), domains).items():
+                yield owner, of, grade
 
     def _build(self, now_s: int) -> None:
         self._counted, self._ends = {}, []
-        owners = {self.current(PublicKey(key)) for key in self._given}
-        self._edges = {owner: self._count(owner, now_s) for owner in sorted(owners)}
-        self._graph = Graph.build(_edges(self._edges))
-
-
-def _edges(
-    edges: dict[Operator, dict[Operator, int]],
-) -> Iterable[tuple[Operator, Operator, int]]:
-    for owner, grades in edges.items():
-        for of, grade in grades.items():
-            yield owner, of, grade
+        self._domains.clear()
+        self._graphs.clear()
+        for owner in sorted({self.current(PublicKey(key)) for key in self._given}):
+            self._count(owner, now_s)

@@ -14,7 +14,6 @@ from hanse.errors import Invalid
 from hanse.ports import Clock
 from hanse.protocol.keys import PublicKey, public_key
 from hanse.protocol.receipt import Fault
-from hanse.trust.acceptance import accept
 from hanse.trust.attestation import (
     BURST_WINDOW_S,
     COMMITMENT_WEIGHTS,
@@ -24,9 +23,10 @@ from hanse.trust.attestation import (
     proven,
 )
 from hanse.trust.circles import Circles
-from hanse.trust.levels import Evidence, answer
-from hanse.trust.model import Answer, Level, Operator, Outcome, Reason, Side, check_domain, covers
-from hanse.trust.outcomes import Voice, charge_vouchers, voice
+from hanse.trust.gather import gather
+from hanse.trust.levels import answer
+from hanse.trust.model import Answer, Level, Outcome, Reason, Side, check_domain, covers
+from hanse.trust.outcomes import charge_vouchers
 from hanse.trust.permissions import DEFAULT_LEVELS, Levels
 from hanse.trust.rotation import STEPS_MAX, Standing, identity
 from hanse.trust.settlement import Settlement, claim_of, settled
@@ -94,33 +94,25 @@ class Trust:
         circles = self._circles
         circle = circles.circle(case.viewer, case.domain, now_s)
         barred = await self._barred(case.viewer, now_s)
-        seen = circles.seen(circle or {case.viewer}, barred - {case.viewer, *circle})
-        counted = circles.counted(circle, case.subject)
+        graph = circles.graph(case.domain)
+        view = graph.view(circle or {case.viewer}, barred - {case.viewer, *circle})
         trusted = {case.viewer, *circle}
         heard = await self._attestations(case.subject, trusted, now_s)
         outcomes = await self._outcomes(heard, case.subject, trusted, now_s)
         outcomes += await self._calls(case.subject)
         outcomes += await self._charges(case.subject, trusted, now_s)
-        backers = seen.backed_count
-        voices = {rater: voice(*seen.of(rater)[:2], backers) for rater in _raters(outcomes)}
-        reach, backed, guarantors = seen.of(case.subject)
-        found = answer(
-            Evidence(
-                viewer=case.viewer,
-                subject=case.subject,
-                now_s=now_s,
-                domain=case.domain,
-                acceptance=accept(counted, circle, case.subject, case.domain),
-                circle=frozenset(circle),
-                reach=reach,
-                backed=backed,
-                guarantors=guarantors,
-                paths=tuple(seen.paths(case.subject)),
-                outcomes=tuple(_heard_as(one, case.domain) for one in outcomes),
-                voices={rater: one for rater, one in voices.items() if one != _SILENT},
-            )
+        evidence = gather(
+            graph,
+            view,
+            circles.counted(circle, case.subject),
+            [_heard_as(one, case.domain) for one in outcomes],
+            viewer=case.viewer,
+            circle=circle,
+            subject=case.subject,
+            now_s=now_s,
+            domain=case.domain,
         )
-        return await self._with_follows(found, circle)
+        return await self._with_follows(answer(evidence), circle)
 
     # --- what others say ----------------------------------------------------------------------
 
@@ -299,19 +291,12 @@ class _Case(msgspec.Struct, frozen=True, kw_only=True):
     domain: str
 
 
-_SILENT: Final = Voice(0.0, False)
-
-
 def _heard_as(found: Outcome, domain: str) -> Outcome:
     """What is told of a part speaks of the whole that is asked for; a betrayal with proof speaks of
     everything: who cheats in one trade is not honest in another."""
     if found.proven:
         return msgspec.structs.replace(found, domain="")
     return msgspec.structs.replace(found, domain=domain) if covers(domain, found.domain) else found
-
-
-def _raters(outcomes: Iterable[Outcome]) -> list[Operator]:
-    return sorted({one.rater for one in outcomes})
 
 
 def _domain(context: str) -> str:

@@ -189,9 +189,16 @@ class StoredTrust:
         await self._database.write(_clear)
         await self.advance()
 
+    async def sweep(self, now_s: int) -> int:
+        """Forget what has ended, as the log does; how many. It counted for nothing already."""
+        gone = 0
+        while count := await self._database.write(_sweep, now_s):
+            gone += count
+        return gone
+
     async def prune(self) -> int:
-        """Forget what left the log without an event that says so: expired, or erased by the
-        operator. How many."""
+        """Forget what left the log without an event that says so: erased by the operator. How
+        many."""
         return await self._database.write(_prune)
 
 
@@ -301,6 +308,12 @@ def _operators(tx: Transaction, keys: Collection[PublicKey]) -> dict[PublicKey, 
         claim = (-created_at, id, operator)
         newest[author] = min(claim, newest.get(author, claim))
     return {key: PublicKey(newest[key][2]) if key in newest else key for key in keys}
+
+
+def _sweep(tx: Transaction, now_s: int) -> int:
+    names = tx.all("trust_ended", now_s, STEP)
+    tx.many("trust_drop", names)
+    return len(names)
 
 
 def _prune(tx: Transaction) -> int:

@@ -23,6 +23,9 @@ DELETE FROM trust_event WHERE author = $1 AND created_at <= $2 AND kind <> $3;
 SELECT name, author, kind FROM trust_event
 WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.seq = trust_event.seq);
 
+-- name: trust_ended
+SELECT name FROM trust_event WHERE expires <= $1 LIMIT $2;
+
 -- name: trust_has
 SELECT 1 FROM trust_event WHERE author = $1 AND kind = $2 LIMIT 1;
 

@@ -19,6 +19,7 @@ CREATE INDEX trust_event_by_pair ON trust_event (author, source, kind);
 CREATE INDEX trust_event_by_source ON trust_event (source, kind, created_at);
 CREATE INDEX trust_event_by_target ON trust_event (target) WHERE target <> '';
 CREATE INDEX trust_event_by_operator ON trust_event (operator) WHERE operator <> author;
+CREATE INDEX trust_event_by_end ON trust_event (expires);
 CREATE INDEX trust_event_by_kind ON trust_event (kind, author);
 
 -- Follow lists, one row for each key that one names.
