@@ -61,7 +61,7 @@ from hanse.servers.relay.plugins import load_policies
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
 from hanse.trust.service import Trust
-from hanse.views import Follower
+from hanse.views import Follower, View
 
 log = structlog.get_logger("hanse")
 
@@ -192,8 +192,7 @@ class Node:
             new_key=lambda: secrets.token_hex(16),
         )
         self.recovered = await self.broker.recover()
-        for view in (views := (self.offers, self.evidence)):
-            await (view.rebuild() if self._rebuild else view.advance())
+        views = await self._viewed()
         tasks = await enter(_Tasks())
         self._follower = follower = Follower(views)
         self.log.follow(follower.saw)
@@ -223,6 +222,12 @@ class Node:
         await enter(self.peers)
         self.figures.starting = False
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
+
+    async def _viewed(self) -> list[View]:
+        """The views of the log, up to date."""
+        for view in (views := (self.offers, self.evidence)):
+            await (view.rebuild() if self._rebuild else view.advance())
+        return list(views)
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
