@@ -160,8 +160,11 @@ class Circles:
         for key in self.past(owner):
             for given in self._given.get(key, ()):
                 of = self.current(PublicKey(given.of))
-                if of != owner and self.spoke(key, given.at_s):
-                    found.append(msgspec.structs.replace(given, by=owner, of=of))
+                if of == owner or not self.spoke(key, given.at_s):
+                    continue
+                if (key, of) != (owner, given.of):
+                    given = msgspec.structs.replace(given, by=owner, of=of)
+                found.append(given)
         return found
 
     def _count(self, owner: PublicKey, now_s: int) -> None:

@@ -49,9 +49,6 @@ class TrustStore(Protocol):
     async def statements_about(self, key: PublicKey) -> list[Statement]:
         """The key statements about one key."""
 
-    async def sources_of(self, key: PublicKey) -> list[PublicKey]:
-        """The keys whose statements name this one as their next."""
-
     async def operators_of(self, keys: Collection[PublicKey]) -> dict[PublicKey, PublicKey]:
         """For each key the operator that answers for it by its newest attested event, else the key
         itself."""

@@ -21,7 +21,7 @@ from hanse.protocol.receipt import Receipt, read_receipt
 from hanse.trust.attestation import Attestation, is_attestation, read_attestation
 from hanse.trust.endorsement import read_endorsement, read_follows
 from hanse.trust.model import Endorsement
-from hanse.trust.rotation import Recover, Rotate, Statement, read_statement
+from hanse.trust.rotation import Statement, read_statement
 
 VIEW = "trust"
 STEP = 500
@@ -40,7 +40,6 @@ BETWEEN_MAX = 50
 TIMES_MAX = 2_000
 RECEIPTS_MAX = 500
 STATEMENTS_MAX = 500
-SOURCES_MAX = 64
 AGENTS_MAX = 200
 FOLLOWERS_MAX = 5_000
 
@@ -125,11 +124,6 @@ class StoredTrust:
         """See `trust.store.TrustStore`."""
         rows = await self._about(key, kinds.KEY_STATEMENT, 0, STATEMENTS_MAX)
         return [_statement(row[2]) for row in rows]
-
-    async def sources_of(self, key: PublicKey) -> list[PublicKey]:
-        """See `trust.store.TrustStore`."""
-        rows = await self._database.all("trust_sources", key, SOURCES_MAX)
-        return [PublicKey(row[0]) for row in rows]
 
     async def attestations_by(self, author: PublicKey, now_s: int) -> list[Attestation]:
         """See `trust.store.TrustStore`."""
@@ -248,9 +242,9 @@ def _keep(tx: Transaction, seq: int, event: Event) -> None:
 
 
 def _row(event: Event) -> tuple[Any, ...] | None:
-    """operator, source, domain, target, created_at, expires, id, document. Raises Invalid."""
+    """operator, source, domain, created_at, expires, id, document. Raises Invalid."""
     operator = identify(event).operator
-    source, domain, target, expires, document = "", "", "", FOREVER, b""
+    source, domain, expires, document = "", "", FOREVER, b""
     if event.kind == kinds.ATTESTATION:
         if not is_attestation(event):
             return None
@@ -270,13 +264,11 @@ def _row(event: Event) -> tuple[Any, ...] | None:
     elif event.kind == kinds.KEY_STATEMENT:
         said = read_statement(event)
         source, document = said.about, msgspec.json.encode(said)
-        if isinstance(said.action, Rotate | Recover):
-            target = said.action.to
     elif event.kind in _OWNED and operator == event.pubkey:
         return None  # says nothing of who answers for whom
     if "\0" in domain:  # PostgreSQL has no text with it
         return None
-    return operator, source, domain, target, event.created_at, expires, event.id, document
+    return operator, source, domain, event.created_at, expires, event.id, document
 
 
 def _drop(tx: Transaction, author: str, seq: int) -> None:

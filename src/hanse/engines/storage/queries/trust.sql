@@ -1,10 +1,10 @@
 -- name: trust_put
-INSERT INTO trust_event (name, seq, kind, author, operator, source, domain, target, created_at,
-    expires, id, document)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+INSERT INTO trust_event (name, seq, kind, author, operator, source, domain, created_at, expires,
+    id, document)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, kind = excluded.kind,
     author = excluded.author, operator = excluded.operator, source = excluded.source,
-    domain = excluded.domain, target = excluded.target, created_at = excluded.created_at,
+    domain = excluded.domain, created_at = excluded.created_at,
     expires = excluded.expires, id = excluded.id, document = excluded.document;
 
 -- name: trust_drop
@@ -76,17 +76,13 @@ ORDER BY created_at DESC, id LIMIT $5;
 SELECT id, created_at FROM trust_event
 WHERE author = $1 AND kind = $2 AND created_at > $3 ORDER BY created_at, id LIMIT $4;
 
--- name: trust_sources
--- The keys whose statements name this one as their next.
-SELECT DISTINCT source FROM trust_event WHERE target = $1 ORDER BY source LIMIT $2;
-
 -- name: trust_operators
 -- Who answers for keys, by each event that says so.
 SELECT author, operator, max(created_at), min(id) FROM trust_event
 WHERE author IN ($values) AND operator <> author GROUP BY author, operator;
 
 -- name: trust_agents
-SELECT DISTINCT author FROM trust_event WHERE operator = $1 AND author <> operator
+SELECT DISTINCT author FROM trust_event WHERE operator = $1 AND operator <> author
 ORDER BY author LIMIT $2;
 
 -- name: trust_followers

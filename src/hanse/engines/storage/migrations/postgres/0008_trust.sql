@@ -1,5 +1,5 @@
 -- What trust is computed from: a view of the log. `name` is an event's address, or its id if it has
--- none; `source` is the key it is about; `target` the key it moves to.
+-- none; `source` is the key it is about.
 CREATE TABLE trust_event (
     name       text COLLATE "C" PRIMARY KEY,
     seq        bigint NOT NULL,
@@ -8,19 +8,17 @@ CREATE TABLE trust_event (
     operator   text COLLATE "C" NOT NULL,
     source     text COLLATE "C" NOT NULL,
     domain     text NOT NULL,
-    target     text COLLATE "C" NOT NULL,
     created_at bigint NOT NULL,
     expires    bigint NOT NULL,
     id         text NOT NULL,
     document   bytea NOT NULL
 );
 CREATE INDEX trust_event_by_author ON trust_event (author, kind, created_at);
-CREATE INDEX trust_event_by_pair ON trust_event (author, source, kind);
+CREATE INDEX trust_event_by_pair ON trust_event (author, source, kind, created_at);
 CREATE INDEX trust_event_by_source ON trust_event (source, kind, created_at);
-CREATE INDEX trust_event_by_target ON trust_event (target) WHERE target <> '';
-CREATE INDEX trust_event_by_operator ON trust_event (operator) WHERE operator <> author;
+CREATE INDEX trust_event_by_operator ON trust_event (operator, author) WHERE operator <> author;
 CREATE INDEX trust_event_by_end ON trust_event (expires);
-CREATE INDEX trust_event_by_kind ON trust_event (kind, author);
+CREATE INDEX trust_event_by_kind ON trust_event (kind, author, created_at, id);
 
 -- Follow lists, one row for each key that one names.
 CREATE TABLE trust_follow (
