@@ -31,6 +31,7 @@ from hanse.engines.bus.presence import LocalPresence
 from hanse.engines.peers.peers import Peers
 from hanse.engines.peers.ports import submitting
 from hanse.engines.storage.calls import StoredCalls
+from hanse.engines.storage.catalog import StoredCatalog
 from hanse.engines.storage.database import Database
 from hanse.engines.storage.folder import DATABASE, alone
 from hanse.engines.storage.handles import StoredHandles
@@ -39,6 +40,7 @@ from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.moderation import StoredModeration
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.peers import StoredPeers
+from hanse.engines.storage.quality import StoredQuality
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Upkeep
@@ -47,7 +49,9 @@ from hanse.figures import Carrier, Figures, Parts
 from hanse.payments.service import Payments
 from hanse.ports import Attendance
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.registry.observed import Observed
 from hanse.registry.service import Registry
+from hanse.servers.contextvm.announcement import announce
 from hanse.servers.contextvm.door import ContextVmDoor
 from hanse.servers.port import bind, serving
 from hanse.servers.relay.admission import Admission
@@ -66,6 +70,8 @@ from hanse.views import Follower, View
 log = structlog.get_logger("hanse")
 
 SWEEP_S = 60.0
+COUNT_S = 10.0
+"""How often calls are added to what is kept of measured quality."""
 
 
 class _Tasks:
@@ -168,7 +174,7 @@ class Node:
         self.evidence = StoredTrust(database)
         bus = await self._joined()
         courier = BusCourier(bus, self.presence, self.pubkey)
-        self.registry = Registry(self.offers, self.presence, self._clock, config.quality_max)
+        self.registry = await self._directory()
         self.payments = Payments(StoredLedger(database), self._clock)
         self.broker = Broker(
             calls=self.calls,
@@ -182,15 +188,7 @@ class Node:
             bounds=config.broker_bounds,
             instance=self._instance,
         )
-        self.desk = Desk(
-            registry=self.registry,
-            broker=self.broker,
-            payments=self.payments,
-            calls=self.calls,
-            trust=Trust(self.evidence, self._clock, node=self.pubkey, table=config.levels),
-            node=self.pubkey,
-            new_key=lambda: secrets.token_hex(16),
-        )
+        self.desk = self._staffed()
         self.recovered = await self.broker.recover()
         views = await self._viewed()
         tasks = await enter(_Tasks())
@@ -198,6 +196,7 @@ class Node:
         self.log.follow(follower.saw)
         tasks.start(follower.run())
         tasks.start(self._sweep())
+        tasks.start(self._count())
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
         self.watch = Watch()
         self.log.follow(self.watch.appended)
@@ -209,6 +208,7 @@ class Node:
                 bus=bus, desk=self.desk, node=self._secret, clock=self._clock, name=config.name
             )
         )
+        await self._announce()
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
         self.moderation = self._moderation()
@@ -228,6 +228,39 @@ class Node:
         for view in (views := (self.offers, self.evidence)):
             await (view.rebuild() if self._rebuild else view.advance())
         return list(views)
+
+    def _staffed(self) -> Desk:
+        """The desk, over the rooms below."""
+        trust = Trust(self.evidence, self._clock, node=self.pubkey, table=self.config.levels)
+        return Desk(
+            registry=self.registry,
+            broker=self.broker,
+            payments=self.payments,
+            calls=self.calls,
+            trust=trust,
+            node=self.pubkey,
+            new_key=lambda: secrets.token_hex(16),
+        )
+
+    async def _directory(self) -> Registry:
+        """The registry, with all that earlier calls showed."""
+        self.quality = StoredQuality(self._database)
+        now_s, most = self._clock.now_s, self.config.quality_max
+        observed = Observed(self.operator, now_s, quality_max=most)
+        await (self.quality.rebuild(now_s()) if self._rebuild else self.quality.advance(now_s()))
+        await self.quality.load(observed)
+        return Registry(self.offers, self.presence, self._clock, observed=observed)
+
+    async def _announce(self) -> None:
+        """To others only what they can reach: a node without a public address says nothing."""
+        if self.config.public_url is not None:
+            await announce(
+                self.log,
+                self._secret,
+                self._clock.now_s(),
+                name=self.config.name,
+                website=self.http_url,
+            )
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
@@ -358,6 +391,9 @@ class Node:
             moderation=self.moderation,
             peers=self.peers,
             handles=StoredHandles(self._database),
+            catalog=StoredCatalog(self._database),
+            registry=self.registry,
+            secret=self._secret,
         )
 
     def _counted(self) -> Figures:
@@ -402,11 +438,24 @@ class Node:
             except Unavailable as exc:
                 log.warning("sweep.failed", reason=exc.reason)
 
+    async def _count(self) -> None:
+        """Keep measured quality, and learn of calls that other nodes ended."""
+        while True:
+            await asyncio.sleep(COUNT_S)
+            try:
+                await self.quality.advance(self._clock.now_s())
+                await self.quality.catch_up(self.registry.observed)
+            except HanseError as exc:
+                log.warning("quality.behind", reason=exc.text)
+
     async def _keep(self, upkeep: Upkeep) -> None:
         """Apart from `_sweep`: a first run over a large log takes long, and calls must expire."""
         while True:
             try:
                 gone = await upkeep.run(self._clock.now_s())
+                if gone["trimmed"]:
+                    await self.offers.prune()  # of those that nobody has called
+                    await self.evidence.prune()
                 if gone:
                     log.info("sweep.removed", **gone)
             except HanseError as exc:

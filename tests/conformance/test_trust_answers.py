@@ -244,7 +244,7 @@ async def test_calls_of_this_node_speak_and_those_of_other_nodes_do_not(world: W
     await world.says(*(paid(9 + number, by=ME, fault=Fault.TOO_LATE) for number in range(5)))
     assert (await world.of()).score < good.score
     blameless = await world.of()
-    await world.says(paid(50, by=ME, fault=Fault.DECLINED))
+    await world.says(paid(50, by=ME, fault=Fault.IMPATIENT))
     assert (await world.of()).score == blameless.score
 
 

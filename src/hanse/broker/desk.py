@@ -23,6 +23,7 @@ from hanse.protocol.canonical import bound_depth, canonical, digest_hex
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import Principal
 from hanse.registry.service import Registry
+from hanse.registry.version import read_range
 from hanse.trust.service import Trust
 
 
@@ -81,7 +82,8 @@ class Desk:
     ) -> dict[str, Any]:
         offer = await self._registry.offer(asked.offer)
         return shown.offer(
-            offer, lambda name: self._registry.quality(offer.address, name).measured()
+            offer,
+            lambda name: self._registry.quality(offer.address, name, offer.version).measured(),
         )
 
     async def _call(self, who: Principal, asked: tools.CallService, request: str) -> dict[str, Any]:
@@ -101,6 +103,7 @@ class Desk:
             max_price=Amount(cap) if cap is not None else None,
             deadline_ms=asked.deadline_ms,
             words=asked.words,
+            version=read_range(asked.version) if asked.version is not None else None,
         )
         return shown.call(await self._broker.call(order))
 

@@ -16,7 +16,10 @@ import msgspec
 
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
+from hanse.protocol.receipt import BLAMELESS as BLAMELESS
 from hanse.protocol.receipt import Fault as Fault
+from hanse.registry.quality import SETTLED, UNCOUNTED, Ended, major_of
+from hanse.registry.version import Range
 
 
 class CallState(enum.StrEnum):
@@ -27,7 +30,7 @@ class CallState(enum.StrEnum):
     REFUNDED = "refunded"
 
 
-BLAMELESS = frozenset({Fault.DECLINED, Fault.IMPATIENT, Fault.NODE_STOPPED})
+assert {fault.value for fault in BLAMELESS} == UNCOUNTED
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +46,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     max_price: Amount | None
     deadline_ms: int | None
     words: str = ""
+    version: Range | None = None
+    """Versions of the offer that the caller accepts; None: any."""
 
     @property
     def call_id(self) -> bytes:
@@ -54,6 +59,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """32 bytes over what was asked: the same key must come with the same content."""
         cap = self.max_price.msat if self.max_price is not None else ""
         text = f"{self.offer}\n{self.capability}\n{self.input_sha256}\n{cap}\n{self.deadline_ms}"
+        if self.version is not None:  # what was kept before there were ranges stays comparable
+            text += f"\n{self.version}"
         return hashlib.sha256(text.encode()).digest()
 
 
@@ -85,11 +92,34 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """The node, of those that share one database, in which the call runs."""
     words: str = ""
     """What the caller searched for: the registry learns from it what these words mean."""
+    version: str = "1.0.0"
+    """The offer's."""
+    payee: PublicKey | None = None
+    """Who answers for the provider; the provider itself if nobody else does."""
 
     @property
     def hex(self) -> str:
         """The call's id as text."""
         return self.id.hex()
+
+    def learned(self) -> Ended:
+        """What the registry learns from it, once it ended."""
+        settled = self.state is CallState.SETTLED
+        return Ended(
+            id=self.id,
+            address=self.offer,
+            capability=self.capability,
+            major=major_of(self.version),
+            caller=self.caller,
+            provider=self.provider,
+            payer=self.operator,
+            payee=self.payee or self.provider,
+            end=self.fault.value if self.fault else SETTLED,
+            latency_ms=self.latency_ms,
+            at_s=(self.closed_ms or 0) // 1000,
+            paid_msat=self.price.msat if settled else 0,
+            received_msat=(self.price - self.fee).msat if settled else 0,
+        )
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ def receipt_event(node: SecretKey, call: Call) -> Event:
         closed_ms=call.closed_ms or 0,
         latency_ms=call.latency_ms,
         delivery=call.delivery if settled else None,
+        version=call.version,
     )
     return sign_event(
         node,

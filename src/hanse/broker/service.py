@@ -11,10 +11,19 @@ from collections.abc import Callable
 import msgspec
 
 from hanse.broker.answer import judge_answer
-from hanse.broker.model import BLAMELESS, Call, CallState, Fault, Order, Verdict
+from hanse.broker.model import Call, CallState, Fault, Order, Verdict
 from hanse.broker.receipt import receipt_event
 from hanse.broker.store import Calls
-from hanse.errors import Closed, Conflict, Invalid, NotFound, OverCap, RateLimited, Unavailable
+from hanse.errors import (
+    Closed,
+    Conflict,
+    Invalid,
+    NotFound,
+    OverCap,
+    RateLimited,
+    Restricted,
+    Unavailable,
+)
 from hanse.payments.model import Fee
 from hanse.ports import Absent, Answered, Clock, Courier, Gone, Latch, Reply, TimedOut
 from hanse.protocol import rpc
@@ -22,6 +31,7 @@ from hanse.protocol.keys import SecretKey
 from hanse.registry.model import Capability, Offer, Promise
 from hanse.registry.schema import violation
 from hanse.registry.service import Registry
+from hanse.registry.version import Range, read_version
 
 DEADLINE_MIN_MS = 1000
 DEADLINE_MAX_MS = 600_000
@@ -113,13 +123,11 @@ class Broker:
                     del self._open[side]
 
     async def recover(self) -> int:
-        """Refund what an earlier process left open, and learn quality from what ended. Returns how
-        many were refunded. Call once, before the first `call`."""
+        """Refund what an earlier process left open. Returns how many. Call once, before the first
+        `call`."""
         left = [call for call in await self._calls.open_calls() if call.holder == self._instance]
         for call in left:
             await self._give_back(call, "the node stopped during the call")
-        for call in await self._calls.recent_calls(50_000):
-            self._learn(call)
         return len(left)
 
     async def expire(self) -> int:
@@ -186,6 +194,12 @@ class Broker:
                 )
 
     def _check_against(self, offer: Offer, order: Order) -> Capability:
+        if offer.source:
+            raise Restricted(
+                f"was imported from {offer.source[:200]}: nobody serves it at this node",
+                field="offer",
+                hint="call it at its source, or find an offer that its provider published",
+            )
         capability = offer.capability(order.capability)
         if capability is None:
             names = ", ".join(
@@ -193,6 +207,14 @@ class Broker:
             )  # tool names: no text
             raise NotFound(
                 f"the offer has no {order.capability[:64]!r}", field="capability", hint=names
+            )
+        if order.version is not None:
+            _check_version(order.version, offer)
+        if not capability.by_call:
+            raise Invalid.at(
+                "capability",
+                f"{capability.name!r} has no price per call",
+                "metered and periodic prices cannot be settled here yet",
             )
         broken = violation(capability.input_schema, order.input)
         if broken:
@@ -220,6 +242,8 @@ class Broker:
             opened_ms=self._clock.now_ms(),
             holder=self._instance,
             words=order.words,
+            version=offer.version,
+            payee=offer.operator,
         )
 
     # --- after the hold -----------------------------------------------------------------------
@@ -286,20 +310,10 @@ class Broker:
         receipt = receipt_event(self._node, ended)
         ended = msgspec.structs.replace(ended, receipt_id=receipt.id)
         stored = await self._calls.close_call(ended, receipt)
-        self._learn(stored)
+        if stored is ended:  # else it had ended before, and is learned from the store
+            self._registry.learn(ended.learned())
         self._ended(stored)
         return stored
-
-    def _learn(self, call: Call) -> None:
-        if call.fault in BLAMELESS:
-            return
-        self._registry.record(
-            call.offer,
-            call.capability,
-            success=call.state is CallState.SETTLED,
-            latency_ms=call.latency_ms or 0,
-            at_s=(call.closed_ms or 0) // 1000,
-        )
 
 
 def _terms(call: Call) -> dict[str, object]:
@@ -321,3 +335,14 @@ def _conflict() -> Conflict:
         field="idempotency_key",
         hint="use a new key for a new call",
     )
+
+
+def _check_version(accepted: Range, offer: Offer) -> None:
+    """A version that cannot be read is in no range."""
+    try:
+        if accepted.has(read_version(offer.version)):
+            return
+    except Invalid as exc:
+        raise Invalid.at("version", f"the offer's {exc.reason}", "call it without one") from exc
+    reason = f"the offer is at {offer.version}, which is not in {accepted}"
+    raise Invalid.at("version", reason, f"accept ^{offer.version}, or find another offer")

@@ -48,11 +48,17 @@ INBOX_LIST: Final = 10050
 EPHEMERAL_GIFT_WRAP: Final = 21059
 CLIENT_AUTH: Final = 22242
 RPC: Final = 25910
+SERVER_ANNOUNCEMENT: Final = 11316
+TOOLS_ANNOUNCEMENT: Final = 11317
+RESOURCES_ANNOUNCEMENT: Final = 11318
+TEMPLATES_ANNOUNCEMENT: Final = 11319
+PROMPTS_ANNOUNCEMENT: Final = 11320
 HTTP_AUTH: Final = 27235
 TOKEN: Final = 27519
 ATTESTATION: Final = 30085
 OFFER: Final = 31402
 ENDORSEMENT: Final = 31410
+HANDLER: Final = 31990
 
 TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=PROFILE, name="profile", spec="NIP-01", searched=True),
@@ -73,6 +79,11 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=KEY_STATEMENT, name="key statement", spec="docs/reference/keys.md", ours=True),
     Kind(number=RELAY_LIST, name="relay list", spec="NIP-65"),
     Kind(number=INBOX_LIST, name="inbox relays", spec="NIP-17"),
+    Kind(number=SERVER_ANNOUNCEMENT, name="MCP server", spec="ContextVM CEP-6"),
+    Kind(number=TOOLS_ANNOUNCEMENT, name="MCP server's tools", spec="ContextVM CEP-6"),
+    Kind(number=RESOURCES_ANNOUNCEMENT, name="MCP server's resources", spec="ContextVM CEP-6"),
+    Kind(number=TEMPLATES_ANNOUNCEMENT, name="its resource templates", spec="ContextVM CEP-6"),
+    Kind(number=PROMPTS_ANNOUNCEMENT, name="MCP server's prompts", spec="ContextVM CEP-6"),
     Kind(number=EPHEMERAL_GIFT_WRAP, name="gift wrap, not kept", spec="NIP-59", private=True),
     Kind(number=CLIENT_AUTH, name="client authentication", spec="NIP-42"),
     Kind(number=RPC, name="MCP JSON-RPC message", spec="ContextVM", private=True),
@@ -82,15 +93,19 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=ATTESTATION, name="attestation", spec="nips PR 2320"),
     Kind(number=OFFER, name="offer", spec="nips PR 2291", searched=True),
     Kind(number=ENDORSEMENT, name="endorsement", spec="docs/reference/endorsements.md", ours=True),
+    Kind(number=HANDLER, name="handler information", spec="NIP-89"),
 )
+
+SERVER_ANNOUNCEMENTS: Final = frozenset(range(SERVER_ANNOUNCEMENT, PROMPTS_ANNOUNCEMENT + 1))
 
 PRIVATE: Final = frozenset(row.number for row in TABLE if row.private)
 
 SEARCHED: Final = frozenset(row.number for row in TABLE if row.searched)
 
 LASTING: Final = frozenset({VANISH, KEY_STATEMENT})
-"""Neither a deletion nor a request to vanish removes them: a request itself, which says why the rest
-is gone, and where an identity went, or who steals a key could erase what its owner prepared."""
+"""Neither a deletion nor a request to vanish removes them: a request itself, which says why the
+rest is gone, and where an identity went, or who steals a key could erase what its owner prepared.
+"""
 
 NEVER_PUBLISHED: Final = frozenset({CLIENT_AUTH, HTTP_AUTH, TOKEN})
 """Proofs for one connection or request: whoever reads one could use it, so none is relayed."""

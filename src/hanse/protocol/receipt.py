@@ -5,7 +5,7 @@ content (JSON):
 | field | what |
 |---|---|
 | call | the call's id, 64 hex |
-| offer, capability | what was called |
+| offer, capability, version | what was called; the offer's version (since 1.1) |
 | caller, provider | public keys |
 | outcome | `settled` or `refunded` |
 | fault | why it was refunded; null when settled |
@@ -34,11 +34,12 @@ from hanse.protocol.event import Event, check_event, field_error
 from hanse.protocol.keys import PublicKey, is_hex
 from hanse.protocol.signature import verify
 
-RECEIPT_VERSION = "1.0.0"
+RECEIPT_VERSION = "1.1.0"
 
 
 class Fault(enum.StrEnum):
-    """Why a call was refunded. All but `broker.model.BLAMELESS` count against the provider."""
+    """Why a call was refunded. All but the BLAMELESS count against the provider: also an input that
+    met the schema and was declined, or a provider that declines everything would look perfect."""
 
     TOO_LATE = "too-late"
     IMPATIENT = "deadline-below-promise"
@@ -51,6 +52,9 @@ class Fault(enum.StrEnum):
     ERROR = "provider-error"
     DECLINED = "declined-input"
     NODE_STOPPED = "node-stopped"
+
+
+BLAMELESS = frozenset({Fault.IMPATIENT, Fault.NODE_STOPPED})
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +76,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     closed_ms: int
     latency_ms: int | None
     delivery: str | None
+    version: str = "1.0.0"
 
 
 def delivery_digest(call: str, input_sha256: str, output_sha256: str, price_msat: int) -> bytes:

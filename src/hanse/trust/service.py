@@ -13,7 +13,7 @@ import msgspec
 from hanse.errors import Invalid
 from hanse.ports import Clock
 from hanse.protocol.keys import PublicKey, public_key
-from hanse.protocol.receipt import Fault
+from hanse.protocol.receipt import BLAMELESS
 from hanse.trust.attestation import (
     BURST_WINDOW_S,
     COMMITMENT_WEIGHTS,
@@ -42,7 +42,6 @@ BURST_AUTHORS_MAX: Final = 200
 CALL_GOOD, CALL_BAD = 0.25, 0.5
 """What one call of this node is worth beside a rating: one that settled, one that failed."""
 
-BLAMELESS: Final = frozenset({Fault.DECLINED, Fault.IMPATIENT, Fault.NODE_STOPPED})
 BETRAYED: Final = 1
 """The rating that says somebody cheated."""
 
