@@ -171,7 +171,7 @@ class Node:
         await self.log.vanish()  # what a crash left undone
         self.calls = StoredCalls(database, self.log)
         self.offers = StoredOffers(database)
-        self.evidence = StoredTrust(database)
+        self.trust = self._trusting()
         bus = await self._joined()
         courier = BusCourier(bus, self.presence, self.pubkey)
         self.registry = await self._directory()
@@ -225,19 +225,24 @@ class Node:
 
     async def _viewed(self) -> list[View]:
         """The views of the log, up to date."""
-        for view in (views := (self.offers, self.evidence)):
+        for view in (self.offers, self.evidence):
             await (view.rebuild() if self._rebuild else view.advance())
-        return list(views)
+        await self.trust.standings.advance()
+        return [self.offers, self.evidence, self.trust.standings]
+
+    def _trusting(self) -> Trust:
+        """What is known of whom, for any viewer."""
+        self.evidence = StoredTrust(self._database)
+        return Trust(self.evidence, self._clock, node=self.pubkey, table=self.config.levels)
 
     def _staffed(self) -> Desk:
         """The desk, over the rooms below."""
-        trust = Trust(self.evidence, self._clock, node=self.pubkey, table=self.config.levels)
         return Desk(
             registry=self.registry,
             broker=self.broker,
             payments=self.payments,
             calls=self.calls,
-            trust=trust,
+            trust=self.trust,
             node=self.pubkey,
             new_key=lambda: secrets.token_hex(16),
         )
@@ -246,7 +251,7 @@ class Node:
         """The registry, with all that earlier calls showed."""
         self.quality = StoredQuality(self._database)
         now_s, most = self._clock.now_s, self.config.quality_max
-        observed = Observed(self.operator, now_s, quality_max=most)
+        observed = Observed(self.operator, now_s, standing=self.trust.standings, quality_max=most)
         await (self.quality.rebuild(now_s()) if self._rebuild else self.quality.advance(now_s()))
         await self.quality.load(observed)
         return Registry(self.offers, self.presence, self._clock, observed=observed)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.conformance.engines import Stores, stores
-from tests.conformance.test_trust import follows, keep, rating, signed, vouch
+from tests.conformance.test_trust_view import follows, keep, rating, signed, vouch
 from tests.fakes.calls import NOW_S, OUTPUT, Parties
 
 from hanse.broker.model import Call, Fault, Verdict
@@ -323,6 +323,21 @@ async def test_a_stolen_key_loses_its_standing_at_once_and_guardians_move_it(wor
 
 def statement(by: SecretKey, action: Plan | End | Recover, at_s: int) -> Event:
     return signed(by, kinds.KEY_STATEMENT, statement_draft(by.public, action), at_s)
+
+
+async def test_a_search_knows_circle_and_acceptance_from_memory(world: World) -> None:
+    await world.befriend()
+    await world.says(*(vouch(friend, STRANGER.public) for friend in FRIENDS))
+    standings = world.trust.standings
+    await standings.advance()
+    me = ME.public
+    known = [(me, 4), (FRIENDS[0].public, 4), (STRANGER.public, 2), (OTHERS[0].public, 0)]
+    assert [standings.level(me, of) for of, _ in known] == [level for _, level in known]
+    scores = [standings.score(me, of) for of, _ in known]
+    assert scores == sorted(scores, reverse=True) == [1.0, 1.0, 0.75, 0.0]
+    await world.says(statement(STRANGER, End(reason="stolen"), NOW + 9))
+    await standings.advance()
+    assert (standings.level(me, STRANGER.public), standings.score(me, STRANGER.public)) == (0, 0.0)
 
 
 async def test_what_is_no_key_or_domain_is_refused_by_its_name(world: World) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.test_trust import rating, signed, vouch
+from tests.conformance.test_trust_view import rating, signed, vouch
 from tests.conftest import running_node
 from tests.system.cli_home import Home
 from tests.system.test_nip05 import Site

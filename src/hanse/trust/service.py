@@ -30,6 +30,7 @@ from hanse.trust.outcomes import charge_vouchers
 from hanse.trust.permissions import DEFAULT_LEVELS, Levels
 from hanse.trust.rotation import STEPS_MAX, Standing, identity
 from hanse.trust.settlement import Settlement, claim_of, settled
+from hanse.trust.standing import Standings
 from hanse.trust.store import TrustStore
 
 CLAIMS_MAX: Final = 200
@@ -62,6 +63,7 @@ class Trust:
         self._node = node
         self.table = table
         self._circles = Circles(store, table.levels[Level.CIRCLE].vouches_per_month)
+        self.standings = Standings(self._circles, clock)
 
     async def explain(self, viewer: str, subject: str, domain: str = "") -> Answer:
         """The score, level and reasons. Raises Invalid for what is no key or domain."""
