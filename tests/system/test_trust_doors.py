@@ -8,17 +8,21 @@ from typing import Any
 
 import pytest
 from tests.conformance.test_trust_view import rating, signed, vouch
-from tests.conftest import running_node
+from tests.conftest import People, running_node
 from tests.system.cli_home import Home
 from tests.system.test_nip05 import Site
 
+from hanse.agent import Agent, Result
+from hanse.errors import Invalid, Restricted
 from hanse.keyring import new_secret
 from hanse.node import Node
 from hanse.protocol import kinds
 from hanse.protocol.address import encode_npub
 from hanse.protocol.event import Event
 from hanse.protocol.keys import SecretKey
+from hanse.trust.attestation import read_attestation
 from hanse.trust.rotation import End, statement_draft
+from hanse.trust.settlement import verify_settlement
 
 STRANGER = new_secret()
 
@@ -98,6 +102,55 @@ async def test_a_key_statement_dated_back_is_refused(node: Node) -> None:
     old = await publish(site, signed(STRANGER, kinds.KEY_STATEMENT, draft, now_s - 5000))
     assert old["message"].startswith("invalid: statement.created_at")
     assert (await publish(site, signed(STRANGER, kinds.KEY_STATEMENT, draft, now_s)))["accepted"]
+
+
+# --- by the SDK -----------------------------------------------------------------------------------
+
+
+async def a_paid_call(people: People, operator: SecretKey) -> tuple[Agent, Agent, Result]:
+    """A provider, an agent of the node's operator that paid it, and the call."""
+    provider = await people.connected(operator=new_secret())
+
+    @provider.provide(price="2sat", latency_p95_ms=500)
+    def greet(name: str) -> str:
+        "Greet somebody by name."
+        return f"Hello, {name}"
+
+    await provider.serve()
+    consumer = await people.connected(credits="10sat", operator=operator)
+    offer = f"{kinds.OFFER}:{provider.pubkey}:greet"
+    return provider, consumer, await consumer.call(offer, {"name": "Ada"}, capability="greet")
+
+
+async def test_an_agent_rates_whom_it_paid_with_the_receipt_as_proof(
+    node: Node, people: People, operator: SecretKey
+) -> None:
+    provider, consumer, result = await a_paid_call(people, operator)
+    before = await consumer.trust(provider.pubkey)
+    event = await consumer.attest(result, 5)
+    found = read_attestation(event)
+    assert (found.subject, found.context, found.rating) == (provider.pubkey, "greet", 5)
+    owners = await node.evidence.operators_of([provider.pubkey, consumer.pubkey])
+    receipt = await node.calls.receipt(result.receipt)
+    assert receipt is not None
+    proof = verify_settlement(found, receipt, lambda key: owners.get(key, key))
+    assert proof.price_msat == 2000
+    await node.evidence.advance()
+    after = await consumer.trust(provider.pubkey)
+    assert after["score"] > before["score"]
+    assert after["viewer"] == operator.public
+    assert (await consumer.attest(result.call, 2)).created_at >= event.created_at
+
+
+async def test_nobody_rates_a_call_that_another_agent_paid(
+    people: People, operator: SecretKey
+) -> None:
+    _, consumer, result = await a_paid_call(people, operator)
+    other = await people.connected(operator=operator)
+    with pytest.raises(Restricted, match="another agent paid"):
+        await other.attest(result, 5)
+    with pytest.raises(Invalid, match=r"content\.rating"):
+        await consumer.attest(result, 6)
 
 
 # --- by hand --------------------------------------------------------------------------------------
