@@ -76,6 +76,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     peers: tuple[Peer, ...] = ()
     peer_pace: Pace = Pace()
     levels: Levels = DEFAULT_LEVELS
+    by_level: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

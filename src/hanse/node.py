@@ -62,6 +62,7 @@ from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.moderation import Moderation
 from hanse.servers.relay.plugins import load_policies
+from hanse.servers.relay.policies.levels import ByLevel
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
 from hanse.trust.service import Trust
@@ -211,6 +212,7 @@ class Node:
         await self._announce()
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
+        self._announce_work(self._by_level.bits)
         self.moderation = self._moderation()
         await self.moderation.refresh()
         self.figures = self._counted()
@@ -268,14 +270,23 @@ class Node:
             )
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
+        config, standing = self.config, self.trust.standings.standing
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
+        self._by_level = ByLevel(config.levels, lambda key: standing(self.operator, key))
         return Admission(
-            rules=self.config.rules,
+            rules=config.rules,
             lists=Lists(),
             house=House(own, self.operator, hosts),
             clock=self._clock,
-            more=load_policies(self.config.policies),
+            more=(*((self._by_level,) if config.by_level else ()), *load_policies(config.policies)),
         )
+
+    def _announce_work(self, bits: int) -> None:
+        """NIP-11 says what writing takes now."""
+        if self.config.by_level:
+            limitation = self._info["limitation"]
+            limitation["min_pow_difficulty"] = max(bits, self.config.rules.work.bits)
+            limitation["restricted_writes"] = True
 
     def _moderation(self) -> Moderation:
         return Moderation(
@@ -438,6 +449,7 @@ class Node:
                 await self.log.sweep(self._clock.now_s())
                 await self.evidence.sweep(self._clock.now_s())
                 await self.broker.expire()
+                self._announce_work(self._by_level.minute())
                 if self.config.database is not None:
                     await self.moderation.refresh()  # what was decided at other nodes
             except Unavailable as exc:

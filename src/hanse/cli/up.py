@@ -68,6 +68,9 @@ LevelsFile = Annotated[
     Path | None,
     typer.Option(help="TOML that changes what levels permit.", dir_okay=False),
 ]
+ByLevel = Annotated[
+    bool, typer.Option("--by-level", help="Strangers do what their level permits, or work for it.")
+]
 Trusted = Annotated[str, typer.Option(help="Networks without limits on events, by comma.")]
 DatabaseUrl = Annotated[
     str | None, typer.Option(help="postgresql:// URL instead of SQLite (or $HANSE_DATABASE).")
@@ -100,6 +103,7 @@ def up(
     work: WorkBits = 0,
     policy: PolicyName = None,
     levels: LevelsFile = None,
+    by_level: ByLevel = False,
     admin: Admin = None,
     rate_address: AddressRate = "200/2000",
     rate_key: KeyRate = "50/500",
@@ -159,6 +163,7 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
         rules=_rules(flags),
         policies=tuple(flags["policy"] or ()),
         levels=_levels(flags["levels"]),
+        by_level=flags["by_level"],
         admins=_keys(flags["admin"], "admin"),
         keeping=keeping(
             flags["retain"],

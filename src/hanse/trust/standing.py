@@ -39,6 +39,13 @@ class Standings:
         """4 for the viewer and its circle, 2 for whom the circle accepts, else 0."""
         return self._known(viewer, operator)[0]
 
+    def standing(self, viewer: PublicKey, operator: PublicKey) -> Level:
+        """The level as permissions know it: a stranger's at least, but none for a key that speaks
+        for nobody any more."""
+        if not self._circles.spoke(operator, self._clock.now_s()):
+            return Level.BARRED
+        return Level(max(Level.STRANGER, self.level(viewer, operator)))
+
     def score(self, viewer: PublicKey, operator: PublicKey) -> float:
         """0 to 1: how near they stand."""
         return self._known(viewer, operator)[1]
