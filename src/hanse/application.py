@@ -139,10 +139,8 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
 
 def _directories(behind: Behind, own: dict[str, PublicKey]) -> "list[Routes]":
     """What other directories read: agent cards, a catalog, an MCP registry."""
-    from hanse.servers.api.catalog import CatalogRoutes
-    from hanse.servers.api.mcp_registry import McpRegistryRoutes
+    from hanse.servers.api.directories import directories
     from hanse.servers.api.shown import Hit, Site
-    from hanse.servers.api.wellknown import WellKnownRoutes
 
     site = Site(
         name=behind.config.name,
@@ -150,7 +148,6 @@ def _directories(behind: Behind, own: dict[str, PublicKey]) -> "list[Routes]":
         http_url=behind.url.replace("ws", "http", 1).rstrip("/"),
         relay_url=behind.url,
         node=behind.secret,
-        operator=behind.operator,
         mcp="mcp" in behind.config.doors,
     )
 
@@ -158,8 +155,4 @@ def _directories(behind: Behind, own: dict[str, PublicKey]) -> "list[Routes]":
         found = await behind.registry.find(Search(words=words, limit=limit, offset=offset))
         return [Hit(hit.offer, hit.score) for hit in found.hits]
 
-    return [
-        WellKnownRoutes(site, behind.catalog, behind.handles, own, behind.clock),
-        CatalogRoutes(site, behind.catalog, look, behind.clock),
-        McpRegistryRoutes(site, behind.catalog, behind.clock),
-    ]
+    return directories(site, behind.catalog, behind.handles, own, look, behind.clock)

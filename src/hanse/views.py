@@ -53,5 +53,12 @@ class Follower:
                     self._since = None
             except Unavailable as exc:
                 log.warning("views.behind", reason=exc.reason)
-                await asyncio.sleep(1)
-                self._news.set()
+                await self._again()
+            # Whatever one event does to a view: the node goes on, and says that it is not ready.
+            except Exception:
+                log.exception("views.failed")
+                await self._again()
+
+    async def _again(self) -> None:
+        await asyncio.sleep(1)
+        self._news.set()

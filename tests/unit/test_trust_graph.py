@@ -1,11 +1,12 @@
 """What a viewer sees of a graph: reach, backing, paths; and that changes are exact."""
 
+import functools
 import itertools
 
 import numpy as np
 import pytest
 from bench.ratings import read_ratings, split
-from bench.sybils import WIRINGS, above, attacked, honest_graph
+from bench.sybils import WIRINGS, Honest, above, attacked, honest_graph
 
 from hanse.errors import Invalid
 from hanse.trust.graph import Graph
@@ -47,6 +48,15 @@ def test_three_seeds_make_a_guarantor_and_three_guarantors_back() -> None:
     assert rank[graph.index("x")] > 0 == rank[graph.index("y")]
 
 
+def test_a_new_guarantor_is_heard_and_one_that_lost_a_seed_is_not() -> None:
+    graph = Graph.build([("s1", "g", 1), ("s2", "g", 1), ("g", "x", 1), ("s1", "x", 1)])
+    assert seen(graph, "x")[2] == 1
+    graph.fold("s3", "g", 1)
+    assert seen(graph, "x")[2] == 2
+    graph.fold("s1", "g", 0)
+    assert seen(graph, "x")[2] == 1
+
+
 def test_the_barred_carry_nothing_and_get_nothing() -> None:
     graph = Graph.build([("s1", "a", 1), ("a", "b", 1)])
     view = graph.view(SEEDS, barred=("a",))
@@ -65,6 +75,16 @@ def test_paths_are_told_strongest_first() -> None:
     ]
 
 
+def test_paths_follow_changes() -> None:
+    graph = Graph.build([("s1", "x", 1), ("s2", "x", 1)])
+    number = graph.index("x")
+    assert number is not None
+    graph.fold("s1", "x", 0)
+    graph.fold("s3", "x", 1)
+    paths = graph.view(SEEDS).paths(number)
+    assert [graph.names[path[0]] for path, _ in paths] == ["s2", "s3"]
+
+
 def test_an_edge_is_set_changed_and_taken_away() -> None:
     graph = Graph.build([("s1", "a", 1)])
     before = seen(graph, "a")
@@ -81,6 +101,17 @@ def test_an_edge_is_set_changed_and_taken_away() -> None:
     for grade in (11, -1, True):
         with pytest.raises(Invalid):
             graph.fold("s1", "a", grade)
+
+
+def test_a_warm_view_has_room_for_operators_that_came_later() -> None:
+    graph = Graph.build([("s1", "a", 1)])
+    graph.view(SEEDS)
+    graph.view(["seed of another viewer"])
+    number = graph.index("seed of another viewer")
+    assert number is not None
+    assert graph.view(SEEDS).rank()[number] == 0.0
+    graph.fold("s1", "late", 1)
+    assert seen(graph, "late")[0] > 0
 
 
 def test_an_empty_graph_answers() -> None:
@@ -118,11 +149,16 @@ def test_no_units_are_made_on_the_way() -> None:
     assert TOTAL == 2**26
 
 
+@functools.cache
+def honest_people() -> Honest:
+    ratings, size = read_ratings()
+    return honest_graph(ratings, size, split(ratings, size, 3).circle)
+
+
 @pytest.mark.parametrize("wiring", sorted(WIRINGS))
 @pytest.mark.parametrize("place", ["random", "threes", "guarantors", "friends"])
 def test_fooled_people_rank_at_most_a_third_as_many_sybils(wiring: str, place: str) -> None:
-    ratings, size = read_ratings()
-    honest = honest_graph(ratings, size, split(ratings, size, 3).circle)
-    for edges, sybils in ((2, 200), (7, 200), (30, 200), (30, 2000)):
+    honest = honest_people()
+    for edges, sybils in ((2, 200), (30, 200), (30, 2000)):
         found = above(honest, attacked(honest, edges, sybils, wiring, place, 4), sybils)
         assert max(found.rank, found.rank_all) <= edges // 3

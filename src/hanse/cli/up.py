@@ -14,10 +14,12 @@ from hanse.cli.keeping import (
     VanishedMax,
     keeping,
 )
+from hanse.cli.limits import Limit, limited
 from hanse.cli.terminal import Json, answer, out, run, told
 
 if TYPE_CHECKING:
     from hanse.config import Config
+    from hanse.engines.peers.mirror import Pace
     from hanse.keyring import Keyring
     from hanse.protocol.keys import PublicKey
     from hanse.servers.relay.rules import Rules
@@ -64,6 +66,7 @@ Admin = Annotated[
 AddressRate = Annotated[str, typer.Option(help="Events of an address: a second, at once.")]
 KeyRate = Annotated[str, typer.Option(help="Events of a key: a second, at once.")]
 OperatorRate = Annotated[str, typer.Option(help="Events of all agents of an operator.")]
+<<<<<<< HEAD
 LevelsFile = Annotated[
     Path | None,
     typer.Option(help="TOML that changes what levels permit.", dir_okay=False),
@@ -71,6 +74,9 @@ LevelsFile = Annotated[
 ByLevel = Annotated[
     bool, typer.Option("--by-level", help="Strangers do what their level permits, or work for it.")
 ]
+=======
+PeerRate = Annotated[str, typer.Option(help="Events taken of a peer: a second, at once.")]
+>>>>>>> b0bd650a3e0ccf363dc973f671bcda14909c26d3
 Trusted = Annotated[str, typer.Option(help="Networks without limits on events, by comma.")]
 DatabaseUrl = Annotated[
     str | None, typer.Option(help="postgresql:// URL instead of SQLite (or $HANSE_DATABASE).")
@@ -108,6 +114,7 @@ def up(
     rate_address: AddressRate = "200/2000",
     rate_key: KeyRate = "50/500",
     rate_operator: OperatorRate = "500/5000",
+    rate_peer: PeerRate = "1000/10000",
     trust_address: Trusted = "127.0.0.0/8,::1/128",
     proxy: Proxies = "127.0.0.0/8,::1/128",
     metrics_from: MetricsFrom = "127.0.0.0/8,::1/128",
@@ -123,6 +130,7 @@ def up(
     tombstones_max: TombstonesMax = 1_000_000,
     vanished_max: VanishedMax = 1_000_000,
     quality_max: QualityMax = 100_000,
+    limit: Limit = None,
 ) -> None:
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
 
@@ -138,7 +146,7 @@ def up(
         from hanse.cli.logs import start_logs
 
         ring = keyring()
-        config = _config(ring, flags)
+        config = limited(_config(ring, flags), limit)
         start_logs(log_level, log_json)
         run(_up(ring, config, rebuild, json))
 
@@ -176,10 +184,12 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
         database=server_url(flags["database"], "HANSE_DATABASE"),
         bus=server_url(flags["bus"], "HANSE_BUS"),
         instance=flags["instance"],
+        peer_pace=_pace(flags["rate_peer"]),
         peers=tuple(read_peer(url, "both", ()) for url in flags["peer"] or ()),
     )
 
 
+<<<<<<< HEAD
 def _levels(path: Path | None) -> "Levels":
     from hanse.errors import Invalid
     from hanse.trust.permissions import DEFAULT_LEVELS, read_levels
@@ -190,6 +200,14 @@ def _levels(path: Path | None) -> "Levels":
         return read_levels(path.read_text("utf-8"))
     except (OSError, UnicodeError) as exc:
         raise Invalid.at("levels", f"cannot be read: {exc}") from exc
+=======
+def _pace(text: str) -> "Pace":
+    from hanse.cli.quantities import event_rate
+    from hanse.engines.peers.mirror import Pace
+
+    rate = event_rate(text, "rate-peer")
+    return Pace(events_per_s=rate.per_s, events_burst=rate.burst)
+>>>>>>> b0bd650a3e0ccf363dc973f671bcda14909c26d3
 
 
 def _rules(flags: dict[str, Any]) -> "Rules":

@@ -32,11 +32,14 @@ SPARSE_SHARE = 20
 """Below one in so many operators holding units, single rows are read instead of all."""
 
 PATH_ENDORSERS = 4
+GIVERS_MAX = 16
+"""How widely paths are looked for: the strongest endorsers of a step, and ways kept per step."""
 
 
 class Edges(Protocol):
     """The endorsements under a view."""
 
+    names: list[str]
     out: Longs
 
     def row(self, source: int) -> Row:
@@ -139,19 +142,30 @@ class View:
                         continue
                     step = ((source, *path), weight * share)
                     (found if source in seeds else longer).append(step)
-            longer.sort(key=lambda each: (-each[1], each[0]))
+            longer.sort(key=self._stronger)
             todo = longer[:PATH_ENDORSERS]
         seeds_share = 1 / max(1, len(seeds))
-        found.sort(key=lambda each: (-each[1], each[0]))
+        found.sort(key=self._stronger)
         return [(path, weight * seeds_share) for path, weight in found[:limit]]
+
+    def _stronger(self, found: tuple[tuple[int, ...], float]) -> tuple[float, list[str]]:
+        # Names break ties: numbers depend on who was heard of first.
+        return -found[1], [self._edges.names[each] for each in found[0]]
 
     def _givers(self, target: int) -> list[tuple[int, float]]:
         sources = self._edges.endorsers(target)
         held = self._mass[0, sources] + self._reach[sources]
-        best = sources[np.argsort(-held, kind="stable")[: 4 * PATH_ENDORSERS]]
-        best = best[(self._mass[0, best] > 0) | (self._reach[best] > 0)]
+        sources, held = sources[held > 0], held[held > 0]
+        if len(sources) > GIVERS_MAX:
+            least = np.partition(held, -GIVERS_MAX)[-GIVERS_MAX]
+            sources, held = sources[held >= least], held[held >= least]
+        names = self._edges.names
+        ordered = sorted(
+            zip((-held).tolist(), sources.tolist(), strict=True),
+            key=lambda each: (each[0], names[each[1]]),
+        )
         given = []
-        for source in best.tolist():
+        for _, source in ordered[:GIVERS_MAX]:
             of, grades = self._edges.row(source)
             grade = int(grades[of == target][0])
             given.append((source, PASSED_ON / OF * grade / int(self._edges.out[source])))
@@ -173,8 +187,9 @@ class View:
             self._walk()
             self._count()
             self._built = True
-        elif self._pending:
-            self._grow(len(self._edges.out))
+            return
+        self._grow(len(self._edges.out))
+        if self._pending:
             old = self._pending
             self._pending = {}
             self._follow(old)

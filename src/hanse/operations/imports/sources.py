@@ -143,9 +143,12 @@ def _joined(url: str, path: str) -> str:
 
 
 def _first(url: str, kind: str | None) -> str:
-    """The first page of a registry that is named as such."""
-    if kind == mcp.TYPE and urlsplit(url).path.rstrip("/").endswith("/servers"):
+    """The first page of what is named as a list of pages."""
+    path = urlsplit(url).path.rstrip("/")
+    if kind in (None, mcp.TYPE) and path.endswith("/servers"):
         return _asked(url, limit=str(PAGE), version="latest")
+    if kind in (None, x402.TYPE) and path.endswith("/discovery/resources"):
+        return _asked(url, limit=str(PAGE), offset="0")
     return url
 
 
