@@ -4,9 +4,6 @@ import math
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
-from bench.ratings import aucs, ours, praised_bad, read_ratings, split
-=======
 from bench.ratings import (
     aucs,
     fooled,
@@ -16,15 +13,11 @@ from bench.ratings import (
     slandered_good,
     split,
 )
->>>>>>> b0bd650a3e0ccf363dc973f671bcda14909c26d3
 
 from hanse.errors import Invalid
 from hanse.trust.model import Endorsement, Outcome
 from hanse.trust.outcomes import (
-<<<<<<< HEAD
-=======
     BACKED_BAD_MAX,
->>>>>>> b0bd650a3e0ccf363dc973f671bcda14909c26d3
     BAD_FACTOR,
     BAD_HALF_LIFE_S,
     BELIEVED,
@@ -36,10 +29,7 @@ from hanse.trust.outcomes import (
     beta_below,
     beta_quantile,
     charge_vouchers,
-<<<<<<< HEAD
-=======
     credits_of,
->>>>>>> b0bd650a3e0ccf363dc973f671bcda14909c26d3
     expectation,
     faded,
     own_rate,
@@ -76,15 +66,12 @@ def test_a_thousand_strangers_cannot_praise_and_can_hardly_warn() -> None:
     assert (warned.bad, warned.warned) == (0.0, BAD_FACTOR * STRANGERS_BAD_MAX)
 
 
-<<<<<<< HEAD
-=======
 def test_the_backed_blame_is_bounded_too() -> None:
     raters = {f"r{number}": BACKED for number in range(10)}
     blamed = tally([said(rater, bad=10) for rater in raters], raters, "x", "", NOW)
     assert (blamed.bad, blamed.warned) == (0.0, BAD_FACTOR * BACKED_BAD_MAX)
 
 
->>>>>>> b0bd650a3e0ccf363dc973f671bcda14909c26d3
 def test_the_backed_praise_a_little_together_and_the_believed_in_full() -> None:
     raters = [f"r{number}" for number in range(10)]
     told = [said(rater, good=10) for rater in raters]
@@ -100,8 +87,6 @@ def test_one_rater_has_one_voice_however_often_it_speaks() -> None:
     assert tally(told, {"ann": BELIEVED}, "x", "", NOW).good == pytest.approx(RATER_MAX)
 
 
-<<<<<<< HEAD
-=======
 def test_who_cries_wolf_is_hardly_heard() -> None:
     def of(subject: str, rater: str, good: float = 0.0, bad: float = 0.0) -> Outcome:
         return Outcome(rater=rater, subject=subject, good=good, bad=bad, at_s=NOW)
@@ -117,7 +102,6 @@ def test_who_cries_wolf_is_hardly_heard() -> None:
     assert credits_of(told, (), NOW) == credits_of([], {"ann"}, NOW) == {}
 
 
->>>>>>> b0bd650a3e0ccf363dc973f671bcda14909c26d3
 def test_the_same_outcome_twice_counts_once() -> None:
     one = said("ann", good=3)
     assert tally([one, one], {"ann": BELIEVED}, "x", "", NOW).good == 3
@@ -214,8 +198,5 @@ def test_bitcoin_otc_is_predicted_as_well_under_attack() -> None:
     assert quiet[0] > 0.82
     assert quiet[2] > 0.9
     assert attacked == pytest.approx(quiet, abs=0.005)
-<<<<<<< HEAD
-=======
     slandered = aucs(found, ours(found, fooled(found, slandered_good(found), 30, 1)))
     assert slandered[0] > 0.78
->>>>>>> b0bd650a3e0ccf363dc973f671bcda14909c26d3

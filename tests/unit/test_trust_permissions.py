@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hanse.errors import Invalid, RateLimited, Restricted, WorkNeeded
 from hanse.protocol.amount import Amount
+from hanse.trust.model import Level
 from hanse.trust.permissions import (
     DEFAULT_LEVELS,
     WORK_MAX_BITS,
@@ -17,7 +18,6 @@ from hanse.trust.permissions import (
     may,
     read_levels,
 )
-from hanse.trust.model import Level
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "levels.md"
 

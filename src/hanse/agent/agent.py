@@ -22,11 +22,8 @@ from hanse.protocol import kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import PublicKey, SecretKey
-<<<<<<< HEAD
 from hanse.protocol.receipt import verify_receipt
-=======
 from hanse.registry.document import OfferDocument, offer_of
->>>>>>> b0bd650a3e0ccf363dc973f671bcda14909c26d3
 from hanse.registry.model import Capability, Offer, Promise
 from hanse.registry.offer_event import offer_content, offer_tags
 from hanse.trust.attestation import DAY_S, Commitment, attestation_draft

@@ -66,7 +66,6 @@ Admin = Annotated[
 AddressRate = Annotated[str, typer.Option(help="Events of an address: a second, at once.")]
 KeyRate = Annotated[str, typer.Option(help="Events of a key: a second, at once.")]
 OperatorRate = Annotated[str, typer.Option(help="Events of all agents of an operator.")]
-<<<<<<< HEAD
 LevelsFile = Annotated[
     Path | None,
     typer.Option(help="TOML that changes what levels permit.", dir_okay=False),
@@ -74,9 +73,7 @@ LevelsFile = Annotated[
 ByLevel = Annotated[
     bool, typer.Option("--by-level", help="Strangers do what their level permits, or work for it.")
 ]
-=======
 PeerRate = Annotated[str, typer.Option(help="Events taken of a peer: a second, at once.")]
->>>>>>> b0bd650a3e0ccf363dc973f671bcda14909c26d3
 Trusted = Annotated[str, typer.Option(help="Networks without limits on events, by comma.")]
 DatabaseUrl = Annotated[
     str | None, typer.Option(help="postgresql:// URL instead of SQLite (or $HANSE_DATABASE).")
@@ -189,7 +186,6 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
     )
 
 
-<<<<<<< HEAD
 def _levels(path: Path | None) -> "Levels":
     from hanse.errors import Invalid
     from hanse.trust.permissions import DEFAULT_LEVELS, read_levels
@@ -200,14 +196,14 @@ def _levels(path: Path | None) -> "Levels":
         return read_levels(path.read_text("utf-8"))
     except (OSError, UnicodeError) as exc:
         raise Invalid.at("levels", f"cannot be read: {exc}") from exc
-=======
+
+
 def _pace(text: str) -> "Pace":
     from hanse.cli.quantities import event_rate
     from hanse.engines.peers.mirror import Pace
 
     rate = event_rate(text, "rate-peer")
     return Pace(events_per_s=rate.per_s, events_burst=rate.burst)
->>>>>>> b0bd650a3e0ccf363dc973f671bcda14909c26d3
 
 
 def _rules(flags: dict[str, Any]) -> "Rules":

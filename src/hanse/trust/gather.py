@@ -24,18 +24,6 @@ def edges_for(
     return [(by, of, grade) for (by, of), grade in best.items()]
 
 
-def edges_for(
-    counted: Iterable[Endorsement], domain: str = ""
-) -> list[tuple[Operator, Operator, int]]:
-    """What the graph of a domain is built from: per pair the highest grade that covers it."""
-    best: dict[tuple[Operator, Operator], int] = {}
-    for each in counted:
-        if covers(each.domain, domain):
-            pair = (each.by, each.of)
-            best[pair] = max(each.grade, best.get(pair, 0))
-    return [(by, of, grade) for (by, of), grade in best.items()]
-
-
 def gather(
     graph: Graph,
     view: View,
