@@ -19,6 +19,7 @@ from hanse.protocol.canonical import digest_hex
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.protocol.receipt import read_receipt
+from hanse.trust.attestation import Evidence
 from hanse.trust.model import Answer, Level, Side
 from hanse.trust.rotation import (
     NOTICE_S,
@@ -182,6 +183,17 @@ async def test_praise_of_others_counts_with_a_proof_of_payment_only(world: World
     receipt = paid(1, by=backed)
     await world.says(receipt, proof(receipt, backed, 5))
     assert (await world.of()).score > nothing.score
+
+
+async def test_evidence_that_names_no_event_is_a_rating_without_proof(world: World) -> None:
+    await world.befriend()
+    for number, named in enumerate(("z" * 64, "f" * 64, "", "é" * 64)):
+        evidence = [Evidence("hanse_call", {"receipt": named})]
+        await world.says(rating(FRIENDS[number], STRANGER.public, 5, evidence=evidence))
+    assert (await world.of()).score > 0.5  # friends are believed without one
+    outsiders = [rating(one, key(55).public, 5, evidence=evidence) for one in OTHERS]
+    await world.says(*outsiders)
+    assert (await world.of(key(55))).score == 0.5
 
 
 async def test_one_operators_agents_cannot_wash_a_reputation(world: World) -> None:

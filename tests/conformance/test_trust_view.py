@@ -20,6 +20,7 @@ from hanse.trust.endorsement import endorsement_draft
 from hanse.trust.rotation import End, Rotate, consent, statement_draft
 
 NOW = 1_800_000_000
+LIFE_S = 30 * 86_400
 ALICE, BOB, CAROL, DAVE = (SecretKey(bytes([number]) * 32) for number in (1, 2, 3, 4))
 EVERYBODY = (ALICE, BOB, CAROL, DAVE)
 
@@ -38,7 +39,7 @@ def rating(
     by: SecretKey, of: PublicKey, stars: int = 5, at_s: int = NOW, more: Tags = (), **extra: Any
 ) -> Event:
     content, tags = attestation_draft(
-        of, "sms", stars, 1.0, created_at=at_s, expires=at_s + 86_400, **extra
+        of, "sms", stars, 1.0, created_at=at_s, expires=at_s + LIFE_S, **extra
     )
     return signed(by, kinds.ATTESTATION, (content, tags + more), at_s)
 
@@ -105,7 +106,7 @@ async def test_ratings_are_found_by_subject_by_author_and_between_them(kept: Sto
     between = await kept.trust.attestations_between([ALICE.public], [BOB.public], NOW)
     assert [one.rating for one in between] == [4]
     assert len(await kept.trust.attestation_times(CAROL.public, NOW - 1)) == 2
-    assert await kept.trust.attestations_of(BOB.public, NOW + 86_400) == heard[:1]
+    assert await kept.trust.attestations_of(BOB.public, NOW + LIFE_S) == heard[:1]
 
 
 async def test_a_revoked_version_takes_the_place_of_the_one_before(kept: Stores) -> None:
@@ -130,12 +131,13 @@ async def test_follows_are_known_both_ways_and_go_with_their_list(kept: Stores) 
     assert await kept.trust.followers_of(BOB.public) == []
 
 
-async def test_a_receipt_is_found_by_the_provider_with_the_node_that_signed(kept: Stores) -> None:
+async def test_a_receipt_is_found_by_the_node_that_signed_and_the_provider(kept: Stores) -> None:
     parties = Parties.new()
     receipt = receipt_event(parties.node, parties.settled())
     await keep(kept, receipt)
-    [(node, found)] = await kept.trust.receipts_of(parties.provider.public)
-    assert (node, found.price_msat) == (parties.node.public, 2000)
+    [found] = await kept.trust.receipts_of(parties.node.public, parties.provider.public)
+    assert found.price_msat == 2000
+    assert await kept.trust.receipts_of(ALICE.public, parties.provider.public) == []
     assert await kept.trust.event(receipt.id) == receipt
 
 

@@ -43,13 +43,17 @@ class Circles:
         self._graphs: OrderedDict[tuple[str, ...], Graph] = OrderedDict()
 
     async def refresh(self, now_s: int) -> None:
-        """Follow what the store says changed, and what time alone changes."""
+        """Follow what the store says changed, and what time alone changes.
+
+        Of two at once each remembers how far it read only when all of that is applied: what the
+        slower one brings back is read again by the next.
+        """
         if self._seq is None:
             return await self._load(now_s)
         changed: set[PublicKey] = set()
+        reached = self._seq
         while True:
-            authors, seq = await self._store.changes(self._seq)
-            self._seq = seq
+            authors, reached = await self._store.changes(reached)
             changed.update(authors)
             if not authors:
                 break
@@ -57,22 +61,27 @@ class Circles:
                 return await self._load(now_s)
         for author in changed:
             statements = await self._store.statements_about(author)
+            given = await self._store.endorsements_by(author, now_s)
             if statements or author in self._statements:
                 self._statements[author] = statements
-            self._given[author] = await self._store.endorsements_by(author, now_s)
+            self._given[author] = given
+        self._apply(changed, now_s)
+        self._seq = reached
+        return None
+
+    def _apply(self, changed: set[PublicKey], now_s: int) -> None:
         moves = bool(changed & self._statements.keys())
         if moves or (self._due_s is not None and now_s >= self._due_s):
             before = self._next, self._cut
             self._follow_keys(now_s)
             if (self._next, self._cut) != before:
                 self._build(now_s)
-                return None
+                return
         owners = {self.current(author) for author in changed}
         while self._ends and self._ends[0][0] <= now_s:
             owners.add(PublicKey(heapq.heappop(self._ends)[1]))
         for owner in sorted(owners):
             self._recount(owner, now_s)
-        return None
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -128,15 +137,16 @@ class Circles:
             if not authors:
                 break
             seq = after
-        self._seq = seq
-        self._given = {}
-        for found in await self._store.endorsements(now_s):
+        endorsements = await self._store.endorsements(now_s)
+        statements = await self._store.statements()
+        self._given, self._statements = {}, {}
+        for found in endorsements:
             self._given.setdefault(found.by, []).append(found)
-        self._statements = {}
-        for said in await self._store.statements():
+        for said in statements:
             self._statements.setdefault(said.about, []).append(said)
         self._follow_keys(now_s)
         self._build(now_s)
+        self._seq = seq
 
     def _follow_keys(self, now_s: int) -> None:
         self._next, self._names, self._cut, due = {}, {}, {}, []

@@ -12,7 +12,7 @@ import msgspec
 
 from hanse.errors import Invalid
 from hanse.ports import Clock
-from hanse.protocol.keys import PublicKey, public_key
+from hanse.protocol.keys import PublicKey, is_hex, public_key
 from hanse.protocol.receipt import BLAMELESS
 from hanse.trust.attestation import (
     BURST_WINDOW_S,
@@ -193,10 +193,11 @@ class Trust:
         receipts = {}
         for _, claim in claims:
             id = claim.get("receipt")
-            event = await self._store.event(id) if len(id) == 64 else None
+            event = await self._store.event(id) if is_hex(id, 64) else None
             if event is not None:
                 receipts[id] = event
-        keys = {key for event in receipts.values() for key in event.values("p") if len(key) == 64}
+        named = {key for event in receipts.values() for key in event.values("p")}
+        keys = {key for key in named if is_hex(key, 64)}
         owners = await self._owners([PublicKey(key) for key in sorted(keys)])
         current = self._circles.current
         return settled(
@@ -218,10 +219,7 @@ class Trust:
         """What this node saw itself: calls that settled, and calls that failed by the provider."""
         keys = await self._keys(subject)
         found = [
-            receipt
-            for key in keys
-            for node, receipt in await self._store.receipts_of(key)
-            if node == self._node
+            receipt for key in keys for receipt in await self._store.receipts_of(self._node, key)
         ]
         owners = await self._owners([receipt.caller for receipt in found])
         outcomes = []

@@ -37,8 +37,8 @@ class TrustStore(Protocol):
     async def attestation_times(self, author: PublicKey, after_s: int) -> dict[str, int]:
         """When one key wrote its attestations, by id, since a time."""
 
-    async def receipts_of(self, provider: PublicKey) -> list[tuple[PublicKey, Receipt]]:
-        """The newest receipts of calls of one provider, with the node that signed each."""
+    async def receipts_of(self, node: PublicKey, provider: PublicKey) -> list[Receipt]:
+        """The newest receipts of one provider's calls that one node signed."""
 
     async def event(self, id: str) -> Event | None:
         """An event of the log."""

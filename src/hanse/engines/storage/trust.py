@@ -110,10 +110,12 @@ class StoredTrust:
         )
         return {row[0]: row[1] for row in rows}
 
-    async def receipts_of(self, provider: PublicKey) -> list[tuple[PublicKey, Receipt]]:
+    async def receipts_of(self, node: PublicKey, provider: PublicKey) -> list[Receipt]:
         """See `trust.store.TrustStore`."""
-        rows = await self._about(provider, kinds.RECEIPT, 0, RECEIPTS_MAX)
-        return [(PublicKey(row[1]), _receipt(row[2])) for row in rows]
+        rows = await self._database.all(
+            "trust_between", node, kinds.RECEIPT, provider, 0, RECEIPTS_MAX
+        )
+        return [_receipt(row[0]) for row in rows]
 
     async def event(self, id: str) -> Event | None:
         """See `trust.store.TrustStore`."""
