@@ -25,6 +25,7 @@ from hanse.servers.relay.compare import CompareLimits
 from hanse.servers.relay.reads import ReadLimits
 from hanse.servers.relay.relay import SocketLimits
 from hanse.servers.relay.rules import Rules
+from hanse.trust.permissions import DEFAULT_LEVELS, Levels
 
 PORT = 7447
 DOORS = frozenset({"api", "mcp"})
@@ -74,6 +75,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = ""
     peers: tuple[Peer, ...] = ()
     peer_pace: Pace = Pace()
+    levels: Levels = DEFAULT_LEVELS
+    by_level: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

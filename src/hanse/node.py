@@ -43,6 +43,7 @@ from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.peers import StoredPeers
 from hanse.engines.storage.quality import StoredQuality
 from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Upkeep
 from hanse.errors import HanseError, Unavailable
 from hanse.figures import Carrier, Figures, Parts
@@ -62,9 +63,11 @@ from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.moderation import Moderation
 from hanse.servers.relay.plugins import load_policies
+from hanse.servers.relay.policies.levels import ByLevel
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
-from hanse.views import Follower
+from hanse.trust.service import Trust
+from hanse.views import Follower, View
 
 log = structlog.get_logger("hanse")
 
@@ -173,6 +176,7 @@ class Node:
         await self.log.vanish()  # what a crash left undone
         self.calls = StoredCalls(database, self.log)
         self.offers = StoredOffers(database)
+        self.trust = self._trusting()
         bus = await self._joined()
         courier = BusCourier(bus, self.presence, self.pubkey)
         self.registry = await self._directory()
@@ -189,18 +193,11 @@ class Node:
             bounds=config.broker_bounds,
             instance=self._instance,
         )
-        self.desk = Desk(
-            registry=self.registry,
-            broker=self.broker,
-            payments=self.payments,
-            calls=self.calls,
-            node=self.pubkey,
-            new_key=lambda: secrets.token_hex(16),
-        )
+        self.desk = self._staffed()
         self.recovered = await self.broker.recover()
-        await (self.offers.rebuild() if self._rebuild else self.offers.advance())
+        views = await self._viewed()
         tasks = await enter(_Tasks())
-        self._follower = follower = Follower([self.offers])
+        self._follower = follower = Follower(views)
         self.log.follow(follower.saw)
         tasks.start(follower.run())
         tasks.start(self._sweep())
@@ -219,6 +216,7 @@ class Node:
         await self._announce()
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
+        self._announce_work(self._by_level.bits)
         self.moderation = self._moderation()
         await self.moderation.refresh()
         self.figures = self._counted()
@@ -231,11 +229,35 @@ class Node:
         self.figures.starting = False
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
 
+    async def _viewed(self) -> list[View]:
+        """The views of the log, up to date."""
+        for view in (self.offers, self.evidence):
+            await (view.rebuild() if self._rebuild else view.advance())
+        await self.trust.standings.advance()
+        return [self.offers, self.evidence, self.trust.standings]
+
+    def _trusting(self) -> Trust:
+        """What is known of whom, for any viewer."""
+        self.evidence = StoredTrust(self._database)
+        return Trust(self.evidence, self._clock, node=self.pubkey, table=self.config.levels)
+
+    def _staffed(self) -> Desk:
+        """The desk, over the rooms below."""
+        return Desk(
+            registry=self.registry,
+            broker=self.broker,
+            payments=self.payments,
+            calls=self.calls,
+            trust=self.trust,
+            node=self.pubkey,
+            new_key=lambda: secrets.token_hex(16),
+        )
+
     async def _directory(self) -> Registry:
         """The registry, with all that earlier calls showed."""
         self.quality = StoredQuality(self._database)
         now_s, most = self._clock.now_s, self.config.quality_max
-        observed = Observed(self.operator, now_s, quality_max=most)
+        observed = Observed(self.operator, now_s, standing=self.trust.standings, quality_max=most)
         await (self.quality.rebuild(now_s()) if self._rebuild else self.quality.advance(now_s()))
         await self.quality.load(observed)
         return Registry(self.offers, self.presence, self._clock, observed=observed)
@@ -246,14 +268,23 @@ class Node:
         await announce(self.log, self._secret, self._clock, config.name, config.public_url)
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
+        config, standing = self.config, self.trust.standings.standing
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
+        self._by_level = ByLevel(config.levels, lambda key: standing(self.operator, key))
         return Admission(
-            rules=self.config.rules,
+            rules=config.rules,
             lists=Lists(),
             house=House(own, self.operator, hosts),
             clock=self._clock,
-            more=load_policies(self.config.policies),
+            more=(*((self._by_level,) if config.by_level else ()), *load_policies(config.policies)),
         )
+
+    def _announce_work(self, bits: int) -> None:
+        """NIP-11 says what writing takes now."""
+        if self.config.by_level:
+            limitation = self._info["limitation"]
+            limitation["min_pow_difficulty"] = max(bits, self.config.rules.work.bits)
+            limitation["restricted_writes"] = True
 
     def _moderation(self) -> Moderation:
         return Moderation(
@@ -323,6 +354,7 @@ class Node:
     async def _erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
         gone = await self.log.erase(ids=ids, pubkey=pubkey)
         await self.offers.prune()
+        await self.evidence.prune()
         return gone
 
     def _federated(self, hosts: frozenset[str]) -> Peers:
@@ -414,7 +446,9 @@ class Node:
             await asyncio.sleep(SWEEP_S)
             try:
                 await self.log.sweep(self._clock.now_s())
+                await self.evidence.sweep(self._clock.now_s())
                 await self.broker.expire()
+                self._announce_work(self._by_level.minute())
                 if self.config.database is not None:
                     await self.moderation.refresh()  # what was decided at other nodes
             except Unavailable as exc:
@@ -437,6 +471,7 @@ class Node:
                 gone = await upkeep.run(self._clock.now_s())
                 if gone["trimmed"]:
                     await self.offers.prune()  # of those that nobody has called
+                    await self.evidence.prune()
                 if gone:
                     log.info("sweep.removed", **gone)
             except HanseError as exc:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hanse.keyring import Keyring
     from hanse.protocol.keys import PublicKey
     from hanse.servers.relay.rules import Rules
+    from hanse.trust.permissions import Levels
 
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -65,6 +66,13 @@ Admin = Annotated[
 AddressRate = Annotated[str, typer.Option(help="Events of an address: a second, at once.")]
 KeyRate = Annotated[str, typer.Option(help="Events of a key: a second, at once.")]
 OperatorRate = Annotated[str, typer.Option(help="Events of all agents of an operator.")]
+LevelsFile = Annotated[
+    Path | None,
+    typer.Option(help="TOML that changes what levels permit.", dir_okay=False),
+]
+ByLevel = Annotated[
+    bool, typer.Option("--by-level", help="Strangers do what their level permits, or work for it.")
+]
 PeerRate = Annotated[str, typer.Option(help="Events taken of a peer: a second, at once.")]
 Trusted = Annotated[str, typer.Option(help="Networks without limits on events, by comma.")]
 DatabaseUrl = Annotated[
@@ -97,6 +105,8 @@ def up(
     member: Member = None,
     work: WorkBits = 0,
     policy: PolicyName = None,
+    levels: LevelsFile = None,
+    by_level: ByLevel = False,
     admin: Admin = None,
     rate_address: AddressRate = "200/2000",
     rate_key: KeyRate = "50/500",
@@ -157,6 +167,8 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
         metrics_from=_parts(flags["metrics_from"]),
         rules=_rules(flags),
         policies=tuple(flags["policy"] or ()),
+        levels=_levels(flags["levels"]),
+        by_level=flags["by_level"],
         admins=_keys(flags["admin"], "admin"),
         keeping=keeping(
             flags["retain"],
@@ -172,6 +184,18 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
         peer_pace=_pace(flags["rate_peer"]),
         peers=tuple(read_peer(url, "both", ()) for url in flags["peer"] or ()),
     )
+
+
+def _levels(path: Path | None) -> "Levels":
+    from hanse.errors import Invalid
+    from hanse.trust.permissions import DEFAULT_LEVELS, read_levels
+
+    if path is None:
+        return DEFAULT_LEVELS
+    try:
+        return read_levels(path.read_text("utf-8"))
+    except (OSError, UnicodeError) as exc:
+        raise Invalid.at("levels", f"cannot be read: {exc}") from exc
 
 
 def _pace(text: str) -> "Pace":
