@@ -1,7 +1,7 @@
 """What a node answers by HTTP: its API and the MCP door as one application, or NIP-11 alone."""
 
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -55,6 +55,8 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     catalog: StoredCatalog
     registry: Registry
     secret: SecretKey
+    changed: Callable[[float], Awaitable[None]]
+    """Waits for the registry's next change, at most so many seconds."""
 
 
 def application(
@@ -107,6 +109,7 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     from hanse.servers.api.services import ServiceRoutes
     from hanse.servers.api.trust import TrustRoutes
     from hanse.servers.api.twins import Twins
+    from hanse.servers.api.watches import Watches
 
     health = HealthRoutes(
         reasons=behind.figures.reasons,
@@ -131,7 +134,10 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     )
     own = {ROOT: behind.operator, **behind.agents}
     handles = HandleRoutes(behind.handles, own, [behind.url], callers)
-    services, trust = ServiceRoutes(behind.desk, callers), TrustRoutes(behind.desk, callers)
+    services = ServiceRoutes(
+        behind.desk, callers, Watches(behind.changed, lambda: behind.figures.draining)
+    )
+    trust = TrustRoutes(behind.desk, callers)
     peers = PeerRoutes(behind.peers, callers)
     tables = _directories(behind, own)
     return [services, trust, twins, handles, health, management, peers, *tables]

@@ -408,6 +408,7 @@ class Node:
             catalog=StoredCatalog(self._database),
             registry=self.registry,
             secret=self._secret,
+            changed=self._follower.changed,
         )
 
     def _counted(self) -> Figures:

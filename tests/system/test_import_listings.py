@@ -245,6 +245,9 @@ def test_the_command_reads_a_file_shows_it_first_and_keeps_it(home: Home, tmp_pa
         assert home.json("import", str(file), "--share")["changed"] == 1
         found = home.json("find", "plans berths")
         assert [row["name"] for row in found["services"]] == ["Harbour Pilot"]
+        assert home.json("import", str(file), "--drop", "--dry-run")["dropped"] == 1
+        assert home.json("import", str(file), "--drop")["dropped"] == 1
+        assert "nothing was imported" in home.refused("import", str(file), "--drop")
 
 
 @pytest.mark.heavy

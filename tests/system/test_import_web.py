@@ -108,6 +108,7 @@ async def test_a_redirect_leads_no_further_than_a_link_would() -> None:
         async def away(request: served.Request) -> served.StreamResponse:
             places = {
                 "/other": f"http://localhost:{port}/",
+                "/same": f"http://127.0.0.1:{port}/",
                 "/private": "https://10.0.0.1/",
                 "/plain": "http://example.com/",
                 "/loop": "/loop",
@@ -120,7 +121,7 @@ async def test_a_redirect_leads_no_further_than_a_link_would() -> None:
 
         async with a_site(away) as start, Web(start) as found:
             assert await found.json(f"{start}/near") == {"fine": True}
-            for path in ("/other", "/private", "/plain"):
+            for path in ("/other", "/same", "/private", "/plain"):
                 with pytest.raises(Refused):
                     await found.json(start + path)
             with pytest.raises(Unavailable, match="redirects"):

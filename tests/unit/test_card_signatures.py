@@ -163,6 +163,10 @@ async def test_a_key_kept_elsewhere_or_that_cannot_be_had_leaves_the_card_unveri
     key = ec.generate_private_key(ec.SECP256R1())
     for jku in ("https://evil.example/jwks.json", "http://pilot.example.com/jwks.json", None):
         assert await proof(signed(a_card(), key, "ES256", jku=jku), key) == ""
+    both = a_card()
+    first = both["supportedInterfaces"][0]
+    both["supportedInterfaces"].insert(0, first | {"url": "https://victim.example/a2a"})
+    assert await proof(signed(both, key, "ES256"), key) == ""
     card = signed(a_card(), key, "ES256")
     assert await proof(card, key, kid="another") == ""
     (found,) = (await a2a.read(card)).listings  # from a file: nothing is asked of the web

@@ -413,6 +413,12 @@ def test_what_the_bazaar_extension_says_of_an_endpoint_or_a_tool_is_its_schema()
     assert found[1].native_id.endswith("#analyse")
 
 
+def test_a_resource_may_be_told_of_by_an_object() -> None:
+    row = a_resource(resource={"url": "https://api.example.com/v1/x", "description": "Of x."})
+    (found,) = x402.read_page({"x402Version": 2, "items": [row]}).listings
+    assert (found.urls, found.summary) == (("https://api.example.com/v1/x",), "Of x.")
+
+
 def test_a_resource_that_is_no_address_or_that_nobody_can_pay_is_refused() -> None:
     rows = [a_resource(resource="file:///etc/passwd"), a_resource(accepts=[])]
     reading = x402.read_page({"x402Version": 2, "items": rows})

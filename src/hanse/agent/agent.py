@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,7 +18,7 @@ from hanse.agent.link import now_s
 from hanse.agent.provider import Provider, Runner
 from hanse.errors import Conflict, HanseError, Invalid, NotFound, Restricted, Unavailable
 from hanse.keyring import Keyring
-from hanse.protocol import kinds
+from hanse.protocol import http_auth, kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import PublicKey, SecretKey
@@ -34,6 +34,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 ASK_S = 30.0
 RETRY_S = 30.0
 FOUND_S = 10.0
+TOKEN_LIFE_S = 600
 DEADLINE_SLACK_S = 10.0
 
 
@@ -158,19 +159,21 @@ class Agent:
                 **more,
             },
         )
-        return [
-            Service(
-                offer=row["offer"],
-                capability=row["capability"],
-                name=row["name"],
-                price=Amount(row["price_msat"]),
-                score=row["score"],
-                reasons=tuple(row["reasons"]),
-                words=words,
-                raw=row,
+        return [_service(row, words) for row in found["services"]]
+
+    async def watch(self, words: str = "", **more: Any) -> AsyncIterator[Service]:
+        """Services that match now, and each that comes to match, for as long as one listens. `more`
+        takes every other argument of find_services by its name."""
+        from hanse.agent.watching import matches
+
+        def token() -> str:
+            return http_auth.token(
+                self._secret, node=self.node, now=now_s(), life_s=TOKEN_LIFE_S, tags=self._auth
             )
-            for row in found["services"]
-        ]
+
+        http_url = self._url.replace("ws", "http", 1).rstrip("/")
+        async for row in matches(http_url, token, {"words": words, **more}):
+            yield _service(row, words)
 
     async def call(
         self,
@@ -497,3 +500,16 @@ class _Functions:
     async def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """See `provider.Runner`."""
         return await self._functions[name](arguments)
+
+
+def _service(row: dict[str, Any], words: str) -> Service:
+    return Service(
+        offer=row["offer"],
+        capability=row["capability"],
+        name=row["name"],
+        price=Amount(row["price_msat"]),
+        score=row["score"],
+        reasons=tuple(row["reasons"]),
+        words=words,
+        raw=row,
+    )
