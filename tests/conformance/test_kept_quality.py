@@ -1,5 +1,6 @@
 """Measured quality on every engine: what is kept is what the calls were."""
 
+import asyncio
 import hashlib
 import random
 
@@ -96,7 +97,11 @@ async def test_counting_again_counts_nothing_twice(kept: Stores) -> None:
     observed = await seen(kept)
     for _ in range(3):
         await kept.quality.catch_up(observed)
-    assert observed.quality(ADDRESS, CAPABILITY.name).measured().samples == 1
+    await end(kept, a_call("two"))
+    await asyncio.gather(*(kept.quality.catch_up(observed) for _ in range(3)))
+    observed.record((await end(kept, a_call("three"))).learned())
+    await asyncio.gather(*(kept.quality.catch_up(observed) for _ in range(3)))
+    assert observed.quality(ADDRESS, CAPABILITY.name).measured().samples == 3
 
 
 async def test_a_call_is_learned_once_whether_the_end_or_the_log_comes_first(kept: Stores) -> None:
@@ -106,14 +111,14 @@ async def test_a_call_is_learned_once_whether_the_end_or_the_log_comes_first(kep
     observed.record(ended)
     observed.record(ended)
     await kept.quality.catch_up(observed)
-    await end(kept, a_call("two"))  # at another node
+    early = (await end(kept, a_call("two"))).learned()
+    await kept.quality.catch_up(observed)
+    observed.record(early)  # the log came first
     await kept.quality.catch_up(observed)
     assert observed.quality(ADDRESS, CAPABILITY.name).measured().samples == 2
 
 
 async def test_two_nodes_that_count_at_once_count_each_call_once(reopened: Opening) -> None:
-    import asyncio
-
     async with reopened() as one:
         await paid(one)
         for number in range(30):

@@ -276,6 +276,11 @@ class Quality:
         """The figures over a window that ends now."""
         return self._reading(window).measured
 
+    def weighed(self, window: WindowName = "month") -> tuple[Measured, dict[int, float]]:
+        """The figures of a window with the latencies they come from, by bucket."""
+        found = self._reading(window)
+        return found.measured, found.latencies
+
     def expected(self, promise: Promise) -> Expected:
         """The figures to count on, given what was promised."""
         return expect(self._reading("month"), promise, self.words)

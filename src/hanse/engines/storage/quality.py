@@ -88,7 +88,7 @@ class StoredQuality:
             last, rows = await self._database.read(_after, observed.seq)
             full = len(rows) == STEP
             upto = int(rows[-1][0]) if full else last
-            observed.catch_up((_ended(row) for row in rows), upto)
+            observed.catch_up(((int(row[0]), _ended(row)) for row in rows), upto)
             if not full:
                 break
         for operator, msat in await self._database.all("outside_by_operator"):
