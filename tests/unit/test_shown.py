@@ -37,7 +37,9 @@ def test_an_offer_shows_every_way_to_pay_and_what_a_call_does() -> None:
     assert row["metered"] == [{"unit": "token", "per": 1000, "price_msat": 500}]
     assert row["period"] == {"span": "month", "price_msat": 9_000_000, "calls": 100}
     assert (row["by_call"], row["side_effects"], row["idempotent"]) == (False, "none", True)
-    assert row["examples"] == [{"input": {"text": "hi"}, "output": {"text": "salut"}, "probe": False}]
+    assert row["examples"] == [
+        {"input": {"text": "hi"}, "output": {"text": "salut"}, "probe": False}
+    ]
     assert (found["payment_methods"], found["terms"], found["source"]) == (
         ["lightning"],
         "be kind",
