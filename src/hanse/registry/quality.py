@@ -10,7 +10,7 @@ little and one broken promise is felt at once.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -213,12 +213,13 @@ class Quality:
 
     def __init__(self, weigh: Weigh = _equal, now_s: Callable[[], int] | None = None) -> None:
         self.tallies: dict[Place, Tally] = {}
-        self.words: list[Word] = []
+        self.words: Sequence[Word] = ()
         self.latest_s = 0
         self._weigh = weigh
         self._now_s = now_s
         self._cached: dict[tuple[WindowName, int], Reading] = {}
-        self._payers: set[str] = set()
+        self._payers: set[str] | None = None
+        """Counted only once there may be too many: most capabilities have a few."""
         self._swept = 0
 
     # --- learning -----------------------------------------------------------------------------
@@ -253,6 +254,10 @@ class Quality:
 
     def _known(self, payer: str) -> str:
         """The payer, or OTHERS when there are too many to tell apart."""
+        if len(self.tallies) < PAYERS_MAX:
+            return payer
+        if self._payers is None:
+            self._payers = {found for found, _, _ in self.tallies}
         if payer not in self._payers:
             if len(self._payers) >= PAYERS_MAX:
                 return OTHERS
@@ -268,7 +273,7 @@ class Quality:
         least = {span: oldest_slot(span, now_s) for span in (HOUR_S, DAY_S)}
         for place in [found for found in self.tallies if found[2] < least[found[1]]]:
             del self.tallies[place]
-        self._payers = {payer for payer, _, _ in self.tallies}
+        self._payers = None
 
     # --- reading ------------------------------------------------------------------------------
 
