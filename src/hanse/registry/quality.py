@@ -175,6 +175,15 @@ class Trend(msgspec.Struct, frozen=True, kw_only=True):
     latency_sure: bool
 
 
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """A window: what was measured in it, which promises were kept, how it differs from the one
+    before."""
+
+    measured: Measured
+    kept: dict[str, Kept]
+    trend: Trend | None
+
+
 class Word(msgspec.Struct, frozen=True):
     """What another node says it measured, as far as this viewer believes it: so many calls."""
 
@@ -297,6 +306,15 @@ class Quality:
     def trend(self, window: WindowName = "day") -> Trend | None:
         """This window against the one before; None if one of them is empty."""
         return _trend(self._reading(window), self._reading(window, back=1))
+
+    def windows(self, promise: Promise) -> dict[WindowName, Window]:
+        """All that is known, against what is promised, by window."""
+        return {
+            name: Window(
+                measured=self.measured(name), kept=self.kept(promise, name), trend=self.trend(name)
+            )
+            for name in _WINDOWS
+        }
 
     def _reading(self, window: WindowName, back: int = 0) -> "Reading":
         span, slots = _WINDOWS[window]
