@@ -49,6 +49,8 @@ KEYS = 1000
 CUSTOMERS = 10
 CALLS_EACH = 5
 AT_ONCE = 200
+AHEAD_MAX = 1e6
+"""What is shown when no attacking offer is found at all."""
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Who is ahead does not depend on a disk."""
 QUERY = "send an sms to a us phone number"
@@ -287,7 +289,7 @@ async def _ranked(node: Node, provider: Party, gang: set[PublicKey]) -> dict[str
     best = max((hit.score for hit in found.hits if hit.offer.provider in gang), default=0.0)
     top = next((hit for hit in found.hits if hit.offer.provider in gang), None)
     return {
-        "ahead": round(honest.score / best, 3) if honest and best else 0.0,
+        "ahead": round(min(AHEAD_MAX, honest.score / max(best, 1e-9)), 3) if honest else 0.0,
         "place": places.index(provider.key) + 1 if honest else None,
         "honest_voices": round(honest.measured.voices, 2) if honest else None,
         "attacking_voices": round(top.measured.voices, 2) if top else None,
