@@ -112,6 +112,7 @@ class Observing:
             self._offers_seen.append(offer)
             self._tell("offer", offer.address, detail=offer.version)
         elif event.kind == kinds.QUALITY and is_summary(event):
+            self._summaries.published(event)  # perhaps another node's with our key
             self.heard.saw(event)
         elif event.kind == kinds.DELETION:
             for address in event.values("a"):

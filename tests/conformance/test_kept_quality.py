@@ -11,6 +11,7 @@ from tests.fakes.calls import CAPABILITY, NOW_S, Parties
 
 from hanse.broker.model import Call, CallState, Fault
 from hanse.broker.receipt import receipt_event
+from hanse.engines.storage.quality import StoredQuality
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
 from hanse.registry.observed import Observed
@@ -178,6 +179,21 @@ async def test_another_nodes_receipts_are_that_nodes_word_alone(kept: Stores) ->
     assert tally.ends == {"settled": 1, "too-late": 1}
     assert await kept.quality.said(PARTIES.node.public) == {}
     assert (await seen(kept)).quality(*key[:2]).measured().samples == 0
+
+
+async def test_a_long_log_is_looked_through_in_strides(kept: Stores) -> None:
+    await paid(kept)
+    store = StoredQuality(kept.database, stride=3)
+    for number in range(20):
+        await end(kept, a_call(f"c{number}"))
+    await store.advance(LATER_S)
+    observed = Observed(PARTIES.node.public, lambda: LATER_S)
+    await store.load(observed)
+    for number in range(20, 30):
+        await end(kept, a_call(f"c{number}"))
+    await store.catch_up(observed)
+    assert observed.quality(ADDRESS, CAPABILITY.name).measured().samples == 30
+    assert observed.seq == await kept.log.last_seq()
 
 
 async def test_a_call_that_is_open_is_not_counted(kept: Stores) -> None:

@@ -277,7 +277,10 @@ class Summaries:
     def published(self, event: Event) -> None:
         """One of this node's own, from before: it is not said again until it changed."""
         if event.pubkey == self._node.public and is_summary(event):
-            found = read_summary(event)
+            try:
+                found = read_summary(event)
+            except Invalid:  # by another version of ours: it is said again
+                return
             self._last[found.address] = (found.created_at, found.rows)
 
     def due(self, observed: Observed, now_s: int) -> list[Event]:
