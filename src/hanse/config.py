@@ -20,6 +20,7 @@ from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.peer import Peer
 from hanse.protocol.session import Limits, host_of
+from hanse.registry.liveness import Bounds as Liveness
 from hanse.registry.observed import QUALITY_MAX
 from hanse.servers.relay.compare import CompareLimits
 from hanse.servers.relay.reads import ReadLimits
@@ -60,6 +61,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     query_limit_max: int = 500
     keeping: Keeping = Keeping()
     quality_max: int = QUALITY_MAX
+    liveness: Liveness = Liveness()
     drain_s: float = 5.0
     metrics_from: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     rules: Rules = Rules()

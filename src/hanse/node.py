@@ -41,16 +41,15 @@ from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.moderation import StoredModeration
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.peers import StoredPeers
-from hanse.engines.storage.quality import StoredQuality
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Upkeep
 from hanse.errors import HanseError, Unavailable
 from hanse.figures import Carrier, Figures, Parts
+from hanse.observing import Observing
 from hanse.payments.service import Payments
 from hanse.ports import Attendance
 from hanse.protocol.keys import PublicKey, SecretKey
-from hanse.registry.observed import Observed
 from hanse.registry.service import Registry
 from hanse.servers.contextvm.announcement import announce
 from hanse.servers.contextvm.door import ContextVmDoor
@@ -72,8 +71,6 @@ from hanse.views import Follower, View
 log = structlog.get_logger("hanse")
 
 SWEEP_S = 60.0
-COUNT_S = 10.0
-"""How often calls are added to what is kept of measured quality."""
 
 GARBAGE = 20_000
 """Objects made and not freed after which Python looks for cycles among them."""
@@ -107,6 +104,7 @@ class Node:
         operator: PublicKey,
         *,
         rebuild: bool = False,
+        auth: tuple[str, ...] = (),
         agents: Mapping[str, PublicKey] | None = None,
     ) -> None:
         self.config = config
@@ -116,6 +114,7 @@ class Node:
         """The operator's own, by name."""
         self._secret = secret
         self._rebuild = rebuild
+        self._auth = auth
         self._stack = AsyncExitStack()
         self._stopping = asyncio.Event()
         self._clock = SystemClock()
@@ -179,7 +178,7 @@ class Node:
         self.trust = self._trusting()
         bus = await self._joined()
         courier = BusCourier(bus, self.presence, self.pubkey)
-        self.registry = await self._directory()
+        self.registry = await self._directory(bus, courier)
         self.payments = Payments(StoredLedger(database), self._clock)
         self.broker = Broker(
             calls=self.calls,
@@ -201,7 +200,7 @@ class Node:
         self.log.follow(follower.saw)
         tasks.start(follower.run())
         tasks.start(self._sweep())
-        tasks.start(self._count())
+        tasks.start(self.observing.run())
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
         self.watch = Watch()
         self.log.follow(self.watch.appended)
@@ -253,14 +252,30 @@ class Node:
             new_key=lambda: secrets.token_hex(16),
         )
 
-    async def _directory(self) -> Registry:
+    async def _directory(self, bus: Carrier, courier: BusCourier) -> Registry:
         """The registry, with all that earlier calls showed."""
-        self.quality = StoredQuality(self._database)
-        now_s, most = self._clock.now_s, self.config.quality_max
-        observed = Observed(self.operator, now_s, standing=self.trust.standings, quality_max=most)
-        await (self.quality.rebuild(now_s()) if self._rebuild else self.quality.advance(now_s()))
-        await self.quality.load(observed)
-        return Registry(self.offers, self.presence, self._clock, observed=observed)
+        config = self.config
+        self.observing = Observing(
+            database=self._database,
+            log_=self.log,
+            clock=self._clock,
+            node=self._secret,
+            operator=self.operator,
+            standing=self.trust.standings,
+            quality_max=config.quality_max,
+            bounds=config.liveness,
+            auth=self._auth,
+            new_id=lambda: secrets.token_hex(16),
+        )
+        await self.observing.open(rebuild=self._rebuild)
+        self.observing.join(bus, self.presence, courier, self.offers)
+        return Registry(
+            self.offers,
+            self.presence,
+            self._clock,
+            observed=self.observing.observed,
+            liveness=self.observing.liveness,
+        )
 
     async def _announce(self) -> None:
         """Say on Nostr that this node is there, if others can reach it."""
@@ -454,16 +469,6 @@ class Node:
             except Unavailable as exc:
                 log.warning("sweep.failed", reason=exc.reason)
 
-    async def _count(self) -> None:
-        """Keep measured quality, and learn of calls that other nodes ended."""
-        while True:
-            await asyncio.sleep(COUNT_S)
-            try:
-                await self.quality.advance(self._clock.now_s())
-                await self.quality.catch_up(self.registry.observed)
-            except HanseError as exc:
-                log.warning("quality.behind", reason=exc.text)
-
     async def _keep(self, upkeep: Upkeep) -> None:
         """Apart from `_sweep`: a first run over a large log takes long, and calls must expire."""
         while True:
@@ -500,6 +505,7 @@ class Node:
     def _call_ended(self, call: Call) -> None:
         if hasattr(self, "figures"):  # `recover` ends calls before there are any
             self.figures.call_ended(call)
+            self.observing.ended(call)
         if call.fault is not None:
             log.warning(
                 "call.refunded",

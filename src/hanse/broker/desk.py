@@ -83,7 +83,7 @@ class Desk:
         offer = await self._registry.offer(asked.offer)
         return shown.offer(
             offer,
-            lambda name: self._registry.quality(offer.address, name, offer.version).measured(),
+            lambda name: self._registry.quality(offer.address, name, offer.version),
         )
 
     async def _call(self, who: Principal, asked: tools.CallService, request: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hanse.broker.model import Call, CallState, Fault
 from hanse.protocol import address, kinds
 from hanse.protocol.keys import PublicKey
 from hanse.registry.model import Capability, Offer, Period
-from hanse.registry.quality import Measured
+from hanse.registry.quality import Quality
 from hanse.registry.search import Found, Hit
 from hanse.trust.model import Answer
 from hanse.trust.permissions import Action, Levels, may
@@ -64,8 +64,8 @@ def trust(found: Answer, asked: PublicKey, table: Levels) -> dict[str, Any]:
     }
 
 
-def offer(found: Offer, measured: Callable[[str], Measured]) -> dict[str, Any]:
-    """An offer in full; `measured` has the figures of a capability."""
+def offer(found: Offer, quality: Callable[[str], Quality]) -> dict[str, Any]:
+    """An offer in full; `quality` is what is known of a capability."""
     pointer = address.AddressPointer(
         kind=kinds.OFFER, pubkey=found.provider, identifier=found.identifier
     )
@@ -89,7 +89,8 @@ def offer(found: Offer, measured: Callable[[str], Measured]) -> dict[str, Any]:
                 "input_schema": row.input_schema,
                 "output_schema": row.output_schema,
                 "examples": [msgspec.to_builtins(one) for one in row.examples],
-                "measured": msgspec.to_builtins(measured(row.name)),
+                "measured": msgspec.to_builtins(quality(row.name).measured()),
+                "windows": msgspec.to_builtins(quality(row.name).windows(found.promise)),
             }
             for row in found.capabilities
         ],

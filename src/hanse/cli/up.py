@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hanse.cli.keeping import (
+    Gone,
     KeepOutputs,
     LogMax,
+    Probes,
     QualityMax,
     Retain,
+    Stale,
+    Summaries,
+    Telemetry,
     TombstonesMax,
     VanishedMax,
     keeping,
+    liveness,
 )
 from hanse.cli.limits import Limit, limited
 from hanse.cli.terminal import Json, answer, out, run, told
@@ -128,6 +134,11 @@ def up(
     vanished_max: VanishedMax = 1_000_000,
     quality_max: QualityMax = 100_000,
     limit: Limit = None,
+    stale: Stale = "7d",
+    gone: Gone = "30d",
+    probes: Probes = 30,
+    summaries: Summaries = True,
+    telemetry: Telemetry = True,
 ) -> None:
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
 
@@ -178,6 +189,13 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
             flags["vanished_max"],
         ),
         quality_max=flags["quality_max"],
+        liveness=liveness(
+            flags["stale"],
+            flags["gone"],
+            flags["probes"],
+            flags["summaries"],
+            flags["telemetry"],
+        ),
         database=server_url(flags["database"], "HANSE_DATABASE"),
         bus=server_url(flags["bus"], "HANSE_BUS"),
         instance=flags["instance"],
@@ -241,7 +259,7 @@ async def _up(ring: "Keyring", config: "Config", rebuild: bool, json: bool) -> N
     secret, auth = ring.node()
     operator = public_key(auth[1], "node.auth")
     agents = {name: ring.agent(name)[0].public for name in ring.agents()}
-    node = Node(config, secret, operator, rebuild=rebuild, agents=agents)
+    node = Node(config, secret, operator, rebuild=rebuild, agents=agents, auth=auth)
 
     def started() -> None:
         ring.remember_node(NodeAddress(node.url, node.pubkey))

@@ -47,6 +47,7 @@ RELAY_LIST: Final = 10002
 INBOX_LIST: Final = 10050
 EPHEMERAL_GIFT_WRAP: Final = 21059
 CLIENT_AUTH: Final = 22242
+TELEMETRY: Final = 21402
 RPC: Final = 25910
 SERVER_ANNOUNCEMENT: Final = 11316
 TOOLS_ANNOUNCEMENT: Final = 11317
@@ -56,6 +57,7 @@ PROMPTS_ANNOUNCEMENT: Final = 11320
 HTTP_AUTH: Final = 27235
 TOKEN: Final = 27519
 ATTESTATION: Final = 30085
+QUALITY: Final = 30384
 OFFER: Final = 31402
 ENDORSEMENT: Final = 31410
 HANDLER: Final = 31990
@@ -86,11 +88,13 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=PROMPTS_ANNOUNCEMENT, name="MCP server's prompts", spec="ContextVM CEP-6"),
     Kind(number=EPHEMERAL_GIFT_WRAP, name="gift wrap, not kept", spec="NIP-59", private=True),
     Kind(number=CLIENT_AUTH, name="client authentication", spec="NIP-42"),
+    Kind(number=TELEMETRY, name="what changed in a registry", spec="docs/quality.md", ours=True),
     Kind(number=RPC, name="MCP JSON-RPC message", spec="ContextVM", private=True),
     Kind(number=HTTP_AUTH, name="HTTP authentication", spec="NIP-98"),
     Kind(number=TOKEN, name="bearer token", spec="nips PR 2187"),
     Kind(number=30023, name="article", spec="NIP-23", searched=True),
     Kind(number=ATTESTATION, name="attestation", spec="nips PR 2320"),
+    Kind(number=QUALITY, name="assertion on an addressable event", spec="NIP-85"),
     Kind(number=OFFER, name="offer", spec="nips PR 2291", searched=True),
     Kind(number=ENDORSEMENT, name="endorsement", spec="docs/reference/endorsements.md", ours=True),
     Kind(number=HANDLER, name="handler information", spec="NIP-89"),

@@ -8,6 +8,7 @@ from hanse.protocol import address as addresses
 from hanse.protocol import kinds
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.words import query_words
+from hanse.registry.liveness import Liveness
 from hanse.registry.model import Offer
 from hanse.registry.observed import QUALITY_MAX, Observed
 from hanse.registry.quality import Ended, Quality
@@ -29,8 +30,10 @@ class Registry:
         clock: Clock,
         quality_max: int = QUALITY_MAX,
         observed: Observed | None = None,
+        liveness: Liveness | None = None,
     ) -> None:
         self.observed = observed or Observed(PublicKey(""), clock.now_s, quality_max=quality_max)
+        self.liveness = liveness or Liveness()
         self._store = store
         self._presence = presence
         self._clock = clock
@@ -52,7 +55,9 @@ class Registry:
                 hits.append(judged)
             else:
                 excluded[judged] += 1
-        hits.sort(key=lambda hit: (-hit.score, hit.offer.address, hit.capability.name))
+        hits, gone = self.liveness.apply(hits, self._quality_of, self._clock.now_s())
+        if gone:
+            excluded["gone"] = gone
         page = hits[search.offset : search.offset + search.limit]
         return Found(page, dict(excluded), len(hits))
 
@@ -84,6 +89,9 @@ class Registry:
     def quality(self, address: str, capability: str, version: str = "") -> Quality:
         """What is known of one capability's calls in an offer's major version."""
         return self.observed.quality(address, capability, version)
+
+    def _quality_of(self, hit: Hit) -> Quality:
+        return self.quality(hit.offer.address, hit.capability.name, hit.offer.version)
 
     def learn(self, ended: Ended) -> None:
         """Learn from one ended call."""
