@@ -182,6 +182,7 @@ class Observing:
             detail = f"{change.before_msat} to {change.after_msat} msat"
             self._tell("price", address, name, detail)
         await self.kept.forget(now_s)
+        self.observed.refresh()  # money came in, somebody is trusted now, an hour passed
         await self._look_at_promises()
         if self._bounds.summaries:
             await self._say(now_s)

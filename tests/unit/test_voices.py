@@ -3,6 +3,7 @@
 import pytest
 
 from hanse.protocol.keys import PublicKey
+from hanse.registry.quality import OTHERS
 from hanse.registry.voices import RING_MAX, STRANGERS_MAX, Voices, find_rings
 
 ME = PublicKey("me")
@@ -125,3 +126,11 @@ def test_two_rings_are_two() -> None:
     rings = find_rings({"a": ["b"], "b": ["a", "c"], "c": ["d"], "d": ["c"], "e": ["a"]})
     assert rings["a"] == rings["b"] != rings["c"] == rings["d"]
     assert "e" not in rings
+
+
+def test_payers_that_are_too_many_to_tell_apart_are_nobody_that_is_known() -> None:
+    class Strict(Trusting):
+        def level(self, viewer: PublicKey, operator: PublicKey) -> int:
+            raise AssertionError("asked about no key")
+
+    assert sum(Voices(ME, Strict()).weights(["", OTHERS], "maker").values()) == RING_MAX

@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hanse.protocol.keys import PublicKey
-from hanse.registry.quality import Ended
+from hanse.registry.quality import OTHERS, Ended
 from hanse.registry.store import Standing
 
 STRANGERS_MAX = 5.0
@@ -33,6 +33,9 @@ OUTSIDE_MIN_MSAT = 1000
 
 TRADES_MAX = 1_000_000
 """Pairs of operators whose payments are remembered in memory."""
+
+NOBODY = frozenset({"", OTHERS})
+"""Payers that are no operator's key."""
 
 LOOK_AGAIN = 1.02
 """Rings are looked for again when there are so many times the pairs there were: it takes 2 s for
@@ -159,9 +162,11 @@ class Voices:
         return share * max(0.0, 1 - back / paid) if paid else 0.0
 
     def _is_known(self, operator: str) -> bool:
-        return (
-            operator == self._viewer or self.standing.level(self._viewer, PublicKey(operator)) >= 1
-        )
+        if operator in NOBODY:
+            return False
+        if operator == self._viewer:
+            return True
+        return self.standing.level(self._viewer, PublicKey(operator)) >= 1
 
 
 def _share(most: float, wanted: float) -> float:
