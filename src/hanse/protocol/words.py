@@ -44,9 +44,13 @@ def search_words(text: str) -> frozenset[str]:
 
 def query_words(text: str) -> list[str]:
     """The words of a query worth searching for, each once, at most QUERY_WORDS_MAX."""
+    return list(dict.fromkeys(useful_words(text)))[:QUERY_WORDS_MAX]
+
+
+def useful_words(text: str) -> list[str]:
+    """Words of a text in order without those that say nothing; all of them if none says much."""
     found = words_of(text)
-    useful = [word for word in found if word not in _STOP] or found
-    return list(dict.fromkeys(useful))[:QUERY_WORDS_MAX]
+    return [word for word in found if word not in _STOP] or found
 
 
 def stem(word: str) -> str:
