@@ -64,7 +64,10 @@ class StaticEmbedder:
 
     def _fill(self, rows: NDArray[np.float32], texts: Sequence[str]) -> None:
         cleaned = [" ".join(useful_words(text)[:WORDS_MAX]) for text in texts]
-        found = self._tokenizer.encode_batch_fast(cleaned, add_special_tokens=False)
+        if len(cleaned) == 1:  # a batch is spread over threads, which takes longer than one text
+            found = [self._tokenizer.encode(cleaned[0], add_special_tokens=False)]
+        else:
+            found = self._tokenizer.encode_batch_fast(cleaned, add_special_tokens=False)
         for row, text in zip(rows, found, strict=True):
             if text.ids:
                 total = self._table[text.ids].astype(np.float32).sum(axis=0)
