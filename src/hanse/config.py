@@ -20,7 +20,7 @@ from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.peer import Peer
 from hanse.protocol.session import Limits, host_of
-from hanse.registry.service import QUALITY_MAX
+from hanse.registry.observed import QUALITY_MAX
 from hanse.servers.relay.compare import CompareLimits
 from hanse.servers.relay.reads import ReadLimits
 from hanse.servers.relay.relay import SocketLimits

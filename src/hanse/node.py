@@ -39,6 +39,7 @@ from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.moderation import StoredModeration
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.peers import StoredPeers
+from hanse.engines.storage.quality import StoredQuality
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.upkeep import Upkeep
 from hanse.errors import HanseError, Unavailable
@@ -46,6 +47,7 @@ from hanse.figures import Carrier, Figures, Parts
 from hanse.payments.service import Payments
 from hanse.ports import Attendance
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.registry.observed import Observed
 from hanse.registry.service import Registry
 from hanse.servers.contextvm.door import ContextVmDoor
 from hanse.servers.port import bind, serving
@@ -64,6 +66,8 @@ from hanse.views import Follower
 log = structlog.get_logger("hanse")
 
 SWEEP_S = 60.0
+COUNT_S = 10.0
+"""How often calls are added to what is kept of measured quality."""
 
 
 class _Tasks:
@@ -165,7 +169,7 @@ class Node:
         self.offers = StoredOffers(database)
         bus = await self._joined()
         courier = BusCourier(bus, self.presence, self.pubkey)
-        self.registry = Registry(self.offers, self.presence, self._clock, config.quality_max)
+        self.registry = await self._directory()
         self.payments = Payments(StoredLedger(database), self._clock)
         self.broker = Broker(
             calls=self.calls,
@@ -194,6 +198,7 @@ class Node:
         self.log.follow(follower.saw)
         tasks.start(follower.run())
         tasks.start(self._sweep())
+        tasks.start(self._count())
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
         self.watch = Watch()
         self.log.follow(self.watch.appended)
@@ -218,6 +223,15 @@ class Node:
         await enter(self.peers)
         self.figures.starting = False
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
+
+    async def _directory(self) -> Registry:
+        """The registry, with all that earlier calls showed."""
+        self.quality = StoredQuality(self._database)
+        now_s, most = self._clock.now_s, self.config.quality_max
+        observed = Observed(self.operator, now_s, quality_max=most)
+        await (self.quality.rebuild(now_s()) if self._rebuild else self.quality.advance(now_s()))
+        await self.quality.load(observed)
+        return Registry(self.offers, self.presence, self._clock, observed=observed)
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
@@ -389,6 +403,16 @@ class Node:
                     await self.moderation.refresh()  # what was decided at other nodes
             except Unavailable as exc:
                 log.warning("sweep.failed", reason=exc.reason)
+
+    async def _count(self) -> None:
+        """Keep measured quality, and learn of calls that other nodes ended."""
+        while True:
+            await asyncio.sleep(COUNT_S)
+            try:
+                await self.quality.advance(self._clock.now_s())
+                await self.quality.catch_up(self.registry.observed)
+            except HanseError as exc:
+                log.warning("quality.behind", reason=exc.text)
 
     async def _keep(self, upkeep: Upkeep) -> None:
         """Apart from `_sweep`: a first run over a large log takes long, and calls must expire."""

@@ -1,10 +1,10 @@
 """From what matched to a ranked, explained list.
 
-score = relevance × success⁴ × latency × price × presence        each factor 0 to 1
+score = relevance × quality × price × presence        each factor 0 to 1
 
 relevance  how well the words fit (the store's figure)
-success    expected success rate; the fourth power makes 0.80 count half of 0.95
-latency    1 while the expected p95 is inside the promise, promise / expected beyond it
+quality    expected success rate to the fourth power × 1 while the expected p95 is inside the
+           promise, promise / expected beyond it × 0.4 unproven to 1 proven (`quality.figure`)
 price      1 / (1 + log10(1 + sat) / 4): ten times the price costs about a quarter
 presence   1 if the provider is connected, 0.05 if not
 """
@@ -13,7 +13,7 @@ import math
 from typing import Literal
 
 from hanse.registry.model import Capability, Match
-from hanse.registry.quality import Expected, Measured, Quality
+from hanse.registry.quality import Expected, Measured, Quality, figure
 from hanse.registry.search import Constraints, Hit
 
 OFFLINE_FACTOR = 0.05
@@ -53,10 +53,9 @@ def judge(
 
 
 def _score(match: Match, capability: Capability, expected: Expected, online: bool) -> float:
-    latency = min(1.0, match.offer.promise.latency_p95_ms / max(1, expected.latency_p95_ms))
     price = 1 / (1 + math.log10(1 + capability.price.msat / 1000) / 4)
     presence = 1.0 if online else OFFLINE_FACTOR
-    score = match.relevance * expected.success_rate**4 * latency * price * presence
+    score = match.relevance * figure(expected, match.offer.promise) * price * presence
     return round(score, 6)
 
 

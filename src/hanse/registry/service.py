@@ -6,17 +6,17 @@ from hanse.errors import Invalid, NotFound
 from hanse.ports import Clock, Presence
 from hanse.protocol import address as addresses
 from hanse.protocol import kinds
+from hanse.protocol.keys import PublicKey
 from hanse.protocol.words import query_words
 from hanse.registry.model import Offer
-from hanse.registry.quality import Quality
+from hanse.registry.observed import QUALITY_MAX, Observed
+from hanse.registry.quality import Ended, Quality
 from hanse.registry.rank import judge
 from hanse.registry.search import Found, Hit, Search
 from hanse.registry.store import OfferStore
 
 CANDIDATES = 200
 """Matches judged per search: enough that constraints leave some, bounded whatever the words."""
-QUALITY_MAX = 100_000
-"""Capabilities whose calls are remembered in memory; the oldest unused goes first."""
 
 
 class Registry:
@@ -28,12 +28,12 @@ class Registry:
         presence: Presence,
         clock: Clock,
         quality_max: int = QUALITY_MAX,
+        observed: Observed | None = None,
     ) -> None:
-        self._quality_max = quality_max
+        self.observed = observed or Observed(PublicKey(""), clock.now_s, quality_max=quality_max)
         self._store = store
         self._presence = presence
         self._clock = clock
-        self._quality: dict[tuple[str, str], Quality] = {}
 
     async def find(self, search: Search) -> Found:
         """Ranked capabilities for one question."""
@@ -44,7 +44,7 @@ class Registry:
         for match in matches:
             judged = judge(
                 match,
-                self.quality(match.offer.address, match.capability),
+                self.quality(match.offer.address, match.capability, match.offer.version),
                 search.constraints,
                 online=self._presence.is_present(match.offer.provider),
             )
@@ -81,20 +81,13 @@ class Registry:
             raise Invalid.at("offer", f"{len(named)} offers have this name", hint)
         return named[0]
 
-    def quality(self, address: str, capability: str) -> Quality:
-        """What is known of one capability's calls."""
-        return self._quality.get((address, capability)) or Quality()
+    def quality(self, address: str, capability: str, version: str = "") -> Quality:
+        """What is known of one capability's calls in an offer's major version."""
+        return self.observed.quality(address, capability, version)
 
-    def record(
-        self, address: str, capability: str, *, success: bool, latency_ms: int, at_s: int
-    ) -> None:
-        """Learn from one finished call."""
-        key = (address, capability)
-        found = self._quality.pop(key, None) or Quality()
-        found.record(success, latency_ms, at_s)
-        self._quality[key] = found  # re-inserted last: the first key is the least used
-        if len(self._quality) > self._quality_max:
-            del self._quality[next(iter(self._quality))]
+    def learn(self, ended: Ended) -> None:
+        """Learn from one ended call."""
+        self.observed.record(ended)
 
     async def offers(self) -> int:
         """How many live offers there are."""

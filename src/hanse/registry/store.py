@@ -1,8 +1,32 @@
-"""What the registry needs kept: offers by address, found by words. A view of the log."""
+"""What the registry asks of others: offers by address, found by words, a view of the log; and where
+operators stand with each other."""
 
 from typing import Protocol
 
+from hanse.protocol.keys import PublicKey
 from hanse.registry.model import Match, Offer
+
+
+class Standing(Protocol):
+    """How far one operator trusts another."""
+
+    def level(self, viewer: PublicKey, operator: PublicKey) -> int:
+        """0 (unknown) to 4."""
+
+    def score(self, viewer: PublicKey, operator: PublicKey) -> float:
+        """0 to 1."""
+
+
+class OwnOnly:
+    """Implements `Standing` for who has no trust graph: one's own operator, and nobody else."""
+
+    def level(self, viewer: PublicKey, operator: PublicKey) -> int:
+        """See `Standing`."""
+        return 4 if viewer == operator else 0
+
+    def score(self, viewer: PublicKey, operator: PublicKey) -> float:
+        """See `Standing`."""
+        return 1.0 if viewer == operator else 0.0
 
 
 class OfferStore(Protocol):
