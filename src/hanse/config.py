@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hanse.broker.service import Bounds
+from hanse.engines.embedders.endpoint import Endpoint
 from hanse.engines.peers.mirror import Pace
 from hanse.engines.storage.upkeep import Keeping
 from hanse.errors import Invalid
@@ -20,7 +21,7 @@ from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.peer import Peer
 from hanse.protocol.session import Limits, host_of
-from hanse.registry.service import QUALITY_MAX
+from hanse.registry.observed import QUALITY_MAX
 from hanse.servers.relay.compare import CompareLimits
 from hanse.servers.relay.reads import ReadLimits
 from hanse.servers.relay.relay import SocketLimits
@@ -74,6 +75,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = ""
     peers: tuple[Peer, ...] = ()
     peer_pace: Pace = Pace()
+    embeddings: Endpoint | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -28,9 +28,11 @@ from hanse.config import Config
 from hanse.engines.bus.courier import BusCourier
 from hanse.engines.bus.local import LocalBus
 from hanse.engines.bus.presence import LocalPresence
+from hanse.engines.embedders.choice import Searches, chosen
 from hanse.engines.peers.peers import Peers
 from hanse.engines.peers.ports import submitting
 from hanse.engines.storage.calls import StoredCalls
+from hanse.engines.storage.catalog import Catalog
 from hanse.engines.storage.database import Database
 from hanse.engines.storage.folder import DATABASE, alone
 from hanse.engines.storage.handles import StoredHandles
@@ -39,6 +41,7 @@ from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.moderation import StoredModeration
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.peers import StoredPeers
+from hanse.engines.storage.quality import StoredQuality
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.upkeep import Upkeep
 from hanse.errors import HanseError, Unavailable
@@ -46,6 +49,8 @@ from hanse.figures import Carrier, Figures, Parts
 from hanse.payments.service import Payments
 from hanse.ports import Attendance
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.registry.finder import Finder
+from hanse.registry.observed import Observed
 from hanse.registry.service import Registry
 from hanse.servers.contextvm.door import ContextVmDoor
 from hanse.servers.port import bind, serving
@@ -64,6 +69,8 @@ from hanse.views import Follower
 log = structlog.get_logger("hanse")
 
 SWEEP_S = 60.0
+COUNT_S = 10.0
+"""How often calls are added to what is kept of measured quality."""
 
 
 class _Tasks:
@@ -165,7 +172,7 @@ class Node:
         self.offers = StoredOffers(database)
         bus = await self._joined()
         courier = BusCourier(bus, self.presence, self.pubkey)
-        self.registry = Registry(self.offers, self.presence, self._clock, config.quality_max)
+        self.registry = await self._directory()
         self.payments = Payments(StoredLedger(database), self._clock)
         self.broker = Broker(
             calls=self.calls,
@@ -187,13 +194,18 @@ class Node:
             node=self.pubkey,
             new_key=lambda: secrets.token_hex(16),
         )
+        self.log.follow(self.catalog.saw)
         self.recovered = await self.broker.recover()
         await (self.offers.rebuild() if self._rebuild else self.offers.advance())
+        whole = await self.catalog.fill()
         tasks = await enter(_Tasks())
-        self._follower = follower = Follower([self.offers])
+        self._follower = follower = Follower([self.offers, self.catalog])
         self.log.follow(follower.saw)
         tasks.start(follower.run())
+        if not whole:
+            tasks.start(self._finish())
         tasks.start(self._sweep())
+        tasks.start(self._count())
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
         self.watch = Watch()
         self.log.follow(self.watch.appended)
@@ -218,6 +230,33 @@ class Node:
         await enter(self.peers)
         self.figures.starting = False
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
+
+    async def _directory(self) -> Registry:
+        """The registry, with all that earlier calls showed."""
+        self.quality = StoredQuality(self._database)
+        now_s, most = self._clock.now_s, self.config.quality_max
+        observed = Observed(self.operator, now_s, quality_max=most)
+        await (self.quality.rebuild(now_s()) if self._rebuild else self.quality.advance(now_s()))
+        await self.quality.load(observed)
+        finder = Finder(
+            store=self.offers,
+            presence=self.presence,
+            clock=self._clock,
+            observed=observed,
+            embedder=chosen(self.config.embeddings),
+            run=Searches(lambda: len(finder.index)).run,
+        )
+        self.catalog = Catalog(self.offers, finder, self._database)
+        return Registry(self.offers, self._clock, finder, observed)
+
+    async def _finish(self) -> None:
+        """Index what was too much to wait for."""
+        while True:
+            try:
+                return await self.catalog.finish()
+            except Unavailable as exc:
+                log.warning("catalog.behind", reason=exc.reason)
+                await asyncio.sleep(1)
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
@@ -296,7 +335,7 @@ class Node:
 
     async def _erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
         gone = await self.log.erase(ids=ids, pubkey=pubkey)
-        await self.offers.prune()
+        await self.catalog.forget(await self.offers.prune())
         return gone
 
     def _federated(self, hosts: frozenset[str]) -> Peers:
@@ -384,11 +423,22 @@ class Node:
             await asyncio.sleep(SWEEP_S)
             try:
                 await self.log.sweep(self._clock.now_s())
+                await self.catalog.tend(self._clock.now_s())
                 await self.broker.expire()
                 if self.config.database is not None:
                     await self.moderation.refresh()  # what was decided at other nodes
             except Unavailable as exc:
                 log.warning("sweep.failed", reason=exc.reason)
+
+    async def _count(self) -> None:
+        """Keep measured quality, and learn of calls that other nodes ended."""
+        while True:
+            await asyncio.sleep(COUNT_S)
+            try:
+                await self.quality.advance(self._clock.now_s())
+                await self.quality.catch_up(self.registry.observed)
+            except HanseError as exc:
+                log.warning("quality.behind", reason=exc.text)
 
     async def _keep(self, upkeep: Upkeep) -> None:
         """Apart from `_sweep`: a first run over a large log takes long, and calls must expire."""

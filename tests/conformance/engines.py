@@ -15,6 +15,7 @@ from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.postgres import PostgresDatabase
+from hanse.engines.storage.quality import StoredQuality
 from hanse.engines.storage.sqlite import SqliteDatabase
 
 
@@ -56,6 +57,7 @@ class Stores(msgspec.Struct, frozen=True):
     calls: StoredCalls
     ledger: StoredLedger
     offers: StoredOffers
+    quality: StoredQuality
 
 
 Opening = Callable[[], AbstractAsyncContextManager[Stores]]
@@ -73,6 +75,7 @@ async def stores(name: str, folder: Path) -> AsyncIterator[Stores]:
             StoredCalls(database, log),
             StoredLedger(database),
             StoredOffers(database),
+            StoredQuality(database),
         )
 
 

@@ -104,7 +104,7 @@ async def test_a_hurry_beyond_the_promise_is_not_held_against_the_provider(
     caller = await people.connected(credits="10sat")
     result = await caller.call(offer, {}, capability="thing0", deadline_ms=20)
     assert result.fault == "deadline-below-promise"
-    assert node.registry.quality(offer, "thing0").samples == 0
+    assert node.registry.quality(offer, "thing0").measured().samples == 0
 
 
 async def test_one_caller_cannot_fill_the_node(tmp_path: Path, operator: SecretKey) -> None:

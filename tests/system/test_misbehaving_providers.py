@@ -179,7 +179,7 @@ async def test_a_broken_promise_is_refunded_and_sinks_its_provider(
     await _assert_honest_work_goes_on(node, people, consumer)
 
 
-async def test_declined_input_is_refunded_and_not_held_against_the_provider(
+async def test_declined_input_that_meets_the_schema_is_refunded_and_counts_as_a_failure(
     node: Node, people: People
 ) -> None:
     said = _says({"error": {"code": -32602, "message": "no such name"}})
@@ -191,8 +191,9 @@ async def test_declined_input_is_refunded_and_not_held_against_the_provider(
         assert result.raw["untrusted"]["from"] == provider.secret.public
         await _assert_unpaid(node, consumer, provider)
         after = await _found(consumer, service.offer)
-    assert after.raw["measured"]["samples"] == 0
-    assert after.score == service.score
+    assert after.raw["measured"]["samples"] == 1
+    assert after.raw["measured"]["refunds"] == {"declined-input": 1}
+    assert after.score < service.score
     await _assert_honest_work_goes_on(node, people, consumer)
 
 

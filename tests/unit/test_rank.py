@@ -5,7 +5,7 @@ import pytest
 from hanse.keyring import new_secret
 from hanse.protocol.amount import Amount
 from hanse.registry.model import Capability, Match, Offer, Promise
-from hanse.registry.quality import Quality
+from hanse.registry.quality import Ended, Quality
 from hanse.registry.rank import OFFLINE_FACTOR, judge
 from hanse.registry.search import Constraints, Hit, Search
 from hanse.registry.service import Registry
@@ -43,6 +43,23 @@ def quality(good: int = 0, bad: int = 0, latency_ms: int = 100) -> Quality:
     for _ in range(bad):
         found.record(False, 0, 1)
     return found
+
+
+def failed(offer: Offer) -> Ended:
+    """A stranger's call of the capability "a", refunded."""
+    return Ended(
+        id=bytes(32),
+        address=offer.address,
+        capability="a",
+        major=1,
+        caller="caller",
+        provider=offer.provider,
+        payer="caller",
+        payee=offer.operator,
+        end="provider-error",
+        latency_ms=1,
+        at_s=0,
+    )
 
 
 def hit(found: Match, calls: Quality | None = None, *, online: bool = True) -> Hit:
@@ -118,14 +135,14 @@ def test_a_constraint_met_exactly_does_not_exclude(constraints: Constraints) -> 
 
 
 def test_the_reasons_say_what_matched_what_was_measured_and_the_price() -> None:
-    calls = quality(good=3, bad=1, latency_ms=120)
+    calls = quality(good=3, bad=1, latency_ms=122)
     constraints = Constraints(max_price=Amount(3000))
     judged = judge(match(words=("sms", "us")), calls, constraints, online=True)
     assert isinstance(judged, Hit)
     assert judged.reasons == (
         "matches sms, us",
         "success 75.0% over 4 calls (promised 99.0%), count on 88.3%",
-        "p50 120 ms, p95 120 ms (promised 500 ms)",
+        "p50 122 ms, p95 122 ms (promised 500 ms)",
         "price 2 sat a call, your cap is 3 sat",
         "provider is connected",
     )
@@ -224,7 +241,7 @@ async def test_what_constraints_exclude_is_counted_by_constraint() -> None:
 
 async def test_a_recorded_failure_moves_a_provider_behind_its_twin() -> None:
     one = registry(match(name="a"), match(name="b"))
-    one.record(match(name="a").offer.address, "a", success=False, latency_ms=0, at_s=1)
+    one.learn(failed(match(name="a").offer))
     assert [row.offer.identifier for row in (await one.find(Search(words="sms"))).hits] == [
         "b",
         "a",

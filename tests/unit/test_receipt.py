@@ -155,7 +155,7 @@ def test_a_receipt_of_another_node_is_refused_when_a_node_is_named() -> None:
     assert refusal(stranger).field == "receipt.pubkey"
 
 
-@pytest.mark.parametrize("name", list(orjson.loads(SETTLED.content)))
+@pytest.mark.parametrize("name", sorted({*orjson.loads(SETTLED.content)} - {"version"}))
 def test_a_receipt_without_one_of_its_fields_is_refused(name: str) -> None:
     body = orjson.loads(SETTLED.content)
     del body[name]

@@ -77,7 +77,8 @@ class Desk:
     ) -> dict[str, Any]:
         offer = await self._registry.offer(asked.offer)
         return shown.offer(
-            offer, lambda name: self._registry.quality(offer.address, name).measured()
+            offer,
+            lambda name: self._registry.quality(offer.address, name, offer.version).measured(),
         )
 
     async def _call(self, who: Principal, asked: tools.CallService, request: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import msgspec
 
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
+from hanse.registry.quality import SETTLED, UNCOUNTED, Ended, major_of
 
 
 class CallState(enum.StrEnum):
@@ -27,7 +28,8 @@ class CallState(enum.StrEnum):
 
 
 class Fault(enum.StrEnum):
-    """Why a call was refunded. All but the BLAMELESS count against the provider."""
+    """Why a call was refunded. All but the BLAMELESS count against the provider: also an input that
+    met the schema and was declined, or a provider that declines everything would look perfect."""
 
     TOO_LATE = "too-late"
     IMPATIENT = "deadline-below-promise"
@@ -42,7 +44,8 @@ class Fault(enum.StrEnum):
     NODE_STOPPED = "node-stopped"
 
 
-BLAMELESS = frozenset({Fault.DECLINED, Fault.IMPATIENT, Fault.NODE_STOPPED})
+BLAMELESS = frozenset({Fault.IMPATIENT, Fault.NODE_STOPPED})
+assert {fault.value for fault in BLAMELESS} == UNCOUNTED
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,11 +103,34 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """The node, of those that share one database, in which the call runs."""
     words: str = ""
     """What the caller searched for: the registry learns from it what these words mean."""
+    version: str = "1.0.0"
+    """The offer's."""
+    payee: PublicKey | None = None
+    """Who answers for the provider; the provider itself if nobody else does."""
 
     @property
     def hex(self) -> str:
         """The call's id as text."""
         return self.id.hex()
+
+    def learned(self) -> Ended:
+        """What the registry learns from it, once it ended."""
+        settled = self.state is CallState.SETTLED
+        return Ended(
+            id=self.id,
+            address=self.offer,
+            capability=self.capability,
+            major=major_of(self.version),
+            caller=self.caller,
+            provider=self.provider,
+            payer=self.operator,
+            payee=self.payee or self.provider,
+            end=self.fault.value if self.fault else SETTLED,
+            latency_ms=self.latency_ms,
+            at_s=(self.closed_ms or 0) // 1000,
+            paid_msat=self.price.msat if settled else 0,
+            received_msat=(self.price - self.fee).msat if settled else 0,
+        )
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

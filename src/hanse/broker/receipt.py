@@ -5,7 +5,7 @@ content (JSON):
 | field | what |
 |---|---|
 | call | the call's id, 64 hex |
-| offer, capability | what was called |
+| offer, capability, version | what was called; the offer's version (since 1.1) |
 | caller, provider | public keys |
 | outcome | `settled` or `refunded` |
 | fault | why it was refunded; null when settled |
@@ -34,7 +34,7 @@ from hanse.protocol.event import Event, check_event, field_error, sign_event
 from hanse.protocol.keys import PublicKey, SecretKey, is_hex
 from hanse.protocol.signature import verify
 
-RECEIPT_VERSION = "1.0.0"
+RECEIPT_VERSION = "1.1.0"
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +56,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     closed_ms: int
     latency_ms: int | None
     delivery: str | None
+    version: str = "1.0.0"
 
 
 def delivery_digest(call: str, input_sha256: str, output_sha256: str, price_msat: int) -> bytes:
@@ -84,6 +85,7 @@ def receipt_event(node: SecretKey, call: Call) -> Event:
         closed_ms=call.closed_ms or 0,
         latency_ms=call.latency_ms,
         delivery=call.delivery if settled else None,
+        version=call.version,
     )
     return sign_event(
         node,

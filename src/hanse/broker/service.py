@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from hanse.broker.answer import judge_answer
-from hanse.broker.model import BLAMELESS, Call, CallState, Fault, Order, Verdict
+from hanse.broker.model import Call, CallState, Fault, Order, Verdict
 from hanse.broker.receipt import receipt_event
 from hanse.broker.store import Calls
 from hanse.errors import Closed, Conflict, Invalid, NotFound, OverCap, RateLimited, Unavailable
@@ -113,13 +113,11 @@ class Broker:
                     del self._open[side]
 
     async def recover(self) -> int:
-        """Refund what an earlier process left open, and learn quality from what ended. Returns how
-        many were refunded. Call once, before the first `call`."""
+        """Refund what an earlier process left open. Returns how many. Call once, before the first
+        `call`."""
         left = [call for call in await self._calls.open_calls() if call.holder == self._instance]
         for call in left:
             await self._give_back(call, "the node stopped during the call")
-        for call in await self._calls.recent_calls(50_000):
-            self._learn(call)
         return len(left)
 
     async def expire(self) -> int:
@@ -220,6 +218,8 @@ class Broker:
             opened_ms=self._clock.now_ms(),
             holder=self._instance,
             words=order.words,
+            version=offer.version,
+            payee=offer.operator,
         )
 
     # --- after the hold -----------------------------------------------------------------------
@@ -286,20 +286,10 @@ class Broker:
         receipt = receipt_event(self._node, ended)
         ended = msgspec.structs.replace(ended, receipt_id=receipt.id)
         stored = await self._calls.close_call(ended, receipt)
-        self._learn(stored)
+        if stored is ended:  # else it had ended before, and is learned from the store
+            self._registry.learn(ended.learned())
         self._ended(stored)
         return stored
-
-    def _learn(self, call: Call) -> None:
-        if call.fault in BLAMELESS:
-            return
-        self._registry.record(
-            call.offer,
-            call.capability,
-            success=call.state is CallState.SETTLED,
-            latency_ms=call.latency_ms or 0,
-            at_s=(call.closed_ms or 0) // 1000,
-        )
 
 
 def _terms(call: Call) -> dict[str, object]:

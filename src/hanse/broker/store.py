@@ -24,9 +24,6 @@ class Calls(Protocol):
     async def open_calls(self) -> list[Call]:
         """Calls not ended, oldest first."""
 
-    async def recent_calls(self, limit: int) -> list[Call]:
-        """The last ended calls, oldest first, without their outputs: for measuring."""
-
     async def receipt(self, id: str) -> Event | None:
         """A receipt event by its id or its call's id (hex)."""
 

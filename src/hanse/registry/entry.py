@@ -13,6 +13,7 @@ whatever else is in the index, so that an index built in any order answers the s
 """
 
 from collections import Counter
+from collections.abc import Callable
 from hashlib import blake2b
 
 import msgspec
@@ -20,8 +21,8 @@ import msgspec
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.words import stem, words_of
 from hanse.registry import shape
-from hanse.registry.model import Capability, Offer
-from hanse.registry.quality import Expected
+from hanse.registry.model import Capability, Offer, Promise
+from hanse.registry.quality import Expected, figure
 
 IMPACT_MAX = 255
 K1 = 1.2
@@ -45,6 +46,26 @@ SET_KINDS = {
 }
 
 
+class Figured(msgspec.Struct, frozen=True):
+    """What to expect of a capability now, as the index keeps it."""
+
+    latency_ms: int
+    success: float
+    availability: float
+    quality: float
+    """`quality.figure`: the quality part of a score."""
+
+    @classmethod
+    def of(cls, expected: Expected, promise: Promise) -> "Figured":
+        """From the figures to count on."""
+        return cls(
+            expected.latency_p95_ms,
+            expected.success_rate,
+            expected.availability or promise.availability or 0.0,
+            figure(expected, promise),
+        )
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One row."""
 
@@ -58,11 +79,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     operator: PublicKey
     version: str
     price_msat: int
-    latency_ms: int
-    promised_ms: int
-    success: float
-    availability: float
-    voices: float
+    figured: Figured
     created_at: int
     expires: int
     imported: bool
@@ -86,9 +103,9 @@ def folded(value: str) -> str:
 
 
 def entries(
-    offer: Offer, seq: int, expires: int | None, expected: dict[str, tuple[Expected, float]]
+    offer: Offer, seq: int, expires: int | None, figured: Callable[[str], Figured]
 ) -> list[Entry]:
-    """A row for each capability. `expected`: figures and voices by capability."""
+    """A row for each capability. `figured`: what to expect of a capability of it."""
     about = _words(f"{offer.name} {offer.summary} {' '.join(offer.topics)}")
     shared = [
         f"{SET_KINDS[name]}{folded(value)}"
@@ -104,7 +121,6 @@ def entries(
     of_offer = key_of(offer.address)
     found = []
     for position, one in enumerate(offer.capabilities):
-        figures, voices = expected[one.name]
         needs, shapes = _shapes(one)
         terms = [*shared, *shapes, f"n{one.name}"]
         if one.side_effects is not None:
@@ -119,11 +135,7 @@ def entries(
                 operator=offer.operator,
                 version=offer.version,
                 price_msat=one.price.msat if one.by_call else NO_PRICE,
-                latency_ms=figures.latency_p95_ms,
-                promised_ms=offer.promise.latency_p95_ms,
-                success=figures.success_rate,
-                availability=offer.promise.availability or 0.0,
-                voices=voices,
+                figured=figured(one.name),
                 created_at=offer.created_at,
                 expires=NEVER if expires is None else expires,
                 imported=bool(offer.source),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hanse.errors import Invalid
 from hanse.protocol.keys import PublicKey
-from hanse.registry.entry import Entry
+from hanse.registry.entry import Entry, Figured
 from hanse.registry.postings import Forward, Growing, Run, extended
 from hanse.registry.version import Range, read_range, read_version
 
@@ -40,10 +40,9 @@ _COLUMNS: dict[str, tuple[type[np.generic], int | None]] = {
     "version": (np.int32, None),
     "price": (np.int64, None),
     "latency": (np.int32, None),
-    "promised": (np.int32, None),
     "success": (np.float32, None),
     "availability": (np.float32, None),
-    "voices": (np.float32, None),
+    "quality": (np.float32, None),
     "created": (np.int64, None),
     "expires": (np.int64, None),
     "imported": (np.bool_, None),
@@ -132,7 +131,7 @@ class Index:
         self._table = Table(size)
         self._known: dict[int, int] = {}
         """Rows of keys that were asked for."""
-        self._late: dict[int, tuple[int, float, float]] | None = None
+        self._late: dict[int, Figured] | None = None
         self._writing = threading.Lock()
         self._ranges: OrderedDict[str, Mask] = OrderedDict()
 
@@ -177,11 +176,10 @@ class Index:
             "operator": [self.keys.add(one.operator) for one in found],
             "version": [self.versions.add(one.version) for one in found],
             "price": [one.price_msat for one in found],
-            "latency": [one.latency_ms for one in found],
-            "promised": [one.promised_ms for one in found],
-            "success": [one.success for one in found],
-            "availability": [one.availability for one in found],
-            "voices": [one.voices for one in found],
+            "latency": [one.figured.latency_ms for one in found],
+            "success": [one.figured.success for one in found],
+            "availability": [one.figured.availability for one in found],
+            "quality": [one.figured.quality for one in found],
             "created": [one.created_at for one in found],
             "expires": [one.expires for one in found],
             "imported": [one.imported for one in found],
@@ -229,6 +227,12 @@ class Index:
             table.dead += len(rows)
         return len(rows)
 
+    def expire(self, now_s: int) -> int:
+        """Let offers go that have expired; how many rows."""
+        table = self._table
+        gone = (table.written("expires") <= now_s) & table.written("live")
+        return self.remove(set(table.written("offer")[gone].tolist())) if gone.any() else 0
+
     def offers_of(self, provider: PublicKey) -> set[int]:
         """The offers of a provider that are indexed."""
         id = self.keys.get(provider)
@@ -256,20 +260,21 @@ class Index:
         with self._writing:
             self._known, self._table = {}, fresh
             late, self._late = self._late, None
-        for key, (latency_ms, success, voices) in late.items():
-            self.figure(key, latency_ms=latency_ms, success=success, voices=voices)
+        for key, now in late.items():
+            self.figure(key, now)
 
-    def figure(self, key: int, *, latency_ms: int, success: float, voices: float) -> None:
+    def figure(self, key: int, now: Figured) -> None:
         """What to expect of a capability now."""
         row = self.row_of(key)
         with self._writing:
             if self._late is not None:
-                self._late[key] = (latency_ms, success, voices)
+                self._late[key] = now
             if row >= 0:
                 columns = self._table.columns
-                columns["latency"].array[row] = latency_ms
-                columns["success"].array[row] = success
-                columns["voices"].array[row] = voices
+                columns["latency"].array[row] = now.latency_ms
+                columns["success"].array[row] = now.success
+                columns["availability"].array[row] = now.availability
+                columns["quality"].array[row] = now.quality
 
     def row_of(self, key: int) -> int:
         """The row of a capability, or -1. Remembered: who asks once asks again."""
@@ -308,7 +313,8 @@ def _has(wanted: Range, text: str) -> bool:
 def quantised(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
     """Whole numbers of a vector's directions: the largest becomes 127."""
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=1e-9)
-    return np.round(vectors * (127 / largest)).astype(np.int8)
+    found: NDArray[np.int8] = np.round(vectors * (127 / largest)).astype(np.int8)
+    return found
 
 
 def signs_of(whole: NDArray[np.int8]) -> NDArray[np.uint64]:

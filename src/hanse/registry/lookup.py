@@ -134,11 +134,13 @@ class Lookup:
         mine = signs_of(quantised(vector[None, :]))
         counts = np.bitwise_count(self._view.column("signs") ^ mine)
         if counts.shape[1] != 4:
-            return counts.sum(axis=1, dtype=np.uint16)
+            summed: NDArray[np.uint16] = counts.sum(axis=1, dtype=np.uint16)
+            return summed
         # Four counts of a byte each, added as one number: a third of the time of `sum`.
         four = np.ascontiguousarray(counts).view(np.uint32)[:, 0]
         pairs = (four & 0x00FF00FF) + ((four >> 8) & 0x00FF00FF)
-        return (pairs + (pairs >> 16)).astype(np.uint16)
+        found: NDArray[np.uint16] = (pairs + (pairs >> 16)).astype(np.uint16)
+        return found
 
     def _learned(self) -> Rows:
         found = [self._index.row_of(key) for key, how in self._aside.lessons.items() if how > 0]
@@ -186,7 +188,8 @@ class Lookup:
                 fits |= welcome
             met += fits
         needs = self._view.column("needs")
-        return (met == needs) & (needs < NEEDS_MAX)
+        found: Mask = (met == needs) & (needs < NEEDS_MAX)
+        return found
 
     def _returning(self, returns: Mapping[str, object]) -> Mask:
         """Rows whose output has at least these fields."""

@@ -6,6 +6,7 @@ full runs become one longer run, so that a row is inverted few times and a searc
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,10 @@ class Growing:
 
     def __init__(self, dtype: type[np.generic], width: int | None = None) -> None:
         shape: tuple[int, ...] = (1024,) if width is None else (1024, width)
-        self.array: NDArray[np.generic] = np.zeros(shape, dtype=dtype)
+        self.array: NDArray[Any] = np.zeros(shape, dtype=dtype)
         self.size = 0
 
-    def extend(self, values: Sequence[object] | NDArray[np.generic]) -> None:
+    def extend(self, values: Sequence[object] | NDArray[Any]) -> None:
         """Append."""
         found = np.asarray(values, dtype=self.array.dtype)
         end = self.size + len(found)
@@ -73,12 +74,12 @@ class Forward:
     def of(self, row: int) -> Rows:
         """The terms of one row."""
         start, end = self.starts.array[row], self.starts.array[row + 1]
-        found: Rows = self.terms.array[start:end]  # type: ignore[assignment]  # of its dtype
+        found: Rows = self.terms.array[start:end]
         return found
 
     def all_of(self, rows: Rows) -> Rows:
         """The terms of many rows, one after the other."""
-        found: Rows = self.terms.array[self.places(rows)]  # type: ignore[assignment]
+        found: Rows = self.terms.array[self.places(rows)]
         return found
 
     def places(self, rows: Rows) -> NDArray[np.int64]:
@@ -103,7 +104,7 @@ class Run:
         lengths = np.diff(forward.starts.array[start : end + 1].astype(np.int64))
         rows = np.repeat(np.arange(start, end, dtype=np.int32), lengths)
         self._rows: Rows = rows[order]
-        self._impacts: Impacts = forward.impacts.array[first:last][order]  # type: ignore[assignment]
+        self._impacts: Impacts = forward.impacts.array[first:last][order]
         ordered = terms[order]
         heads = np.flatnonzero(np.diff(ordered, prepend=-1))
         self._terms = ordered[heads]

@@ -1,29 +1,146 @@
-"""Measured quality: what the broker's own calls say, shrunk toward the promise.
+"""Measured quality of one capability: how its calls ended and how long they took, in windows.
 
-With few samples the promise counts as `PRIOR_SAMPLES` imagined calls, so that one lucky call
-proves little and one broken promise is felt at once.
+Every ended call is added to its payer's tallies: that of the hour, that of the day. What is read is
+the sum of the tallies in a window, each payer's weighed by how much its voice counts (`voices.py`),
+no payer's more than CALLS_OF_A_VOICE calls' worth. `engines/storage/quality.py` keeps the same
+tallies over a restart.
+
+With few calls the promise counts as PRIOR_SAMPLES imagined calls, so that one lucky call proves
+little and one broken promise is felt at once.
 """
 
-from collections import deque
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
+from hanse.registry.histogram import Counts, bucket_of, merged, percentile, share_within
 from hanse.registry.model import Promise
 
-WINDOW = 256
-"""Calls remembered per capability: enough for a p95, small enough to follow a change."""
+HOUR_S = 3600
+DAY_S = 86_400
+HOURS_KEPT = 50
+DAYS_KEPT = 62
+"""Two windows of each length: this one and the one before it."""
 
 PRIOR_SAMPLES = 5
+CALLS_OF_A_VOICE = 100
+"""Calls of one payer that count in full; more of them count together as so many."""
+
+SETTLED = "settled"
+DECLINED = "declined-input"
+SCHEMA = "schema-violation"
+UNCOUNTED = frozenset({"deadline-below-promise", "node-stopped"})
+"""Ends that are nobody's failure: counted, shown, never held against the provider."""
+UNREACHED = frozenset({"provider-offline", "provider-died"})
+
+Z = 1.96
+"""Both bounds and trends: 19 of 20 times right."""
+
+WindowName = Literal["hour", "day", "month"]
+_WINDOWS: dict[WindowName, tuple[int, int]] = {
+    "hour": (HOUR_S, 2),
+    "day": (HOUR_S, 25),
+    "month": (DAY_S, 31),
+}
+"""The slot that is running, and as many before it as make the window up."""
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """What the registry learns from one ended call. `payer` and `payee` are operators."""
+
+    id: bytes
+    address: str
+    capability: str
+    major: int
+    caller: str
+    provider: str
+    payer: str
+    payee: str
+    end: str
+    latency_ms: int | None
+    at_s: int
+    paid_msat: int = 0
+    received_msat: int = 0
+
+
+class Tally(msgspec.Struct, array_like=True):
+    """Calls of one payer in one slot: how they ended, the latencies of those that settled by
+    bucket, when the last one settled."""
+
+    ends: dict[str, int] = {}
+    latencies: dict[int, int] = {}
+    last_s: int = 0
+
+    def add(self, end: str, latency_ms: int | None, at_s: int) -> None:
+        """One more call."""
+        self.ends[end] = self.ends.get(end, 0) + 1
+        if end == SETTLED:
+            bucket = bucket_of(latency_ms or 0)
+            self.latencies[bucket] = self.latencies.get(bucket, 0) + 1
+            self.last_s = max(self.last_s, at_s)
+
+    def merge(self, other: "Tally") -> None:
+        """All of another one's calls."""
+        for end, count in other.ends.items():
+            self.ends[end] = self.ends.get(end, 0) + count
+        for bucket, count in other.latencies.items():
+            self.latencies[bucket] = self.latencies.get(bucket, 0) + count
+        self.last_s = max(self.last_s, other.last_s)
+
+    @property
+    def counted(self) -> int:
+        """Calls that say something about the provider."""
+        return sum(count for end, count in self.ends.items() if end not in UNCOUNTED)
+
+
+Place = tuple[str, int, int]
+"""Of a tally: payer, length of the slot, the slot's number since 1970."""
+
+
+def places_of(payer: str, at_s: int) -> tuple[Place, Place]:
+    """The tallies a call belongs to: its hour's and its day's."""
+    return (payer, HOUR_S, at_s // HOUR_S), (payer, DAY_S, at_s // DAY_S)
+
+
+def oldest_slot(span: int, now_s: int) -> int:
+    """The first slot that is still kept."""
+    return now_s // span - (HOURS_KEPT if span == HOUR_S else DAYS_KEPT) + 1
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures from real calls. Latencies in ms over successful calls; None before the first."""
+    """Figures from real calls. Rates and latencies are weighed by voices; latencies in ms over
+    settled calls; None before the first. Counts are of calls, without those that count for
+    nothing (`own`: between keys of one operator)."""
 
     samples: int = 0
     success_rate: float | None = None
     latency_p50_ms: int | None = None
     latency_p95_ms: int | None = None
     last_seen_s: int | None = None
+    latency_p99_ms: int | None = None
+    success_low: float | None = None
+    """With 97.5 % confidence the success rate is at least this (Wilson)."""
+    availability: float | None = None
+    """The share of calls, paid ones and probes, that reached a connected provider."""
+    voices: float = 0.0
+    """How many independent payers stand behind the figures."""
+    weight: float = 0.0
+    """How many calls the figures are worth."""
+    refunds: dict[str, int] = {}
+    """Refunded calls by fault, also those that are nobody's failure."""
+    own: int = 0
+
+    @property
+    def declined(self) -> int:
+        """Calls whose input met the schema and was declined all the same."""
+        return self.refunds.get(DECLINED, 0)
+
+    @property
+    def schema_violations(self) -> int:
+        """Answers that broke the capability's own schema."""
+        return self.refunds.get(SCHEMA, 0)
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,59 +148,347 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
 
     success_rate: float
     latency_p95_ms: int
+    latency_p50_ms: int | None = None
+    latency_p99_ms: int | None = None
+    availability: float | None = None
+    proof: float = 0.0
+    """How far independent payers saw the promise kept, 0 (nobody did) to 1."""
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A promised figure against a window. `kept` None: nothing measured it; `sure`: the calls are
+    enough to say so."""
+
+    promised: float
+    measured: float | None
+    kept: bool | None
+    sure: bool
+
+
+class Trend(msgspec.Struct, frozen=True, kw_only=True):
+    """This window against the one before: the change of the success rate, and of the median in ms;
+    `sure` when chance explains a difference like it less than once in 20 times."""
+
+    success: float
+    success_sure: bool
+    latency_p50_ms: int | None
+    latency_sure: bool
+
+
+class Word(msgspec.Struct, frozen=True):
+    """What another node says it measured, as far as this viewer believes it: so many calls."""
+
+    weight: float
+    success_rate: float
+    latencies: dict[int, float]
+
+
+Weigh = Callable[[Iterable[str]], Mapping[str, float]]
+"""Each payer's voice, 0 to 1."""
+
+
+def _equal(payers: Iterable[str]) -> Mapping[str, float]:
+    return dict.fromkeys(payers, 1.0)
+
+
+PAYERS_MAX = 4096
+"""Payers of one capability whose calls are told apart in memory."""
+
+OTHERS = "others"
+
+PROBE = "probe"
+"""Stands for the payer where nobody paid: counts for availability alone."""
+
+PROOF_HALF = 1.5
+"""So many voices, all glad, make up half of a proof."""
+
+UNPROVEN = 0.4
+"""What a promise alone is worth beside one that everybody saw kept."""
 
 
 class Quality:
-    """The last calls of one capability."""
+    """What is known of one capability in one major version."""
 
-    __slots__ = ("_latencies", "_outcomes", "last_seen_s", "samples")
+    __slots__ = ("_cached", "_now_s", "_payers", "_swept", "_weigh", "latest_s", "tallies", "words")
 
-    def __init__(self) -> None:
-        self._outcomes: deque[bool] = deque(maxlen=WINDOW)
-        self._latencies: deque[int] = deque(maxlen=WINDOW)
-        self.samples = 0
-        self.last_seen_s: int | None = None
+    def __init__(self, weigh: Weigh = _equal, now_s: Callable[[], int] | None = None) -> None:
+        self.tallies: dict[Place, Tally] = {}
+        self.words: list[Word] = []
+        self.latest_s = 0
+        self._weigh = weigh
+        self._now_s = now_s
+        self._cached: dict[tuple[WindowName, int], Reading] = {}
+        self._payers: set[str] = set()
+        self._swept = 0
 
-    def record(self, success: bool, latency_ms: int, at_s: int) -> None:
+    # --- learning -----------------------------------------------------------------------------
+
+    def record(
+        self, success: bool, latency_ms: int, at_s: int, *, payer: str = "", fault: str = ""
+    ) -> None:
         """Add one finished call."""
-        self._outcomes.append(success)
-        self.samples += 1
-        if success:
-            self._latencies.append(latency_ms)
-            self.last_seen_s = at_s
+        self.add(payer, SETTLED if success else fault or "failed", latency_ms, at_s)
 
-    def measured(self) -> Measured:
-        """The figures over the window."""
-        if not self._outcomes:
-            return Measured()
-        ordered = sorted(self._latencies)
-        return Measured(
-            samples=self.samples,
-            success_rate=sum(self._outcomes) / len(self._outcomes),
-            latency_p50_ms=percentile(ordered, 0.50),
-            latency_p95_ms=percentile(ordered, 0.95),
-            last_seen_s=self.last_seen_s,
-        )
+    def add(self, payer: str, end: str, latency_ms: int | None, at_s: int) -> None:
+        """Add one ended call of a payer."""
+        for place in places_of(self._known(payer), at_s):
+            tally = self.tallies.get(place)
+            if tally is None:
+                tally = self.tallies[place] = Tally({}, {}, 0)
+                self._forget(place[2])
+            tally.add(end, latency_ms, at_s)
+        self.latest_s = max(self.latest_s, at_s)
+        self._cached.clear()
+
+    def put(self, place: Place, tally: Tally) -> None:
+        """A tally as it was kept."""
+        payer, span, slot = place
+        self.tallies.setdefault((self._known(payer), span, slot), Tally({}, {}, 0)).merge(tally)
+        self.latest_s = max(self.latest_s, slot * span)
+        self._cached.clear()
+
+    def refresh(self) -> None:
+        """Voices or words changed: what was read before may not hold."""
+        self._cached.clear()
+
+    def _known(self, payer: str) -> str:
+        """The payer, or OTHERS when there are too many to tell apart."""
+        if payer not in self._payers:
+            if len(self._payers) >= PAYERS_MAX:
+                return OTHERS
+            self._payers.add(payer)
+        return payer
+
+    def _forget(self, slot: int) -> None:
+        """Drop what is too old, once in each slot."""
+        if slot <= self._swept:
+            return
+        self._swept = slot
+        now_s = self._now_s() if self._now_s else self.latest_s
+        least = {span: oldest_slot(span, now_s) for span in (HOUR_S, DAY_S)}
+        for place in [found for found in self.tallies if found[2] < least[found[1]]]:
+            del self.tallies[place]
+        self._payers = {payer for payer, _, _ in self.tallies}
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def measured(self, window: WindowName = "month") -> Measured:
+        """The figures over a window that ends now."""
+        return self._reading(window).measured
 
     def expected(self, promise: Promise) -> Expected:
         """The figures to count on, given what was promised."""
-        return expect(self.measured(), promise, len(self._outcomes), sum(self._outcomes))
+        return expect(self._reading("month"), promise, self.words)
+
+    def kept(self, promise: Promise, window: WindowName = "month") -> dict[str, Kept]:
+        """Each promised figure that calls can measure, and whether it was kept."""
+        return _kept(self._reading(window), promise)
+
+    def trend(self, window: WindowName = "day") -> Trend | None:
+        """This window against the one before; None if one of them is empty."""
+        return _trend(self._reading(window), self._reading(window, back=1))
+
+    def _reading(self, window: WindowName, back: int = 0) -> "Reading":
+        span, slots = _WINDOWS[window]
+        now_s = self._now_s() if self._now_s else self.latest_s
+        last = now_s // span - back * slots
+        known = self._cached.get((window, back))
+        if known is not None and known.last == last:
+            return known
+        payers: dict[str, Tally] = {}
+        for (payer, length, slot), tally in self.tallies.items():
+            if length == span and last - slots < slot <= last:
+                whole = payers.get(payer)
+                if whole is None:
+                    whole = payers[payer] = Tally({}, {}, 0)
+                whole.merge(tally)
+        found = read(payers, self._weigh, last)
+        self._cached[window, back] = found
+        return found
 
 
-def percentile(ordered: list[int], share: float) -> int | None:
-    """The nearest-rank percentile of sorted values, or None of none."""
-    if not ordered:
-        return None
-    return ordered[min(len(ordered) - 1, max(0, -(-int(share * 100 * len(ordered)) // 100) - 1))]
+class Reading(msgspec.Struct, frozen=True):
+    """A window as it was weighed."""
+
+    measured: Measured
+    latencies: dict[int, float]
+    last: int
 
 
-def expect(measured: Measured, promise: Promise, calls: int, successes: int) -> Expected:
-    """Shrink measured figures toward the promise by `PRIOR_SAMPLES` imagined calls."""
+def read(payers: Mapping[str, Tally], weigh: Weigh, last: int = 0) -> Reading:
+    """Weigh each payer's calls and say what they amount to."""
+    probes = payers.get(PROBE)
+    voices = weigh(payer for payer in payers if payer != PROBE)
+    parts: list[tuple[Tally, float]] = []
+    own = samples = 0
+    total = good = heard = 0.0
+    refunds: dict[str, int] = {}
+    for payer, voice in voices.items():
+        tally = payers[payer]
+        counted = tally.counted
+        if voice <= 0:
+            own += counted
+            continue
+        for end, count in tally.ends.items():
+            if end != SETTLED:
+                refunds[end] = refunds.get(end, 0) + count
+        if not counted:
+            continue
+        worth = voice * min(1.0, CALLS_OF_A_VOICE / counted)
+        parts.append((tally, worth))
+        samples += counted
+        heard += voice
+        total += counted * worth
+        good += tally.ends.get(SETTLED, 0) * worth
+    latencies = merged((tally.latencies, worth) for tally, worth in parts)
+    measured = Measured(
+        samples=samples,
+        success_rate=good / total if total else None,
+        latency_p50_ms=percentile(latencies, 0.50),
+        latency_p95_ms=percentile(latencies, 0.95),
+        latency_p99_ms=percentile(latencies, 0.99),
+        last_seen_s=max((tally.last_s for tally, _ in parts), default=0) or None,
+        success_low=wilson(good, total)[0] if total else None,
+        availability=_availability(parts, probes),
+        voices=heard,
+        weight=total,
+        refunds=refunds,
+        own=own,
+    )
+    return Reading(measured, latencies, last)
+
+
+def _availability(parts: list[tuple[Tally, float]], probes: Tally | None) -> float | None:
+    asked = missed = 0.0
+    for tally, worth in [*parts, *([(probes, 1.0)] if probes else [])]:
+        asked += tally.counted * worth
+        missed += worth * sum(tally.ends.get(end, 0) for end in UNREACHED)
+    return 1 - missed / asked if asked else None
+
+
+def wilson(good: float, total: float) -> tuple[float, float]:
+    """Bounds of a rate, given how often it was seen: Wilson's interval, which needs no whole
+    counts and stays within 0 and 1."""
+    if total <= 0:
+        return 0.0, 1.0
+    rate, square = good / total, Z * Z
+    middle = rate + square / (2 * total)
+    half = Z * math.sqrt(max(0.0, rate * (1 - rate) / total + square / (4 * total * total)))
+    below = 1 + square / total
+    return max(0.0, (middle - half) / below), min(1.0, (middle + half) / below)
+
+
+def expect(reading: Reading, promise: Promise, words: Iterable[Word] = ()) -> Expected:
+    """Shrink what was measured toward the promise by PRIOR_SAMPLES imagined calls. What other nodes
+    say counts as calls too, as many as they are believed."""
+    seen = reading.measured
+    total, good = seen.weight, seen.weight * (seen.success_rate or 0.0)
+    latencies: Counts = reading.latencies
+    for word in words:
+        total += word.weight
+        good += word.weight * word.success_rate
+        latencies = merged([(latencies, 1.0), (word.latencies, 1.0)])
     prior = PRIOR_SAMPLES
-    rate = (successes + prior * promise.success_rate) / (calls + prior)
-    seen = measured.latency_p95_ms
-    if seen is None:
-        return Expected(success_rate=rate, latency_p95_ms=promise.latency_p95_ms)
-    weight = successes / (successes + prior)
-    latency = weight * seen + (1 - weight) * promise.latency_p95_ms
-    return Expected(success_rate=rate, latency_p95_ms=round(latency))
+    trust = good / (good + prior)
+
+    def latency(share: float, promised: int | None) -> int | None:
+        found = percentile(latencies, share)
+        if found is None or promised is None:
+            return found or promised
+        if bucket_of(found) == bucket_of(promised):
+            found = min(found, promised)  # not to be told from what was promised
+        return round(trust * found + (1 - trust) * promised)
+
+    glad = seen.voices * (seen.success_rate or 0.0)
+    available = seen.availability
+    if promise.availability is not None:
+        was = promise.availability if available is None else available
+        available = (total * was + prior * promise.availability) / (total + prior)
+    return Expected(
+        success_rate=(good + prior * promise.success_rate) / (total + prior),
+        latency_p50_ms=latency(0.50, promise.latency_p50_ms),
+        latency_p95_ms=latency(0.95, promise.latency_p95_ms) or promise.latency_p95_ms,
+        latency_p99_ms=latency(0.99, promise.latency_p99_ms),
+        availability=available,
+        proof=glad / (glad + PROOF_HALF),
+    )
+
+
+def figure(expected: Expected, promise: Promise) -> float:
+    """The quality part of a score, 0 to 1: success, to the fourth power so that 0.80 counts half of
+    0.95; latency, 1 within the promise; and how far independent payers prove it. A promise costs
+    nothing, and who makes the boldest must not pass who kept one."""
+    latency = min(1.0, promise.latency_p95_ms / max(1, expected.latency_p95_ms))
+    proven = UNPROVEN + (1 - UNPROVEN) * expected.proof
+    return float(expected.success_rate**4 * latency * proven)
+
+
+def _kept(reading: Reading, promise: Promise) -> dict[str, Kept]:
+    seen, found = reading.measured, dict[str, Kept]()
+    for name, share in (
+        ("latency_p50_ms", 0.50),
+        ("latency_p95_ms", 0.95),
+        ("latency_p99_ms", 0.99),
+    ):
+        limit = getattr(promise, name)
+        if limit is None:
+            continue
+        within = share_within(reading.latencies, limit)
+        bounds = wilson((within or 0.0) * sum(reading.latencies.values()), _weight(reading))
+        kept = None if within is None else within >= share * (1 - 1e-9)
+        found[name] = Kept(
+            promised=limit,
+            measured=percentile(reading.latencies, share),
+            kept=kept,
+            sure=kept is not None and not bounds[0] < share <= bounds[1],
+        )
+    for name, rate in (("success_rate", seen.success_rate), ("availability", seen.availability)):
+        promised = getattr(promise, name)
+        if promised is None:
+            continue
+        kept = None if rate is None else rate >= promised * (1 - 1e-9)
+        low, high = wilson((rate or 0.0) * seen.weight, seen.weight)
+        sure = kept is not None and not low < promised <= high
+        found[name] = Kept(promised=promised, measured=rate, kept=kept, sure=sure)
+    if promise.throughput_per_s is not None:  # nobody asks for so much at once to find out
+        rate_per_s = promise.throughput_per_s
+        found["throughput_per_s"] = Kept(promised=rate_per_s, measured=None, kept=None, sure=False)
+    return found
+
+
+def _weight(reading: Reading) -> float:
+    return sum(reading.latencies.values())
+
+
+def _trend(now: Reading, before: Reading) -> Trend | None:
+    one, two = now.measured, before.measured
+    if one.success_rate is None or two.success_rate is None:
+        return None
+    change = one.success_rate - two.success_rate
+    sure = differ(one.success_rate, one.weight, two.success_rate, two.weight)
+    shift, shift_sure = None, False
+    middle = percentile(merged([(now.latencies, 1.0), (before.latencies, 1.0)]), 0.5)
+    if middle and one.latency_p50_ms is not None and two.latency_p50_ms is not None:
+        shift = one.latency_p50_ms - two.latency_p50_ms
+        shift_sure = differ(  # the median test: how many of each lie under the middle of both
+            share_within(now.latencies, middle) or 0.0,
+            _weight(now),
+            share_within(before.latencies, middle) or 0.0,
+            _weight(before),
+        )
+    return Trend(success=change, success_sure=sure, latency_p50_ms=shift, latency_sure=shift_sure)
+
+
+def differ(one: float, weight_one: float, two: float, weight_two: float) -> bool:
+    """Whether two rates differ by more than chance explains (two-proportion z test)."""
+    if weight_one <= 0 or weight_two <= 0:
+        return False
+    both = (one * weight_one + two * weight_two) / (weight_one + weight_two)
+    spread = both * (1 - both) * (1 / weight_one + 1 / weight_two)
+    return spread > 0 and abs(one - two) > Z * math.sqrt(spread)
+
+
+def major_of(version: str) -> int:
+    """The major number of a semantic version; 0 for what is none."""
+    head = version.partition(".")[0]
+    return int(head) if head.isascii() and head.isdigit() and len(head) <= 9 else 0

@@ -7,9 +7,7 @@ score     = relevance × quality^q × price^p × trust^t × presence        each
 words     share of the query's words that the capability has, weighed by how rare they are (BM25)
 vectors   how near the two are in meaning: the cosine of their vectors
 lessons   how telling it is that like words led to paid calls of it (lessons.py), -1 to 1
-quality   expected success⁴ × latency × proof. The fourth power makes 0.80 count half of 0.95.
-          latency: 1 while the expected p95 is inside the promise, promise / expected beyond it.
-          proof: 0.75 without an independent payer, towards 1 with each
+quality   `quality.figure`: expected success⁴ × latency × how far independent payers prove it
 price     1 / (1 + log10(1 + sat) / 4): ten times the price costs about a quarter; 0.5 for a
           capability without a price per call
 trust     0.5 for a stranger to the viewer, to 1; 1 for all if nobody asks
@@ -34,8 +32,6 @@ from hanse.registry.search import Weights
 WORDS = 0.6
 LESSONS = 3.0
 SOFTNESS = 0.1
-PROOF_FLOOR = 0.75
-PROOF_VOICES = 3.0
 OFFLINE_FACTOR = 0.05
 IMPORTED_FACTOR = 0.3
 STRANGER = 0.5
@@ -63,11 +59,7 @@ def rank(
     fit = weights.words * WORDS * found.words
     fit = fit + weights.vectors * found.vectors + weights.lessons * LESSONS * found.lessons
     relevance = np.exp((fit - fit.max(initial=-1e9)) / SOFTNESS)
-    voices = column("voices")[rows].astype(np.float64)
-    proof = PROOF_FLOOR + (1 - PROOF_FLOOR) * voices / (voices + PROOF_VOICES)
-    promised = column("promised")[rows] / np.maximum(1, column("latency")[rows])
-    success = column("success")[rows].astype(np.float64)
-    quality = success**4 * np.minimum(1.0, promised) * proof
+    quality = column("quality")[rows].astype(np.float64)
     price = price_factor(column("price")[rows])
     believed = np.ones(len(rows)) if trust is None else STRANGER + (1 - STRANGER) * trust
     away = np.where(column("imported")[rows], IMPORTED_FACTOR, OFFLINE_FACTOR)

@@ -1,22 +1,19 @@
 """The registry's verbs: find, look up an offer, and learn from finished calls."""
 
-from collections import Counter
+from typing import TYPE_CHECKING
 
 from hanse.errors import Invalid, NotFound
-from hanse.ports import Clock, Presence
+from hanse.ports import Clock
 from hanse.protocol import address as addresses
 from hanse.protocol import kinds
-from hanse.protocol.words import query_words
 from hanse.registry.model import Offer
-from hanse.registry.quality import Quality
-from hanse.registry.rank import judge
-from hanse.registry.search import Found, Hit, Search
+from hanse.registry.observed import Observed
+from hanse.registry.quality import Ended, Quality
+from hanse.registry.search import Found, Search
 from hanse.registry.store import OfferStore
 
-CANDIDATES = 200
-"""Matches judged per search: enough that constraints leave some, bounded whatever the words."""
-QUALITY_MAX = 100_000
-"""Capabilities whose calls are remembered in memory; the oldest unused goes first."""
+if TYPE_CHECKING:
+    from hanse.registry.finder import Finder
 
 
 class Registry:
@@ -25,36 +22,18 @@ class Registry:
     def __init__(
         self,
         store: OfferStore,
-        presence: Presence,
         clock: Clock,
-        quality_max: int = QUALITY_MAX,
+        finder: "Finder",
+        observed: Observed,
     ) -> None:
-        self._quality_max = quality_max
+        self.observed = observed
+        self.finder = finder
         self._store = store
-        self._presence = presence
         self._clock = clock
-        self._quality: dict[tuple[str, str], Quality] = {}
 
     async def find(self, search: Search) -> Found:
-        """Ranked capabilities for one question."""
-        words = query_words(search.words)
-        matches = await self._store.search(words, CANDIDATES, self._clock.now_s())
-        hits: list[Hit] = []
-        excluded: Counter[str] = Counter()
-        for match in matches:
-            judged = judge(
-                match,
-                self.quality(match.offer.address, match.capability),
-                search.constraints,
-                online=self._presence.is_present(match.offer.provider),
-            )
-            if isinstance(judged, Hit):
-                hits.append(judged)
-            else:
-                excluded[judged] += 1
-        hits.sort(key=lambda hit: (-hit.score, hit.offer.address, hit.capability.name))
-        page = hits[search.offset : search.offset + search.limit]
-        return Found(page, dict(excluded), len(hits))
+        """Ranked capabilities for one question. Raises Invalid."""
+        return await self.finder.find(search)
 
     async def offer(self, reference: str) -> Offer:
         """An offer by address (`31402:pubkey:d`), naddr, or by identifier or name if only one has
@@ -81,20 +60,14 @@ class Registry:
             raise Invalid.at("offer", f"{len(named)} offers have this name", hint)
         return named[0]
 
-    def quality(self, address: str, capability: str) -> Quality:
-        """What is known of one capability's calls."""
-        return self._quality.get((address, capability)) or Quality()
+    def quality(self, address: str, capability: str, version: str = "") -> Quality:
+        """What is known of one capability's calls in an offer's major version."""
+        return self.observed.quality(address, capability, version)
 
-    def record(
-        self, address: str, capability: str, *, success: bool, latency_ms: int, at_s: int
-    ) -> None:
-        """Learn from one finished call."""
-        key = (address, capability)
-        found = self._quality.pop(key, None) or Quality()
-        found.record(success, latency_ms, at_s)
-        self._quality[key] = found  # re-inserted last: the first key is the least used
-        if len(self._quality) > self._quality_max:
-            del self._quality[next(iter(self._quality))]
+    def learn(self, ended: Ended) -> None:
+        """Learn from one ended call."""
+        self.observed.record(ended)
+        self.finder.called(ended.address)
 
     async def offers(self) -> int:
         """How many live offers there are."""

@@ -16,7 +16,7 @@ _ALTERNATIVES = ("anyOf", "oneOf")
 
 
 def required_of(schema: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-    """The paths a caller must give, with the types each may have. More than PATHS_MAX: the first."""
+    """The paths a caller must give, with the types each may have; the first PATHS_MAX."""
     found: dict[str, frozenset[str]] = {}
     for path, types, required in _fields(schema, schema, "", True, 0):
         if required and len(found) < PATHS_MAX:

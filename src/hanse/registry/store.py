@@ -1,15 +1,37 @@
-"""What the registry needs of others: offers kept by address (a view of the log), texts made into
-vectors, and whom a viewer trusts."""
+"""What the registry asks of others: offers kept by address (a view of the log), texts made into
+vectors, and where operators stand with each other."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from hanse.protocol.keys import PublicKey
-from hanse.registry.model import Match, Offer
+from hanse.registry.model import Offer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+class Standing(Protocol):
+    """How far one operator trusts another."""
+
+    def level(self, viewer: PublicKey, operator: PublicKey) -> int:
+        """0 (unknown) to 4."""
+
+    def score(self, viewer: PublicKey, operator: PublicKey) -> float:
+        """0 to 1."""
+
+
+class OwnOnly:
+    """Implements `Standing` for who has no trust graph: one's own operator, and nobody else."""
+
+    def level(self, viewer: PublicKey, operator: PublicKey) -> int:
+        """See `Standing`."""
+        return 4 if viewer == operator else 0
+
+    def score(self, viewer: PublicKey, operator: PublicKey) -> float:
+        """See `Standing`."""
+        return 1.0 if viewer == operator else 0.0
 
 
 class OfferStore(Protocol):
@@ -21,8 +43,8 @@ class OfferStore(Protocol):
     async def named(self, name: str, now_s: int) -> list[Offer]:
         """Live offers whose identifier or name is exactly this, newest first, at most 10."""
 
-    async def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
-        """Capabilities that share words, best first. No words: the newest offers."""
+    async def by_seq(self, seqs: Sequence[int], now_s: int) -> dict[int, Offer]:
+        """The live offers whose events have these numbers."""
 
     async def count(self, now_s: int) -> int:
         """How many live offers there are."""
@@ -38,13 +60,3 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> "NDArray[np.float32]":
         """One row for each text, of length 1, or zeros for one that says nothing. Raises
         Unavailable."""
-
-
-class Standing(Protocol):
-    """Whom a viewer trusts, and how far."""
-
-    def level(self, viewer: PublicKey, operator: PublicKey) -> int:
-        """0 (a stranger) to 4."""
-
-    def score(self, viewer: PublicKey, operator: PublicKey) -> float:
-        """0 to 1."""

@@ -38,10 +38,6 @@ class StoredCalls:
         """See `broker.store.Calls`."""
         return [_call(row) for row in await self._database.all("calls_open")]
 
-    async def recent_calls(self, limit: int) -> list[Call]:
-        """See `broker.store.Calls`."""
-        return [_call(row) for row in reversed(await self._database.all("calls_recent", limit))]
-
     async def receipt(self, id: str) -> Event | None:
         """See `broker.store.Calls`."""
         if not is_hex(id, 64):
@@ -77,6 +73,8 @@ def _open(tx: Transaction, call: Call) -> Call:
         call.opened_ms,
         call.holder,
         call.words,
+        call.version,
+        call.payee or "",
     )
     if inserted is None:
         return _stored(tx, call.id)
@@ -164,4 +162,6 @@ def _call(row: Row) -> Call:
         receipt_id=bytes(values[20]).hex() if values[20] is not None else None,
         holder=values[21],
         words=values[22],
+        version=values[23],
+        payee=PublicKey(values[24]) if values[24] else None,
     )

@@ -46,6 +46,7 @@ class StoredLedger:
             if issued is not None and amount.msat - issued[2] > AMOUNT_MAX_MSAT:
                 raise Invalid.at("amount", f"a node issues at most {AMOUNT_MAX_MSAT} msat in all")
             move(tx, id, issue, agent, amount.msat, at_ms, memo)
+            tx.all("outside_add", to, amount.msat)
             return True
 
         return await self._database.write(operation)

@@ -1,7 +1,7 @@
 -- name: call_insert
 INSERT INTO call (id, caller, operator, provider, offer, capability, fingerprint, input_sha256,
-                  price_msat, fee_msat, deadline_ms, opened_ms, holder, words, state)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'open')
+                  price_msat, fee_msat, deadline_ms, opened_ms, holder, words, version, payee, state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 'open')
 ON CONFLICT (id) DO NOTHING
 RETURNING 1;
 
@@ -15,21 +15,14 @@ RETURNING 1;
 -- name: call_get
 SELECT id, caller, operator, provider, offer, capability, fingerprint, input_sha256, price_msat,
        fee_msat, deadline_ms, opened_ms, state, fault, detail, latency_ms, closed_ms, output,
-       output_sha256, delivery, receipt, holder, words
+       output_sha256, delivery, receipt, holder, words, version, payee
 FROM call WHERE id = $1;
 
 -- name: calls_open
 SELECT id, caller, operator, provider, offer, capability, fingerprint, input_sha256, price_msat,
        fee_msat, deadline_ms, opened_ms, state, fault, detail, latency_ms, closed_ms, output,
-       output_sha256, delivery, receipt, holder, words
+       output_sha256, delivery, receipt, holder, words, version, payee
 FROM call WHERE state = 'open' ORDER BY opened_ms;
-
--- name: calls_recent
--- The last ended calls, newest first, without what they returned.
-SELECT id, caller, operator, provider, offer, capability, fingerprint, input_sha256, price_msat,
-       fee_msat, deadline_ms, opened_ms, state, fault, detail, latency_ms, closed_ms, NULL,
-       output_sha256, delivery, receipt, holder, words
-FROM call WHERE state <> 'open' ORDER BY closed_ms DESC LIMIT $1;
 
 -- name: call_receipt
 SELECT receipt FROM call WHERE id = $1;

@@ -1,0 +1,166 @@
+"""What the node's calls showed, in memory: the quality of each capability, and whose voice counts.
+
+A call is learned when it ends here (`record`), or when it is read from the store in the order of
+the log (`catch_up`): of those learned first, the store's is passed over. So a call that another
+node of the cluster ended counts too, and none counts twice.
+"""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from hanse.protocol.keys import PublicKey
+from hanse.registry.quality import (
+    PROBE,
+    Ended,
+    Place,
+    Quality,
+    Tally,
+    Word,
+    major_of,
+    places_of,
+)
+from hanse.registry.store import OwnOnly, Standing
+from hanse.registry.voices import Voices
+
+QUALITY_MAX = 100_000
+"""Capabilities whose calls are remembered in memory; the oldest unused goes first."""
+
+Key = tuple[str, str, int]
+"""Address, capability, major version."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """One tally as it was kept."""
+
+    address: str
+    capability: str
+    major: int
+    place: Place
+    tally: Tally
+
+
+class Observed:
+    """The quality of every capability that was called, as this node's operator sees it."""
+
+    def __init__(
+        self,
+        viewer: PublicKey,
+        now_s: Callable[[], int] | None = None,
+        standing: Standing | None = None,
+        quality_max: int = QUALITY_MAX,
+    ) -> None:
+        self.voices = Voices(viewer, standing or OwnOnly())
+        self.seq = 0
+        """How far in the log calls were read."""
+        self._now_s = now_s
+        self._max = quality_max
+        self._quality: dict[Key, Quality] = {}
+        self._newest: dict[tuple[str, str], int] = {}
+        self._operators: dict[str, str] = {}
+        self._ahead: set[bytes] = set()
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def quality(self, address: str, capability: str, version: str = "") -> Quality:
+        """What is known of one capability in the major version of an offer; without a version, in
+        the newest that was called. Changing it changes nothing here if nothing was known."""
+        major = major_of(version) if version else self._newest.get((address, capability), 0)
+        return self._quality.get((address, capability, major)) or self._new(address)
+
+    def each(self) -> Iterable[tuple[Key, Quality]]:
+        """All that is remembered."""
+        return list(self._quality.items())
+
+    # --- learning -----------------------------------------------------------------------------
+
+    def record(self, ended: Ended) -> None:
+        """Learn from a call that ended here, before the log tells of it."""
+        if ended.id not in self._ahead:
+            self._ahead.add(ended.id)
+            self._learn(ended)
+
+    def catch_up(self, calls: Iterable[Ended], seq: int) -> None:
+        """Learn from calls in the order of the log, up to a number: each that was not learned
+        yet."""
+        for ended in calls:
+            if ended.id in self._ahead:
+                self._ahead.remove(ended.id)
+            else:
+                self._learn(ended)
+        self.seq = max(self.seq, seq)
+
+    def probed(self, address: str, capability: str, major: int, end: str, at_s: int) -> None:
+        """A free probe ended so."""
+        self._of((address, capability, major)).add(PROBE, end, None, at_s)
+
+    def clear(self) -> None:
+        """Forget everything, to be filled anew."""
+        self.voices.forget()
+        self._quality.clear()
+        self._newest.clear()
+        self._operators.clear()
+        self._ahead.clear()
+        self.seq = 0
+
+    def load(self, kept: Iterable[Kept], seq: int) -> None:
+        """Start from what was kept, which holds every call up to a number."""
+        for row in kept:
+            self._of((row.address, row.capability, row.major)).put(row.place, row.tally)
+        self.seq = seq
+
+    def serves(self, address: str, operator: str) -> None:
+        """Who answers for an offer: its own operator's calls count for nothing."""
+        self._operators[address.split(":", 2)[1]] = operator
+
+    def said(self, key: Key, words: list[Word]) -> None:
+        """What other nodes say of a capability, as far as they are believed."""
+        if words or key in self._quality:
+            self._of(key).words = words
+            self._of(key).refresh()
+
+    def refresh(self) -> None:
+        """Voices changed by what is not a call: money came in, somebody is trusted now."""
+        for found in self._quality.values():
+            found.refresh()
+
+    def _learn(self, ended: Ended) -> None:
+        self.voices.learn(ended)
+        self.serves(ended.address, ended.payee)
+        self._of((ended.address, ended.capability, ended.major)).add(
+            ended.payer, ended.end, ended.latency_ms, ended.at_s
+        )
+
+    def _of(self, key: Key) -> Quality:
+        found = self._quality.pop(key, None) or self._new(key[0])
+        self._quality[key] = found  # re-inserted last: the first key is the least used
+        self._newest[key[:2]] = max(key[2], self._newest.get(key[:2], 0))
+        if len(self._quality) > self._max:
+            gone = next(iter(self._quality))
+            del self._quality[gone]
+            if self._newest.get(gone[:2]) == gone[2]:
+                del self._newest[gone[:2]]
+        return found
+
+    def _new(self, address: str) -> Quality:
+        provider = address.split(":", 2)[1] if ":" in address else address
+
+        def weigh(payers: Iterable[str]) -> dict[str, float]:
+            return self.voices.weights(payers, self._operators.get(provider, provider))
+
+        return Quality(weigh, self._now_s)
+
+
+def tallied(calls: Iterable[Ended], since_s: int = 0) -> dict[tuple[Key, Place], Tally]:
+    """The tallies that these calls make, by capability and place; without those before a time."""
+    found: dict[tuple[Key, Place], Tally] = {}
+    for ended in calls:
+        if ended.at_s < since_s:
+            continue
+        key = (ended.address, ended.capability, ended.major)
+        for place in places_of(ended.payer, ended.at_s):
+            tally = found.get((key, place))
+            if tally is None:
+                tally = found[key, place] = Tally({}, {}, 0)
+            tally.add(ended.end, ended.latency_ms, ended.at_s)
+    return found
