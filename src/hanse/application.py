@@ -10,13 +10,16 @@ from hanse import __version__
 from hanse.broker.desk import Desk
 from hanse.config import Config
 from hanse.engines.peers.peers import Peers
+from hanse.engines.storage.catalog import StoredCatalog
 from hanse.engines.storage.handles import StoredHandles
 from hanse.figures import Figures
 from hanse.payments.service import Payments
 from hanse.ports import Clock
 from hanse.protocol.handle import ROOT
 from hanse.protocol.http_gate import HttpGate
-from hanse.protocol.keys import PublicKey
+from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.registry.search import Search
+from hanse.registry.service import Registry
 from hanse.servers.api.bare import bare_app
 from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.answer import ANSWER_BYTES_MAX
@@ -49,6 +52,9 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     moderation: Moderation
     peers: Peers
     handles: StoredHandles
+    catalog: StoredCatalog
+    registry: Registry
+    secret: SecretKey
 
 
 def application(
@@ -125,4 +131,33 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     own = {ROOT: behind.operator, **behind.agents}
     handles = HandleRoutes(behind.handles, own, [behind.url], callers)
     services = ServiceRoutes(behind.desk, callers)
-    return [services, twins, handles, health, management, PeerRoutes(behind.peers, callers)]
+    peers = PeerRoutes(behind.peers, callers)
+    return [services, twins, handles, health, management, peers, *_directories(behind, own)]
+
+
+def _directories(behind: Behind, own: dict[str, PublicKey]) -> "list[Routes]":
+    """What other directories read: agent cards, a catalog, an MCP registry."""
+    from hanse.servers.api.catalog import CatalogRoutes
+    from hanse.servers.api.mcp_registry import McpRegistryRoutes
+    from hanse.servers.api.shown import Hit, Site
+    from hanse.servers.api.wellknown import WellKnownRoutes
+
+    site = Site(
+        name=behind.config.name,
+        version=__version__,
+        http_url=behind.url.replace("ws", "http", 1).rstrip("/"),
+        relay_url=behind.url,
+        node=behind.secret,
+        operator=behind.operator,
+        mcp="mcp" in behind.config.doors,
+    )
+
+    async def look(words: str, limit: int, offset: int) -> list[Hit]:
+        found = await behind.registry.find(Search(words=words, limit=limit, offset=offset))
+        return [Hit(hit.offer, hit.score) for hit in found.hits]
+
+    return [
+        WellKnownRoutes(site, behind.catalog, behind.handles, own, behind.clock),
+        CatalogRoutes(site, behind.catalog, look, behind.clock),
+        McpRegistryRoutes(site, behind.catalog, behind.clock),
+    ]

@@ -32,10 +32,11 @@ from hanse.engines.embedders.choice import Searches, chosen
 from hanse.engines.peers.peers import Peers
 from hanse.engines.peers.ports import submitting
 from hanse.engines.storage.calls import StoredCalls
-from hanse.engines.storage.catalog import Catalog
+from hanse.engines.storage.catalog import StoredCatalog
 from hanse.engines.storage.database import Database
 from hanse.engines.storage.folder import DATABASE, alone
 from hanse.engines.storage.handles import StoredHandles
+from hanse.engines.storage.indexing import Indexing
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.moderation import StoredModeration
@@ -52,6 +53,7 @@ from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.finder import Finder
 from hanse.registry.observed import Observed
 from hanse.registry.service import Registry
+from hanse.servers.contextvm.announcement import announce
 from hanse.servers.contextvm.door import ContextVmDoor
 from hanse.servers.port import bind, serving
 from hanse.servers.relay.admission import Admission
@@ -194,12 +196,12 @@ class Node:
             node=self.pubkey,
             new_key=lambda: secrets.token_hex(16),
         )
-        self.log.follow(self.catalog.saw)
+        self.log.follow(self.indexing.saw)
         self.recovered = await self.broker.recover()
         await (self.offers.rebuild() if self._rebuild else self.offers.advance())
-        whole = await self.catalog.fill()
+        whole = await self.indexing.fill()
         tasks = await enter(_Tasks())
-        self._follower = follower = Follower([self.offers, self.catalog])
+        self._follower = follower = Follower([self.offers, self.indexing])
         self.log.follow(follower.saw)
         tasks.start(follower.run())
         if not whole:
@@ -216,6 +218,9 @@ class Node:
             ContextVmDoor(
                 bus=bus, desk=self.desk, node=self._secret, clock=self._clock, name=config.name
             )
+        )
+        await announce(
+            self.log, self._secret, self._clock.now_s(), name=config.name, website=self.http_url
         )
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
@@ -246,16 +251,16 @@ class Node:
             embedder=chosen(self.config.embeddings),
             run=Searches(lambda: len(finder.index)).run,
         )
-        self.catalog = Catalog(self.offers, finder, self._database)
+        self.indexing = Indexing(self.offers, finder, self._database)
         return Registry(self.offers, self._clock, finder, observed)
 
     async def _finish(self) -> None:
         """Index what was too much to wait for."""
         while True:
             try:
-                return await self.catalog.finish()
+                return await self.indexing.finish()
             except Unavailable as exc:
-                log.warning("catalog.behind", reason=exc.reason)
+                log.warning("index.behind", reason=exc.reason)
                 await asyncio.sleep(1)
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
@@ -335,7 +340,7 @@ class Node:
 
     async def _erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
         gone = await self.log.erase(ids=ids, pubkey=pubkey)
-        await self.catalog.forget(await self.offers.prune())
+        await self.indexing.forget(await self.offers.prune())
         return gone
 
     def _federated(self, hosts: frozenset[str]) -> Peers:
@@ -386,6 +391,9 @@ class Node:
             moderation=self.moderation,
             peers=self.peers,
             handles=StoredHandles(self._database),
+            catalog=StoredCatalog(self._database),
+            registry=self.registry,
+            secret=self._secret,
         )
 
     def _counted(self) -> Figures:
@@ -423,7 +431,7 @@ class Node:
             await asyncio.sleep(SWEEP_S)
             try:
                 await self.log.sweep(self._clock.now_s())
-                await self.catalog.tend(self._clock.now_s())
+                await self.indexing.tend(self._clock.now_s())
                 await self.broker.expire()
                 if self.config.database is not None:
                     await self.moderation.refresh()  # what was decided at other nodes
@@ -445,6 +453,8 @@ class Node:
         while True:
             try:
                 gone = await upkeep.run(self._clock.now_s())
+                if gone["trimmed"]:
+                    await self.offers.prune()  # of those that nobody has called
                 if gone:
                     log.info("sweep.removed", **gone)
             except HanseError as exc:

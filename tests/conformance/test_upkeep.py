@@ -5,13 +5,22 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 from tests.conformance.engines import Opening, Stores
-from tests.conformance.events import ALICE, ANY, BOB, Words, a_deletion, a_vanishing, an_event
+from tests.conformance.events import (
+    ALICE,
+    ANY,
+    BOB,
+    CAROL,
+    Words,
+    a_deletion,
+    a_vanishing,
+    an_event,
+)
 
 from hanse.broker.model import Call, CallState, Fault
 from hanse.broker.receipt import receipt_event
 from hanse.engines.storage.removal import STEP
 from hanse.engines.storage.upkeep import DAY_S, Keeping, Upkeep
-from hanse.errors import Invalid, Unavailable
+from hanse.errors import HanseError, Invalid, Unavailable
 from hanse.protocol import kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, sign_event
@@ -171,6 +180,36 @@ async def test_the_bound_holds_when_only_replaceable_events_are_left(log: Kept) 
     await log.keep(an_event(created_at=900), *articles)
     assert await swept(log, events_max=5) == {"trimmed": 16}
     assert set(await log.kept()) == {event.id for event in articles[15:]}
+
+
+async def test_what_strangers_publish_of_kinds_that_are_kept_is_bounded_too(log: Kept) -> None:
+    called = an_event(BOB, kind=kinds.OFFER, tags=[["d", "called"]])
+    running = an_event(BOB, kind=kinds.OFFER, tags=[["d", "running"]])
+    deleted, gone = an_event(content="deleted"), an_event(CAROL, content="of one who vanished")
+    await log.keep(called, running, deleted)
+    receipt = await ended(log, a_call(1, f"{kinds.OFFER}:{BOB.public}:called"))
+    await log.stores.ledger.grant(b"more", ALICE.public, Amount(1000), "test", 1)
+    open_call = a_call(2, f"{kinds.OFFER}:{BOB.public}:running")
+    await log.stores.calls.open_call(
+        msgspec.structs.replace(open_call, state=CallState.OPEN, fault=None)
+    )
+    flood = [an_event(kind=kinds.RECEIPT, content=str(n), created_at=n) for n in range(20)]
+    flood += [an_event(kind=kinds.OFFER, tags=[["d", str(n)]]) for n in range(20)]
+    flood += [a_deletion(("e", f"{n:064x}")) for n in range(20)]
+    await log.keep(*flood, a_deletion(("e", deleted.id)), a_vanishing(CAROL, 9000))
+    note, profile = an_event(created_at=9000), an_event(kind=kinds.PROFILE, created_at=9000)
+    await log.keep(note, profile)
+
+    await swept(log, events_max=10)
+    left = set(await log.kept())
+    assert len(left) == 10
+    assert {called.id, running.id, receipt.id} < left
+    assert not {note.id, profile.id} & left  # last of all go the kinds that are kept
+    await swept(log, events_max=1)
+    assert set(await log.kept()) == {called.id, running.id, receipt.id}
+    # What was deleted, and who vanished, does not come back for that.
+    refused = await log.log.append_many([deleted, gone])
+    assert [isinstance(found, HanseError) for found in refused] == [True, True]
 
 
 async def test_what_arrives_behind_the_last_trim_goes_in_its_turn(log: Kept) -> None:

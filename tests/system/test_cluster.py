@@ -267,7 +267,7 @@ async def test_a_provider_that_leaves_during_a_call_from_another_node_costs_noth
     shop.open.clear()
     call = asyncio.gather(shop.buy(caller, deadline_ms=60_000))
     await eventually(lambda: shop.worked == 1)
-    shop.agent._open._transport.disconnect()  # type: ignore[union-attr]
+    shop.agent._open._link._transport.disconnect()  # type: ignore[union-attr]
     assert (await call)[0].fault == "provider-died"
     assert await a.payments.balance(caller.pubkey) == (10_000, 0)
 

@@ -9,7 +9,9 @@ import aiohttp
 import pytest
 from tests.conftest import running_node
 from tests.fakes.foreign_relay import Behaviour, ForeignRelay, flood, foreign_relay, honest, say
+from tests.fakes.moody_relay import Mood, moody_relay
 from tests.relay_peer import a_peer, now
+from tests.servers import eventually
 from websockets.asyncio.server import ServerConnection
 
 from hanse.engines.peers import sync as sync_module
@@ -169,6 +171,26 @@ async def test_an_event_sent_twice_at_once_is_one_question() -> None:
         found = await asyncio.gather(*(link.publish(event.id, body) for _ in range(3)))
         assert found == [(True, "")] * 3
         assert relay.heard == ["EVENT"]
+
+
+async def test_a_peer_that_hangs_up_in_the_handshake_was_never_opened() -> None:
+    async with moody_relay(Mood.HANGS_UP) as relay:
+        with pytest.raises(Unavailable, match="hung up"):
+            await Link(relay.url, None, now).__aenter__()
+        await eventually(lambda: not relay.open)
+
+
+async def test_a_link_given_up_in_its_handshake_does_not_open_after_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hanse.engines.peers.link.OPEN_S", 1.0)
+    async with moody_relay(Mood.SAYS_NOTHING) as relay:
+        opening = asyncio.gather(Link(relay.url, None, now).__aenter__())
+        await eventually(lambda: relay.reached == 1)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await eventually(lambda: not relay.open)
 
 
 async def test_who_hangs_up_ends_the_sync(node: Node, operator: SecretKey) -> None:

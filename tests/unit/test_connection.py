@@ -205,6 +205,24 @@ async def test_a_count_by_one_tag_comes_with_registers_that_relays_can_merge() -
         assert found["hll"] == hyperloglog.registers_of(TARGET, authors).hex()
 
 
+async def test_the_authors_of_a_large_count_are_taken_in_slices_and_others_served_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hanse.servers.relay.answer.SLICE", 1)
+    log = MemoryLog()
+    await keep(log, *(note(1, key, kind=7, tags=[["e", TARGET]]) for key in KEYS))
+    async with a_relay(log) as relay:
+        large, other = Wire(relay), Wire(relay)
+        large.say("COUNT", "a", {"kinds": [7], "#e": [TARGET]})
+        await asyncio.sleep(0)
+        other.say("COUNT", "b", {"kinds": [7]})
+        assert (large.heard(), len(other.heard())) == ([], 1)
+        await settle(relay)
+        [[_, _, found]] = large.heard()
+        authors = [bytes.fromhex(key.public) for key in KEYS]
+        assert found["hll"] == hyperloglog.registers_of(TARGET, authors).hex()
+
+
 async def test_a_count_of_private_kinds_counts_only_one_s_own() -> None:
     log = MemoryLog()
     to = [note(n, kind=kinds.GIFT_WRAP, tags=[["p", KEYS[n % 2].public]]) for n in range(5)]
@@ -307,6 +325,50 @@ async def test_a_comparison_over_a_bound_is_blocked_and_keeps_nothing() -> None:
         wire.say("NEG-OPEN", "b", {"since": NOW}, first)
         assert relay.comparer.items == 3
         wire.leave()
+        assert relay.comparer.items == 0
+
+
+async def test_large_sets_are_read_one_after_another_and_no_further_than_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hanse.servers.relay.compare.INLINE_MAX", 2)
+
+    class Slow(MemoryLog):
+        """A log whose large reads wait to be let through."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked: list[int] = []
+
+        async def outline(self, *arguments: Any, limit: int, **named: Any) -> Any:
+            if limit > 3:
+                self.asked.append(limit)
+                await gate.acquire()
+            return await super().outline(*arguments, limit=limit, **named)
+
+    gate = asyncio.Semaphore(0)
+    log = Slow()
+    await keep(log, *(note(number) for number in range(4)))
+    first = Negentropy([]).initiate().hex()
+    limits = CompareLimits(items_max=100, items_of_all_max=8)
+    async with a_relay(log, compare_limits=limits) as relay:
+        wires = [Wire(relay) for _ in range(3)]
+        for wire in wires:
+            wire.say("NEG-OPEN", "n", {}, first)
+        await asyncio.sleep(0)
+        small = Wire(relay)
+        small.say("NEG-OPEN", "n", {"since": NOW}, first)
+        assert small.heard()[0][0] == "NEG-MSG"
+        assert log.asked == [9]  # as much as there is room for, and one to tell of more
+        wires[1].leave()  # while it waits its turn
+        gate.release()
+        gate.release()
+        await settle(relay)
+        assert log.asked == [9, 4]
+        assert [wire.heard()[0][0] for wire in (wires[0], wires[2])] == ["NEG-MSG", "NEG-ERR"]
+        assert relay.comparer.items == 5
+        wires[0].leave()
+        small.leave()
         assert relay.comparer.items == 0
 
 
@@ -445,11 +507,8 @@ async def test_a_long_message_about_few_events_is_not_computed_on_the_loop() -> 
         assert (await comparer.compute(10, INLINE_BYTES_MAX + 1, name)).startswith("hanse-compare")
 
 
-async def test_the_values_in_open_subscriptions_are_bounded_together(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(socket, "VALUES_MAX", 10)
-    async with a_relay(MemoryLog()) as relay:
+async def test_the_values_in_open_subscriptions_are_bounded_together() -> None:
+    async with a_relay(MemoryLog(), socket_limits=SocketLimits(values_max=10)) as relay:
         wire = Wire(relay)
         wire.say("REQ", "a", {"#t": list("abcdef")}, {"kinds": [1]})
         wire.say("REQ", "b", {"#t": list("abcd"), "limit": 1})
@@ -465,6 +524,35 @@ async def test_the_values_in_open_subscriptions_are_bounded_together(
         wire.say("REQ", "c", {"#t": list("abcdef")})
         assert wire.heard()[-1][0] == "EOSE"
         assert len(relay.watch) == 2
+
+
+async def test_the_values_of_one_address_are_bounded_over_all_its_connections() -> None:
+    limits = SocketLimits(values_max=6, values_of_address_max=10, values_of_all_max=20)
+    async with a_relay(MemoryLog(), socket_limits=limits) as relay:
+
+        def asks(wire: Wire, count: int) -> str:
+            wire.say("REQ", "a", {"#t": [str(number) for number in range(count)]})
+            found = wire.heard()[-1]
+            return "" if found[0] == "EOSE" else found[2]
+
+        def come_from(address: str) -> Wire:
+            wire = Wire(relay)
+            wire.connection.address = address
+            return wire
+
+        first, second, third = (come_from("192.0.2.1") for _ in range(3))
+        assert (asks(first, 6), asks(second, 4)) == ("", "")
+        assert asks(third, 1).startswith("rate-limited: over 10 values in the filters of one")
+        other = come_from("192.0.2.2")
+        assert asks(other, 6) == ""
+        proxied = come_from("127.0.0.1")
+        assert asks(proxied, 4) == ""
+        assert asks(come_from("127.0.0.1"), 1).startswith("rate-limited: all clients")
+        first.leave()
+        assert asks(third, 6) == ""
+        for wire in (second, third, other, proxied):
+            wire.leave()
+        assert (relay.shares.taken, relay.shares._of) == (0, {})
 
 
 async def test_nobody_waits_for_the_events_of_who_vanishes_to_go(

@@ -188,7 +188,7 @@ def test_a_payer_whose_voice_is_nothing_is_counted_apart() -> None:
         found.record(True, 10, second, payer="own")
     found.record(False, 10, 100, payer="stranger")
     measured = found.measured()
-    assert (measured.samples, measured.own, measured.success_rate) == (1, 100, 0.0)
+    assert (measured.samples, measured.unheard, measured.success_rate) == (1, 100, 0.0)
 
 
 def test_one_payers_many_calls_weigh_as_many_as_a_voice_has() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from hanse.protocol.keys import PublicKey
-from hanse.registry.voices import STRANGERS_MAX, UNFUNDED_MAX, Voices
+from hanse.registry.voices import RING_MAX, STRANGERS_MAX, Voices, find_rings
 
 ME = PublicKey("me")
 
@@ -57,7 +57,7 @@ def test_a_ring_that_moves_one_grant_around_is_one_voice(voices: Voices) -> None
         voices.paid(payer, ring[(number + 1) % 1000], 1_000_000, 990_000)
         voices.paid(payer, "maker", 1000, 990)
     total = sum(voices.weights(ring, "maker").values())
-    assert total <= UNFUNDED_MAX + 1
+    assert total == pytest.approx(RING_MAX)
 
 
 def test_who_is_paid_back_by_the_provider_is_no_customer(voices: Voices) -> None:
@@ -80,4 +80,48 @@ def test_dust_makes_nobody(voices: Voices) -> None:
 
 
 def test_an_earner_with_no_money_of_its_own_still_is_a_voice(voices: Voices) -> None:
-    assert voices.weight("worker", "maker") == UNFUNDED_MAX
+    assert voices.weight("worker", "maker") == RING_MAX
+
+
+def test_funded_strangers_that_pay_each_other_in_a_ring_are_one_voice(voices: Voices) -> None:
+    ring = [f"ring {number}" for number in range(100)]
+    for number, payer in enumerate(ring):
+        voices.brought(payer, 50_000)
+        voices.paid(payer, ring[(number + 1) % 100], 1000, 990)
+    before = voices.unsorted
+    voices.sort(find_rings(voices.graph()))
+    assert (before, voices.unsorted) == (True, False)
+    assert sum(voices.weights(ring, "maker").values()) == pytest.approx(RING_MAX)
+    voices.brought("alone", 50_000)
+    assert sum(voices.weights([*ring, "alone"], "maker").values()) == pytest.approx(RING_MAX + 1)
+
+
+def test_nobody_is_in_a_ring_because_of_whom_the_operator_knows(voices: Voices) -> None:
+    for name in ("one", "two", "three"):
+        voices.paid(name, "friend", 1000, 990)
+        voices.paid("friend", name, 1000, 990)
+    assert find_rings(voices.graph()) == {}
+
+
+def test_who_has_no_money_of_its_own_adds_nothing_to_who_has(voices: Voices) -> None:
+    voices.brought("funded", 50_000)
+    weights = voices.weights(["funded", "moved 1", "moved 2"], "maker")
+    assert weights == {"funded": 1.0, "moved 1": 0.0, "moved 2": 0.0}
+    alone = voices.weights(["moved 1", "moved 2"], "maker")
+    assert sum(alone.values()) == pytest.approx(RING_MAX)
+
+
+@pytest.mark.parametrize("size", [2, 5000])
+def test_a_ring_is_found_however_long_and_a_line_is_none(size: int) -> None:
+    names = [str(number) for number in range(size)]
+    ring = {name: [names[(number + 1) % size]] for number, name in enumerate(names)}
+    line = {name: [names[number + 1]] for number, name in enumerate(names[:-1])}
+    assert set(find_rings(ring)) == set(names)
+    assert len(set(find_rings(ring).values())) == 1
+    assert find_rings(line) == {}
+
+
+def test_two_rings_are_two() -> None:
+    rings = find_rings({"a": ["b"], "b": ["a", "c"], "c": ["d"], "d": ["c"], "e": ["a"]})
+    assert rings["a"] == rings["b"] != rings["c"] == rings["d"]
+    assert "e" not in rings

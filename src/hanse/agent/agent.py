@@ -12,8 +12,9 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from hanse.agent.connection import Connection, now_s
+from hanse.agent.connection import Connection
 from hanse.agent.functions import Function
+from hanse.agent.link import now_s
 from hanse.agent.provider import Provider, Runner
 from hanse.errors import Conflict, HanseError, Invalid, NotFound, Unavailable
 from hanse.keyring import Keyring
@@ -176,14 +177,15 @@ class Agent:
         max_price: str | None = None,
         deadline_ms: int | None = None,
         key: str | None = None,
+        version: str | None = None,
     ) -> Result:
         """Call a capability and pay for a checked answer.
 
         `service` is a hit of `find`, or an offer's address or name with `capability`. A hit is paid
-        at most the price it was found at, unless `max_price` says otherwise. `key` is the
-        idempotency key; without one a fresh one is made, and used again if the connection
-        breaks, so
-        nothing is paid twice. Raises HanseError when the call is refused; a refund is a Result.
+        at most the price it was found at, unless `max_price` says otherwise. `version` is the range
+        of versions you can use, like "^2". `key` is the idempotency key; without one a fresh one is
+        made, and used again if the connection breaks, so nothing is paid twice. Raises HanseError
+        when the call is refused; a refund is a Result.
         """
         cap = Amount.parse(max_price).msat if max_price else None
         if isinstance(service, Service):
@@ -200,6 +202,7 @@ class Agent:
             "input": input,
             "max_price_msat": cap,
             "deadline_ms": deadline_ms,
+            "version": version,
             "idempotency_key": key or secrets.token_hex(16),
             "words": service.words if isinstance(service, Service) else None,
         }

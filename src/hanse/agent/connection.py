@@ -1,68 +1,39 @@
-"""A client's connection to a node's relay: authenticates, keeps an inbox, asks and waits.
+"""A client's connection to a node's relay: keeps an inbox open, asks and waits.
 
-Reconnects by itself, with growing pauses, until closed. What was under way when the connection
-broke fails with Unavailable; asking again with the same idempotency key is safe.
+It lives through one link after another (link.py has a link's states): when one ends, however it
+did, the next is opened after a pause that grows while they fail, until the connection is closed.
+What was under way when a link ended fails with Unavailable; asking again with the same idempotency
+key is safe. Closing has an end, whatever the node or a service does.
 """
 
 import asyncio
 import logging
-import ssl
+import random
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
 from http.client import HTTPException
 from typing import Any, Self
+from urllib.error import HTTPError
 
 import msgspec
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
+from hanse.agent.link import OPEN_S, Link, State, now_s, refusal
 from hanse.errors import HanseError, Invalid, PastDeadline, Unavailable
 from hanse.protocol import kinds, message, rpc
-from hanse.protocol.event import Event, Tags, check_event, sign_event
-from hanse.protocol.filter import Filter
+from hanse.protocol.event import Event, Tags, check_event
 from hanse.protocol.keys import PublicKey, SecretKey, public_key
 
-INBOX = "inbox"
-OPEN_S = 10.0
 DRAIN_S = 2.0
+"""How long answers under way may take when we close, and again once they were cancelled."""
+
 PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 2.0
-MESSAGE_BYTES_MAX = 1 << 20
+DOCUMENT_BYTES_MAX = 1 << 20
 
 Handler = Callable[[Event], Awaitable[Event | None]]
 
-_QUIET = logging.getLogger("hanse.picows")
-_QUIET.setLevel(logging.CRITICAL)
-
-
-class _Socket(WSListener):
-    """Collects one connection's frames and hands whole messages on."""
-
-    def __init__(
-        self,
-        opened: Callable[[WSTransport], None],
-        receive: Callable[[bytes], None],
-        ended: Callable[[], None],
-    ) -> None:
-        self._opened = opened
-        self._receive = receive
-        self._ended = ended
-        self._parts: list[bytes] = []
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._opened(transport)
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type is WSMsgType.CLOSE:
-            transport.disconnect()
-        elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
-            self._parts.append(frame.get_payload_as_bytes())
-            if frame.fin:
-                whole, self._parts = b"".join(self._parts), []
-                self._receive(whole)
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._ended()
+_log = logging.getLogger("hanse.agent")
 
 
 class Connection:
@@ -78,13 +49,11 @@ class Connection:
         self._auth = auth
         self._node = node
         self._handler: Handler | None = None
-        self._transport: WSTransport | None = None
+        self._link: Link | None = None
         self._ready = asyncio.Event()
-        self._lost = asyncio.Event()
+        self._failure: HanseError = Unavailable("no connection", hint="is the node up?")
         self._answers: dict[str, asyncio.Future[Event]] = {}
         self._oks: dict[str, asyncio.Future[tuple[bool, str]]] = {}
-        self._failure: HanseError | None = None
-        self._entered = False
         self._handling: set[asyncio.Task[None]] = set()
 
     @property
@@ -101,31 +70,30 @@ class Connection:
     async def __aenter__(self) -> Self:
         if self._node is None:
             self._node = await asyncio.to_thread(node_key, self.url)
-        self._tasks = asyncio.TaskGroup()
-        await self._tasks.__aenter__()
-        self._supervisor = self._tasks.create_task(self._supervise())
-        opened = self._tasks.create_task(self._ready.wait())
-        await asyncio.wait(
-            (opened, self._supervisor), timeout=OPEN_S, return_when=asyncio.FIRST_COMPLETED
-        )
-        opened.cancel()
-        if not self._ready.is_set():
-            await self.__aexit__()
-            raise self._unreachable()
-        self._entered = True
+        # Tasks of our own, not a TaskGroup's: its end waits for every task, however long a service
+        # takes to notice that it was cancelled, and its failures cancel whoever opened it.
+        self._loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._life = self._loop.create_task(self._live())
+        try:
+            await self._opened
+        except BaseException:  # cancelled, too: nothing may go on trying
+            await self._close()
+            raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._supervisor.cancel()
-        # Answers under way may still leave; a service that hangs must not keep us from ending.
-        self._handler = None
-        if self._handling:
-            await asyncio.wait(self._handling, timeout=DRAIN_S)
-        for task in self._handling:
-            task.cancel()
-        await self._tasks.__aexit__(None, None, None)
-        if self._transport is not None:
-            self._transport.disconnect()
+        try:
+            # Answers under way may still leave; a service that hangs must not keep us from ending.
+            self._handler = None
+            if self._handling:
+                await asyncio.wait(self._handling, timeout=DRAIN_S)
+            for task in self._handling:
+                task.cancel()
+            if self._handling:
+                await asyncio.wait(self._handling, timeout=DRAIN_S)
+        finally:
+            await self._close()
 
     async def publish(self, event: Event, timeout_s: float = OPEN_S) -> None:
         """Send an event and wait until the node says it is on disk. Raises what it refuses with."""
@@ -179,92 +147,65 @@ class Connection:
             raise self._unreachable() from None
 
     def _unreachable(self) -> Unavailable:
-        reason = self._failure.reason if self._failure else "no connection"
-        return Unavailable(f"{self.url}: {reason}", hint="is the node up?")
+        return Unavailable(f"{self.url}: {self._failure.reason}", hint=self._failure.hint)
 
-    async def _supervise(self) -> None:
+    async def _live(self) -> None:
         pause = PAUSE_MIN_S
         while True:
-            self._lost = asyncio.Event()
-            try:
-                await self._connect()
+            self._link = link = Link(
+                self.url, self._secret, self._auth, self._listening, self._receive
+            )
+            self._failure = await link.live()
+            was_ready = self._ready.is_set()
+            self._break()
+            if not self._opened.done():
+                self._opened.set_exception(self._unreachable())  # who just starts hears at once
+                return
+            if was_ready and not link.refused:
                 pause = PAUSE_MIN_S
-                await self._lost.wait()
-            except (OSError, HanseError, TimeoutError) as exc:
-                self._failure = exc if isinstance(exc, HanseError) else Unavailable(str(exc))
-            self._down()
-            if not self._entered:
-                return  # who is just starting hears at once that nobody answers
-            await asyncio.sleep(pause)
+            # Not all at once: a node that comes back has all its agents at the door.
+            await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(PAUSE_MAX_S, pause * 2)
 
-    async def _connect(self) -> None:
-        context = ssl.create_default_context() if self.url.startswith("wss:") else None
-        # picows raises classes of its own for a refused upgrade; all mean the same here.
-        try:
-            await ws_connect(
-                lambda: _Socket(self._use, self._receive, self._lost.set),
-                self.url,
-                ssl_context=context,
-                max_frame_size=MESSAGE_BYTES_MAX,
-                enable_auto_ping=True,
-                auto_ping_idle_timeout=20,
-                auto_ping_reply_timeout=20,
-                logger_name=_QUIET,
-            )
-        except OSError:
-            raise
-        except Exception as exc:  # see above: their base class is Exception
-            raise Unavailable(f"the node refused the connection: {exc}") from exc
+    def _listening(self) -> None:
+        self._ready.set()
+        if not self._opened.done():
+            self._opened.set_result(None)
 
-    def _use(self, transport: WSTransport) -> None:
-        # Before the first frame: the node's challenge comes with the handshake.
-        self._transport = transport
-
-    def _down(self) -> None:
+    def _break(self) -> None:
+        """What waits for an answer will not get it any more."""
         self._ready.clear()
-        if self._transport is not None:
-            self._transport.disconnect()
-            self._transport = None
         lost = Unavailable("the connection to the node broke", hint="repeat with the same key")
         waiting: list[asyncio.Future[Any]] = [*self._answers.values(), *self._oks.values()]
         for future in waiting:
             if not future.done():
                 future.set_exception(lost)
 
+    async def _close(self) -> None:
+        try:
+            if self._link is not None:
+                await self._link.close()
+        finally:
+            self._life.cancel()
+            await asyncio.wait({self._life}, timeout=DRAIN_S)
+            self._failure = Unavailable("it was closed")
+            self._break()
+
     # --- messages -----------------------------------------------------------------------------
 
     def _send(self, text: bytes) -> None:
-        if self._transport is None:
+        if self._link is None or self._link.state is not State.LISTENING:
             raise Unavailable("the connection to the node is down")
-        self._transport.send(WSMsgType.TEXT, text)
+        self._link.send(text)
 
-    def _receive(self, text: bytes) -> None:
-        try:
-            found = message.parse_relay_message(text)
-        except HanseError:
-            return  # a relay that talks nonsense gets no answer from us
+    def _receive(self, found: message.RelayMessage) -> None:
         match found:
             case message.RelayMessage(verb="EVENT", event=Event() as event):
                 self._event(event)
             case message.RelayMessage(verb="OK", arguments=(id, bool() as accepted, text, *_)):
                 self._ok(str(id), accepted, str(text))
-            case message.RelayMessage(verb="AUTH", arguments=(str() as challenge, *_)):
-                self._authenticate(challenge)
-            case message.RelayMessage(verb="EOSE"):
-                self._ready.set()
-            case message.RelayMessage(verb="CLOSED" | "NOTICE", arguments=arguments):
-                self._failure = refusal(str(arguments[-1]))
             case _:
                 pass
-
-    def _authenticate(self, challenge: str) -> None:
-        tags = (("relay", self.url), ("challenge", challenge), *self._auth)
-        event = sign_event(self._secret, kind=kinds.CLIENT_AUTH, created_at=now_s(), tags=tags)
-        self._send(message.authenticate(event))
-        mine = frozenset({self._secret.public})
-        inbox = Filter(kinds=frozenset({kinds.RPC}), tags=(("p", mine),), limit=0)
-        self._send(message.request(INBOX, inbox))
 
     def _ok(self, id: str, accepted: bool, text: str) -> None:
         future = self._oks.get(id)
@@ -287,37 +228,50 @@ class Connection:
             if not answered.done():
                 answered.set_result(event)
         elif self._handler is not None and event.tag("e") is None:
-            task = self._tasks.create_task(self._handle(self._handler, event))
+            task = self._loop.create_task(self._handle(self._handler, event))
             self._handling.add(task)
             task.add_done_callback(self._handling.discard)
 
     async def _handle(self, handler: Handler, event: Event) -> None:
-        answer = await handler(event)
-        if answer is not None and self._transport is not None:
-            self._send(message.publish(answer))
+        try:
+            answer = await handler(event)
+            if answer is not None:
+                self._send(message.publish(answer))
+        except Unavailable:
+            pass  # the node has given the call up by now
+        # Somebody else's code: whatever it raises costs this request, not the connection.
+        except Exception:
+            _log.exception("a request of the node could not be answered")
 
 
-def refusal(text: str) -> HanseError:
-    """A relay's `word: reason` as the error it means."""
-    word, _, reason = text.partition(": ")
-    kinds_of: dict[str, type[HanseError]] = {
-        found.word: found for found in reversed(HanseError.__subclasses__())
-    }
-    return kinds_of.get(word, HanseError)(reason or text)
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Another place's key is not the node's."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """See the base class: None is an HTTPError for the caller."""
 
 
 def node_key(url: str) -> PublicKey:
     """The node's key, from its NIP-11 document. Raises Unavailable or Invalid. Blocks."""
     address = url.replace("ws", "http", 1)
     asked = urllib.request.Request(address, headers={"Accept": "application/nostr+json"})
+    end = time.monotonic() + OPEN_S
     try:
-        with urllib.request.urlopen(asked, timeout=OPEN_S) as found:
-            document = msgspec.json.decode(found.read(1 << 20), type=dict[str, Any])
+        opener = urllib.request.build_opener(_NoRedirect)
+        with opener.open(asked, timeout=OPEN_S) as found:
+            text = b""
+            while part := found.read1(1 << 16):
+                text += part
+                if len(text) > DOCUMENT_BYTES_MAX:
+                    raise Unavailable(f"{url}: NIP-11 document over {DOCUMENT_BYTES_MAX} bytes")
+                if time.monotonic() > end:
+                    raise Unavailable(f"{url}: no NIP-11 document after {OPEN_S:g} s")
+        document = msgspec.json.decode(text, type=dict[str, Any])
+    except HTTPError as exc:
+        if 300 <= exc.code < 400:
+            hint = "name the node's own URL"
+            raise Unavailable(f"{url}: sends us elsewhere (HTTP {exc.code})", hint=hint) from exc
+        raise Unavailable(f"{url}: {exc}", hint="is it a node?") from exc
     except (OSError, HTTPException, ValueError) as exc:
         raise Unavailable(f"{url}: {exc}", hint="is the node up?") from exc
     return public_key(str(document.get("self", "")), "NIP-11 self")
-
-
-def now_s() -> int:
-    """Unix seconds."""
-    return int(time.time())

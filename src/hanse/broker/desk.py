@@ -23,6 +23,7 @@ from hanse.protocol.canonical import bound_depth, canonical, digest_hex
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import Principal
 from hanse.registry.service import Registry
+from hanse.registry.version import read_range
 
 
 class Desk:
@@ -98,6 +99,7 @@ class Desk:
             max_price=Amount(cap) if cap is not None else None,
             deadline_ms=asked.deadline_ms,
             words=asked.words,
+            version=read_range(asked.version) if asked.version is not None else None,
         )
         return shown.call(await self._broker.call(order))
 

@@ -17,6 +17,7 @@ import msgspec
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
 from hanse.registry.quality import SETTLED, UNCOUNTED, Ended, major_of
+from hanse.registry.version import Range
 
 
 class CallState(enum.StrEnum):
@@ -61,6 +62,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     max_price: Amount | None
     deadline_ms: int | None
     words: str = ""
+    version: Range | None = None
+    """Versions of the offer that the caller accepts; None: any."""
 
     @property
     def call_id(self) -> bytes:
@@ -72,6 +75,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """32 bytes over what was asked: the same key must come with the same content."""
         cap = self.max_price.msat if self.max_price is not None else ""
         text = f"{self.offer}\n{self.capability}\n{self.input_sha256}\n{cap}\n{self.deadline_ms}"
+        if self.version is not None:  # what was kept before there were ranges stays comparable
+            text += f"\n{self.version}"
         return hashlib.sha256(text.encode()).digest()
 
 

@@ -14,7 +14,16 @@ from hanse.broker.answer import judge_answer
 from hanse.broker.model import Call, CallState, Fault, Order, Verdict
 from hanse.broker.receipt import receipt_event
 from hanse.broker.store import Calls
-from hanse.errors import Closed, Conflict, Invalid, NotFound, OverCap, RateLimited, Unavailable
+from hanse.errors import (
+    Closed,
+    Conflict,
+    Invalid,
+    NotFound,
+    OverCap,
+    RateLimited,
+    Restricted,
+    Unavailable,
+)
 from hanse.payments.model import Fee
 from hanse.ports import Absent, Answered, Clock, Courier, Gone, Latch, Reply, TimedOut
 from hanse.protocol import rpc
@@ -22,6 +31,7 @@ from hanse.protocol.keys import SecretKey
 from hanse.registry.model import Capability, Offer, Promise
 from hanse.registry.schema import violation
 from hanse.registry.service import Registry
+from hanse.registry.version import Range, read_version
 
 DEADLINE_MIN_MS = 1000
 DEADLINE_MAX_MS = 600_000
@@ -184,6 +194,12 @@ class Broker:
                 )
 
     def _check_against(self, offer: Offer, order: Order) -> Capability:
+        if offer.source:
+            raise Restricted(
+                f"was imported from {offer.source[:200]}: nobody serves it at this node",
+                field="offer",
+                hint="call it at its source, or find an offer that its provider published",
+            )
         capability = offer.capability(order.capability)
         if capability is None:
             names = ", ".join(
@@ -191,6 +207,14 @@ class Broker:
             )  # tool names: no text
             raise NotFound(
                 f"the offer has no {order.capability[:64]!r}", field="capability", hint=names
+            )
+        if order.version is not None:
+            _check_version(order.version, offer)
+        if not capability.by_call:
+            raise Invalid.at(
+                "capability",
+                f"{capability.name!r} has no price per call",
+                "metered and periodic prices cannot be settled here yet",
             )
         broken = violation(capability.input_schema, order.input)
         if broken:
@@ -311,3 +335,14 @@ def _conflict() -> Conflict:
         field="idempotency_key",
         hint="use a new key for a new call",
     )
+
+
+def _check_version(accepted: Range, offer: Offer) -> None:
+    """A version that cannot be read is in no range."""
+    try:
+        if accepted.has(read_version(offer.version)):
+            return
+    except Invalid as exc:
+        raise Invalid.at("version", f"the offer's {exc.reason}", "call it without one") from exc
+    reason = f"the offer is at {offer.version}, which is not in {accepted}"
+    raise Invalid.at("version", reason, f"accept ^{offer.version}, or find another offer")

@@ -14,6 +14,7 @@ from hanse.protocol.event import field_error
 from hanse.registry.search import QUERY_MAX
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+Range = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
@@ -45,6 +46,13 @@ class CallService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         msgspec.Meta(
             description="Most to wait, in ms; after it the money is back. "
             "Default: twice the promised p95, at least 1000.",
+        ),
+    ] = None
+    version: Annotated[
+        Range | None,
+        msgspec.Meta(
+            description="Versions of the offer you can use, like '^2', '~1.2' or '>=1.2 <3': the "
+            "call is refused, free of charge, if it has become another.",
         ),
     ] = None
     idempotency_key: Annotated[

@@ -18,6 +18,10 @@ def call(
     deadline: Annotated[
         str | None, typer.Option("--deadline", help='Wait at most: "2s". After it: refunded.')
     ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", help='Versions of the offer you can use: "^2", "1.x".'),
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option("--key", help="Idempotency key: the same again returns the first result."),
@@ -50,6 +54,7 @@ def call(
             "input": _object(input),
             "max_price_msat": Amount.parse(max_price, "max-price").msat if max_price else None,
             "deadline_ms": wait_ms,
+            "version": version,
             "idempotency_key": key or secrets.token_hex(16),
             "words": words,
         }

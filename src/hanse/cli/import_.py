@@ -1,9 +1,9 @@
-"""`hanse import`: take in events from lines of JSON."""
+"""`hanse import`: take in events from lines of JSON, or what others list as imported offers."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -11,42 +11,223 @@ from hanse.cli.progress import Folder, bar, data_folder
 from hanse.cli.terminal import Json, NodeUrl, answer, err, out, quoted, run, told
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from hanse.operations.files import Report
+    from hanse.operations.imports.listing import Reading
+    from hanse.operations.imports.logbook import Book
+    from hanse.operations.imports.sources import Source
+    from hanse.operations.imports.statement import Done, Plan
     from hanse.operations.intake import Taken
 
 SHOWN = 20
-"""Bad lines that are shown to eyes."""
+"""Bad lines, or refused listings, that are shown to eyes."""
+
+EVENTS = "events"
+LISTINGS = 1000
 
 
 def import_(
-    file: Annotated[str, typer.Argument(help="Lines of JSON, or - for standard input.")],
+    source: Annotated[
+        str, typer.Argument(help="A file, - for standard input, a URL, or a relay (wss://).")
+    ],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="What it is: events, mcp, a2a, openapi, ard, x402, nostr (default: looks).",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would come in, and keep nothing.")
+    ] = False,
+    share: Annotated[
+        bool, typer.Option("--share", help="Let imported offers go on to peers, marked as such.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", help="At most so many offers.", min=1, max=10_000)
+    ] = LISTINGS,
     stop_on_error: Annotated[
-        bool, typer.Option("--stop-on-error", help="Stop at the first line that is refused.")
+        bool, typer.Option("--stop-on-error", help="Events: stop at the first that is refused.")
     ] = False,
     data: Folder = None,
     node: NodeUrl = None,
     json: Json = False,
 ) -> None:
-    """Take events in, one a line, as `hanse export` writes them.
+    """Take events in, one a line, as `hanse export` writes them; or the services that others list.
 
-    Each is checked as if it came in by a door, rates aside. If your node runs, it takes them; if
-    not, they go straight into its database. Do it again after a stop: what is there is passed over.
+    Lists are MCP registries, A2A agent cards, OpenAPI documents, ARD catalogs, x402 Bazaars, and
+    announcements on Nostr. What they list becomes offers that say where they are from, signed by
+    your operator's key; they can be found, and are called at their source. Do it again to bring
+    them up to date: what the source lists no more goes.
 
     Example:  hanse import events.jsonl
+    Example:  hanse import https://agent.example.com --dry-run
     """
     with told(json):
         folder = data_folder(data)
-        with _opened(file) as (stream, size), bar(quiet=json) as report:
-            found = run(_take(stream, size, folder, node, stop_on_error, report))
+        if _is_list(source, kind):
+            with bar(quiet=json) as report:
+                found = run(_listed(source, kind, limit, share, dry_run, folder, node, report))
+            answer(json, found, lambda: _show_listed(found))
+            return
+        with _opened(source) as (stream, size), bar(quiet=json) as report:
+            taken = run(_take(stream, size, folder, node, stop_on_error, report))
         counts = {
-            "lines": found.lines,
-            "kept": found.kept,
-            "duplicates": found.duplicates,
-            "older": found.older,
-            "refused": dict(found.refused),
-            "problems": [{"line": line, "reason": reason} for line, reason in found.problems],
+            "lines": taken.lines,
+            "kept": taken.kept,
+            "duplicates": taken.duplicates,
+            "older": taken.older,
+            "refused": dict(taken.refused),
+            "problems": [{"line": line, "reason": reason} for line, reason in taken.problems],
         }
-        answer(json, counts, lambda: _show(found))
+        answer(json, counts, lambda: _show(taken))
+
+
+def _is_list(source: str, kind: str | None) -> bool:
+    """Whether it lists services; if not, it holds events. Raises Invalid."""
+    from hanse.errors import Invalid
+
+    known = (EVENTS, "mcp", "a2a", "openapi", "ard", "x402", "nostr")
+    if kind is not None and kind not in known:
+        raise Invalid.at("from", f"{kind[:40]!r} is unknown", f"one of {', '.join(known)}")
+    if "://" in source:
+        if kind == EVENTS:
+            raise Invalid.at("source", "events come from a file", "`hanse sync` asks a relay")
+        return True
+    if kind is not None or source == "-":
+        return kind not in (EVENTS, None)
+    try:
+        with Path(source).open("rb") as stream:
+            start = stream.read(_looked_at() + 1)
+    except OSError:
+        return False  # said with its reason when it is read
+    from hanse.operations.imports.sources import document_in
+
+    return document_in(start) is not None
+
+
+def _looked_at() -> int:
+    from hanse.operations.imports.sources import FILE_BYTES_MAX
+
+    return FILE_BYTES_MAX
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+async def _listed(
+    source: str,
+    kind: str | None,
+    limit: int,
+    share: bool,
+    dry_run: bool,
+    folder: Path,
+    node: str | None,
+    report: "Report",
+) -> dict[str, Any]:
+    import time
+
+    from hanse.cli.home import keyring
+    from hanse.operations.imports.statement import carried_out, planned
+
+    origin, reading = await _gathered(source, kind, limit, report)
+    operator = keyring().operator()
+    async with _book(folder, node) as book:
+        now_s = int(time.time())
+        plan = await planned(origin, reading, book, operator, now_s, report, shared=share)
+        if dry_run:
+            return _told_plan(origin, reading, plan)
+        return _told_done(origin, await carried_out(plan, book, operator, now_s, report))
+
+
+async def _gathered(
+    source: str, kind: str | None, limit: int, report: "Report"
+) -> "tuple[Source, Reading]":
+    import time
+
+    from hanse.errors import Invalid
+    from hanse.operations.imports import sources
+    from hanse.operations.imports.web import Web
+    from hanse.protocol.session import host_of
+
+    if source.startswith(("wss://", "ws://")):
+        if kind not in (None, "nostr") or not host_of(source):
+            raise Invalid.at("source", "a relay keeps announcements", "--from nostr")
+        return await sources.of_relay(source, report, limit, lambda: int(time.time()))
+    if "://" in source:
+        async with Web(source) as web:
+            return await sources.of_url(source, kind, web, report, limit)
+    with _opened(source) as (stream, _):
+        raw = stream.read(sources.FILE_BYTES_MAX + 1)
+    return await sources.of_file(Path(source).name, raw, kind)
+
+
+@asynccontextmanager
+async def _book(folder: Path, node: str | None) -> "AsyncIterator[Book]":
+    """The log: through the node if one runs, else its database."""
+    from hanse.cli.home import keyring
+    from hanse.operations.imports.logbook import Book, Kept, Linked
+
+    async with _keeper(folder, node, keyring().operator()) as (keeper, link, log):
+        book: Book = Linked(keeper, link) if link is not None else Kept(keeper, log)
+        yield book
+
+
+def _told_plan(origin: "Source", reading: "Reading", plan: "Plan") -> dict[str, Any]:
+    rows = [
+        {
+            "name": listing.name,
+            "type": listing.type,
+            "id": listing.native_id,
+            "verified": listing.verified,
+            "capabilities": [found.name for found in listing.capabilities],
+        }
+        for listing in reading.listings
+    ]
+    counts = {"new": len(plan.new), "changed": len(plan.changed), "unchanged": plan.unchanged}
+    return {
+        "source": origin.url,
+        "from": origin.kind,
+        "dry_run": True,
+        **counts,
+        "dropped": len(plan.gone),
+        "refused": [{"what": what, "reason": why} for what, why in plan.refused],
+        "offers": rows,
+    }
+
+
+def _told_done(origin: "Source", done: "Done") -> dict[str, Any]:
+    return {
+        "source": origin.url,
+        "from": origin.kind,
+        "dry_run": False,
+        "new": done.new,
+        "changed": done.changed,
+        "unchanged": done.unchanged,
+        "dropped": done.dropped,
+        "refused": [{"what": what, "reason": why} for what, why in done.refused],
+    }
+
+
+def _show_listed(found: dict[str, Any]) -> None:
+    for row in found.get("offers", ()):
+        names = ", ".join(row["capabilities"][:8]) + (" …" if len(row["capabilities"]) > 8 else "")
+        proof = f" · {row['verified']}" if row["verified"] else ""
+        out(f"{quoted(row['name'], 60)} ({row['type']}{quoted(proof)}): {quoted(names, 200)}")
+    for row in found["refused"][:SHOWN]:
+        err(f"refused {quoted(row['what'], 100)}: {quoted(row['reason'])}")
+    if len(found["refused"]) > SHOWN:
+        err(f"and {len(found['refused']) - SHOWN} more")
+    would = "would be " if found["dry_run"] else ""
+    out(
+        f"{found['new']} offers {would}new, {found['changed']} {would}changed, "
+        f"{found['unchanged']} as they were, {found['dropped']} {would}dropped, "
+        f"{len(found['refused'])} refused."
+    )
+
+
+# --- events ---------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -87,6 +268,15 @@ async def _take(
     stop_on_error: bool,
     report: "Report",
 ) -> "Taken":
+    from hanse.operations.intake import take
+
+    async with _keeper(folder, node, None) as (keeper, _, _):
+        return await take(stream, size, keeper, report, stop_on_error=stop_on_error)
+
+
+@asynccontextmanager
+async def _keeper(folder: Path, node: str | None, secret: Any) -> "AsyncIterator[Any]":
+    """Where events go, and the link or the log behind it. `secret` proves who we are to a node."""
     import secrets
     import time
     from contextlib import AsyncExitStack
@@ -100,7 +290,7 @@ async def _take(
     from hanse.engines.storage.log import EventLog
     from hanse.engines.storage.moderation import StoredModeration
     from hanse.engines.storage.sqlite import SqliteDatabase
-    from hanse.operations.intake import Store, Through, take
+    from hanse.operations.intake import Store, Through
     from hanse.protocol.session import host_of
 
     async with AsyncExitStack() as stack:
@@ -109,8 +299,9 @@ async def _take(
         running = None if url else holder(folder)
         target = node or (running if running and running.startswith("ws") else None)
         if target is not None:
-            link = await enter(Link(target, None, lambda: int(time.time())))
-            return await take(stream, size, Through(link), report, stop_on_error=stop_on_error)
+            link = await enter(Link(target, secret, lambda: int(time.time())))
+            yield Through(link), link, None
+            return
         database: Database
         if url is not None:
             from hanse.engines.storage.postgres import PostgresDatabase
@@ -124,4 +315,4 @@ async def _take(
         known = keyring().known_node()
         hosts = frozenset({host_of(known.url)} if known else ())
         keeper = Store(log, await StoredModeration(database).load(), hosts, SystemClock())
-        return await take(stream, size, keeper, report, stop_on_error=stop_on_error)
+        yield keeper, None, log

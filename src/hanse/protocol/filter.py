@@ -3,6 +3,7 @@
 `matches` is the oracle: what a store answers and what live delivery sends must agree with it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -91,72 +92,91 @@ def parse_filter(found: Any, field: str = "filter") -> Filter:
     checked must not be dropped silently. Raises Invalid naming the key."""
     if not isinstance(found, dict):
         raise Invalid.at(field, "must be an object")
-    if _values(found) > VALUES_MAX:
+    # No list has more than ITEMS_MAX, so that few lists need no counting.
+    if len(found) > VALUES_MAX // ITEMS_MAX and _values(found) > VALUES_MAX:
         raise Invalid.at(field, f"has more than {VALUES_MAX} values")
     values: dict[str, Any] = {}
     tags: list[tuple[str, frozenset[str]]] = []
     for key, value in found.items():
-        where = f"{field}.{key[:40]}"
-        if key in ("ids", "authors"):
-            values[key] = frozenset(_hexes(value, where))
-        elif key == "kinds":
-            values[key] = frozenset(_kinds(value, where))
-        elif key in ("since", "until", "limit"):
-            values[key] = _count(value, where)
-        elif len(key) == 2 and key[0] == "#" and key[1].isascii() and key[1].isalpha():
-            wanted = _hexes(value, where) if key in ("#e", "#p") else _texts(value, where)
-            tags.append((key[1], frozenset(wanted)))
-        elif key == "search":
-            values[key] = _search(value, where)
-        else:
-            raise Invalid.at(where, "is not a condition this relay can check")
+        try:
+            read = _READERS.get(key)
+            if read is not None:
+                values[key] = read(value)
+            elif len(key) == 2 and key[0] == "#" and key[1].isascii() and key[1].isalpha():
+                wanted = _hexes(value) if key in ("#e", "#p") else _texts(value)
+                tags.append((key[1], wanted))
+            else:
+                raise _Unfit("is not a condition this relay can check")
+        except _Unfit as exc:
+            raise Invalid.at(f"{field}.{key[:40]}", str(exc)) from None
     return Filter(tags=tuple(tags), **values)
+
+
+class _Unfit(Exception):
+    """Why a value cannot be a condition."""
 
 
 def _values(found: dict[str, Any]) -> int:
     return sum(len(value) for value in found.values() if isinstance(value, list))
 
 
-def _texts(value: Any, where: str) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Invalid.at(where, "must be a list of strings")
+def _texts(value: Any) -> frozenset[str]:
+    if not isinstance(value, list) or not _STRINGS.issuperset(map(type, value)):
+        raise _Unfit("must be a list of strings")
     if len(value) > ITEMS_MAX:
-        raise Invalid.at(where, f"has more than {ITEMS_MAX} values")
-    return value
+        raise _Unfit(f"has more than {ITEMS_MAX} values")
+    return frozenset(value)
 
 
-def _hexes(value: Any, where: str) -> list[str]:
-    found = _texts(value, where)
+def _hexes(value: Any) -> frozenset[str]:
+    found = _texts(value)
     # All at once: fromhex also takes upper case and spaces, which the round trip does not survive.
     whole = "".join(found)
     try:
-        good = all(len(item) == 64 for item in found) and bytes.fromhex(whole).hex() == whole
+        good = (
+            len(whole) == 64 * len(found)
+            and max(map(len, found), default=64) == 64
+            and bytes.fromhex(whole).hex() == whole
+        )
     except ValueError:
         good = False
     if not good:
-        raise Invalid.at(where, "must hold 64 lower-case hex characters each")
+        raise _Unfit("must hold 64 lower-case hex characters each")
     return found
 
 
-def _search(value: Any, where: str) -> str:
+def _search(value: Any) -> str:
     if not isinstance(value, str):
-        raise Invalid.at(where, "must be a string")
+        raise _Unfit("must be a string")
     if len(value) > SEARCH_MAX:
-        raise Invalid.at(where, f"is over {SEARCH_MAX} characters")
+        raise _Unfit(f"is over {SEARCH_MAX} characters")
     return value
 
 
-def _kinds(value: Any, where: str) -> list[int]:
+def _kinds(value: Any) -> frozenset[int]:
     if not isinstance(value, list) or len(value) > ITEMS_MAX:
-        raise Invalid.at(where, f"must be a list of at most {ITEMS_MAX} kinds")
+        raise _Unfit(f"must be a list of at most {ITEMS_MAX} kinds")
     for item in value:
         if type(item) is not int or not 0 <= item <= 65535:
-            raise Invalid.at(where, "must hold integers from 0 to 65535")
-    return value
+            raise _Unfit("must hold integers from 0 to 65535")
+    return frozenset(value)
 
 
-def _count(value: Any, where: str) -> int:
+def _count(value: Any) -> int:
     # `type is int`: JSON true would pass isinstance.
     if type(value) is not int or not 0 <= value <= 2**53 - 1:
-        raise Invalid.at(where, "must be a non-negative integer")
+        raise _Unfit("must be a non-negative integer")
     return int(value)
+
+
+_STRINGS = frozenset({str})
+
+_READERS: dict[str, Callable[[Any], object]] = {
+    "ids": _hexes,
+    "authors": _hexes,
+    "kinds": _kinds,
+    "since": _count,
+    "until": _count,
+    "limit": _count,
+    "search": _search,
+}

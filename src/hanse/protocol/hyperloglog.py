@@ -14,6 +14,8 @@ from hanse.errors import Invalid
 from hanse.protocol.keys import is_hex
 
 REGISTERS = 256
+NONE = bytes(REGISTERS)
+"""The registers over nobody."""
 
 
 def offset_of(target: str) -> int:

@@ -47,9 +47,15 @@ INBOX_LIST: Final = 10050
 EPHEMERAL_GIFT_WRAP: Final = 21059
 CLIENT_AUTH: Final = 22242
 RPC: Final = 25910
+SERVER_ANNOUNCEMENT: Final = 11316
+TOOLS_ANNOUNCEMENT: Final = 11317
+RESOURCES_ANNOUNCEMENT: Final = 11318
+TEMPLATES_ANNOUNCEMENT: Final = 11319
+PROMPTS_ANNOUNCEMENT: Final = 11320
 HTTP_AUTH: Final = 27235
 TOKEN: Final = 27519
 OFFER: Final = 31402
+HANDLER: Final = 31990
 
 TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=PROFILE, name="profile", spec="NIP-01", searched=True),
@@ -69,6 +75,11 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=RECEIPT, name="call receipt", spec="docs/protocol.md", ours=True),
     Kind(number=RELAY_LIST, name="relay list", spec="NIP-65"),
     Kind(number=INBOX_LIST, name="inbox relays", spec="NIP-17"),
+    Kind(number=SERVER_ANNOUNCEMENT, name="MCP server", spec="ContextVM CEP-6"),
+    Kind(number=TOOLS_ANNOUNCEMENT, name="MCP server's tools", spec="ContextVM CEP-6"),
+    Kind(number=RESOURCES_ANNOUNCEMENT, name="MCP server's resources", spec="ContextVM CEP-6"),
+    Kind(number=TEMPLATES_ANNOUNCEMENT, name="its resource templates", spec="ContextVM CEP-6"),
+    Kind(number=PROMPTS_ANNOUNCEMENT, name="MCP server's prompts", spec="ContextVM CEP-6"),
     Kind(number=EPHEMERAL_GIFT_WRAP, name="gift wrap, not kept", spec="NIP-59", private=True),
     Kind(number=CLIENT_AUTH, name="client authentication", spec="NIP-42"),
     Kind(number=RPC, name="MCP JSON-RPC message", spec="ContextVM", private=True),
@@ -76,7 +87,10 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=TOKEN, name="bearer token", spec="nips PR 2187"),
     Kind(number=30023, name="article", spec="NIP-23", searched=True),
     Kind(number=OFFER, name="offer", spec="nips PR 2291", searched=True),
+    Kind(number=HANDLER, name="handler information", spec="NIP-89"),
 )
+
+SERVER_ANNOUNCEMENTS: Final = frozenset(range(SERVER_ANNOUNCEMENT, PROMPTS_ANNOUNCEMENT + 1))
 
 PRIVATE: Final = frozenset(row.number for row in TABLE if row.private)
 

@@ -108,6 +108,10 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
             raise Invalid.at("promise.certifications", reason)
 
 
+NOTHING_PROMISED = Promise(latency_p95_ms=LATENCY_MAX_MS, success_rate=0.0001)
+"""For an imported offer: whoever lists it bound nobody to anything."""
+
+
 class Example(msgspec.Struct, frozen=True, kw_only=True):
     """A call as it could be: its input and, if shown, the output (the structured part)."""
 
@@ -170,7 +174,8 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """A published service (kind 31402). `identifier` is its `d` tag. `version` is a semantic one if
     Hanse wrote it. `terms`: the provider's, an address or text. `source`: where the offer was
-    imported from, "" if its provider published it."""
+    imported from, "" if its provider published it; `verified`: what of an imported one was checked
+    and by what, "" if nothing was."""
 
     provider: PublicKey
     operator: PublicKey
@@ -184,6 +189,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     payment_methods: tuple[str, ...] = ()
     terms: str = ""
     source: str = ""
+    verified: str = ""
     event_id: str = ""
     created_at: int = 0
 

@@ -10,7 +10,8 @@
 | metered | ours: `["metered", capability, integer, currency, "1000", "token"]`: per 1,000 of them |
 | period | ours: `["period", capability, integer, currency, "month"]`, then the calls in it |
 | promise | ours: `["promise", "latency_p95_ms", "500"]`; places, certifications: many in one tag |
-| terms, imported | ours: the provider's terms; where the offer was imported from |
+| terms | ours: the provider's |
+| imported, verified | ours: where the offer was imported from; what of it was checked |
 | t, alt, auth, v | topics, text for plain clients, owner attestation, version of the format |
 
 content: `{"capabilities": [{"name", "title", "description", "schema", "outputSchema", "examples":
@@ -55,6 +56,7 @@ from hanse.registry.model import (
 from hanse.registry.schema import check_schema
 
 FORMAT_VERSION = "1.1.0"
+IMPORTED, VERIFIED = "imported", "verified"
 HANSE = "hanse"
 """The payment method that every node has: its ledger."""
 
@@ -84,14 +86,19 @@ def offer_tags(offer: Offer, *, url: str, node: PublicKey) -> Tags:
         ("url", url),
         ("pmi", HANSE, node),
         *(("pmi", method) for method in offer.payment_methods if method != HANSE),
-        *(tag for found in offer.capabilities for tag in _price_tags(found)),
-        *_promise_tags(offer.promise),
+        *call_prices(offer),
+        *promise_tags(offer.promise),
         *((("terms", offer.terms),) if offer.terms else ()),
-        *((("imported", offer.source),) if offer.source else ()),
+        *(((IMPORTED, offer.source),) if offer.source else ()),
         *(("t", topic) for topic in offer.topics),
         ("alt", f"Offer: {offer.name}"),
         ("v", FORMAT_VERSION),
     )
+
+
+def call_prices(offer: Offer) -> Tags:
+    """The tags that say what calls cost."""
+    return tuple(tag for found in offer.capabilities for tag in _price_tags(found))
 
 
 def offer_content(offer: Offer) -> str:
@@ -131,7 +138,8 @@ def _price_tags(found: Capability) -> Tags:
     return tuple(rows)
 
 
-def _promise_tags(promise: Promise) -> Tags:
+def promise_tags(promise: Promise) -> Tags:
+    """A promise as an offer's event has it."""
     rows: list[tuple[str, ...]] = []
     for name in _WHOLE + _SHARES:
         figure = getattr(promise, name)
@@ -189,10 +197,16 @@ def read_offer(event: Event) -> Offer:
         version=str(content.get("version", "0.0.0"))[:NAME_MAX],
         payment_methods=_methods(event),
         terms=_text(event.tag("terms") or "", TERMS_MAX, "tags.terms"),
-        source=_text(event.tag("imported") or "", SOURCE_MAX, "tags.imported"),
+        source=_text(event.tag(IMPORTED) or "", SOURCE_MAX, "tags.imported"),
+        verified=_verified(event),
         event_id=event.id,
         created_at=event.created_at,
     )
+
+
+def _verified(event: Event) -> str:
+    found = next((tag for tag in event.tags if tag[:1] == (VERIFIED,)), ())
+    return " ".join(found[1:4])[:SOURCE_MAX] if event.tag(IMPORTED) else ""
 
 
 def _check_version(event: Event) -> None:
@@ -249,6 +263,8 @@ class Prices:
     """The prices in an offer's tags, by capability. Raises Invalid for one that is none."""
 
     def __init__(self, event: Event) -> None:
+        self.elsewhere = event.tag(IMPORTED) is not None
+        """What is imported may be paid at its source only, at a price we cannot tell."""
         self.calls: dict[str, Amount] = {}
         self.metered: dict[str, tuple[Metered, ...]] = {}
         self.periods: dict[str, Period] = {}
@@ -350,7 +366,7 @@ def _capability(row: Any, prices: Prices, where: str) -> Capability:
         raise Invalid.at(f"{where}.name", f"must have 1 to {NAME_MAX} characters")
     if not _TOOL_NAME.fullmatch(name):
         raise Invalid.at(f"{where}.name", "must be letters, digits, and . _ - / as MCP tools are")
-    if name not in prices.names():
+    if name not in prices.names() and not prices.elsewhere:
         raise Invalid.at(f"{where}.name", f"{name!r} has no price tag")
     description = row.get("description", "")
     if not isinstance(description, str) or len(description) > SUMMARY_MAX:

@@ -101,7 +101,8 @@ class Run:
         terms = forward.terms.array[first:last]
         # Stable: rows of a term stay in ascending order.
         order = np.argsort(terms, kind="stable").astype(np.int32 if last - first < 2**31 else None)
-        lengths = np.diff(forward.starts.array[start : end + 1].astype(np.int64))
+        bounds: NDArray[np.int64] = forward.starts.array[start : end + 1]
+        lengths = bounds[1:] - bounds[:-1]
         rows = np.repeat(np.arange(start, end, dtype=np.int32), lengths)
         self._rows: Rows = rows[order]
         self._impacts: Impacts = forward.impacts.array[first:last][order]

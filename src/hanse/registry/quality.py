@@ -111,8 +111,7 @@ def oldest_slot(span: int, now_s: int) -> int:
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Figures from real calls. Rates and latencies are weighed by voices; latencies in ms over
-    settled calls; None before the first. Counts are of calls, without those that count for
-    nothing (`own`: between keys of one operator)."""
+    settled calls; None before the first. Counts are of calls, without the `unheard`."""
 
     samples: int = 0
     success_rate: float | None = None
@@ -130,7 +129,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """How many calls the figures are worth."""
     refunds: dict[str, int] = {}
     """Refunded calls by fault, also those that are nobody's failure."""
-    own: int = 0
+    unheard: int = 0
+    """Calls that count for nothing: between keys of one operator, or paid with what went round."""
 
     @property
     def declined(self) -> int:
@@ -199,10 +199,10 @@ OTHERS = "others"
 PROBE = "probe"
 """Stands for the payer where nobody paid: counts for availability alone."""
 
-PROOF_HALF = 1.5
+PROOF_HALF = 2.0
 """So many voices, all glad, make up half of a proof."""
 
-UNPROVEN = 0.4
+UNPROVEN = 0.25
 """What a promise alone is worth beside one that everybody saw kept."""
 
 
@@ -320,14 +320,14 @@ def read(payers: Mapping[str, Tally], weigh: Weigh, last: int = 0) -> Reading:
     probes = payers.get(PROBE)
     voices = weigh(payer for payer in payers if payer != PROBE)
     parts: list[tuple[Tally, float]] = []
-    own = samples = 0
+    unheard = samples = 0
     total = good = heard = 0.0
     refunds: dict[str, int] = {}
     for payer, voice in voices.items():
         tally = payers[payer]
         counted = tally.counted
         if voice <= 0:
-            own += counted
+            unheard += counted
             continue
         for end, count in tally.ends.items():
             if end != SETTLED:
@@ -353,7 +353,7 @@ def read(payers: Mapping[str, Tally], weigh: Weigh, last: int = 0) -> Reading:
         voices=heard,
         weight=total,
         refunds=refunds,
-        own=own,
+        unheard=unheard,
     )
     return Reading(measured, latencies, last)
 

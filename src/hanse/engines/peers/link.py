@@ -26,6 +26,7 @@ CHALLENGE_S = 0.5
 ANSWER_S = 30.0
 COMPARE_S = 15.0
 MESSAGE_BYTES_MAX = 1 << 20
+FRAGMENTS_MAX = 4096
 FETCH_BYTES_MAX = 64 << 20
 UNASKED_MAX = 200
 UNSENT_BYTES_MAX = 16 << 20
@@ -77,7 +78,7 @@ class _Socket(WSListener):
         self._size = 0
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        self._link.transport = transport
+        self._link.opened(transport)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type is WSMsgType.CLOSE:
@@ -86,7 +87,7 @@ class _Socket(WSListener):
             payload = frame.get_payload_as_bytes()
             self._parts.append(payload)
             self._size += len(payload)
-            if self._size > MESSAGE_BYTES_MAX:
+            if self._size > MESSAGE_BYTES_MAX or len(self._parts) > FRAGMENTS_MAX:
                 self._link.fail(f"sent a message over {MESSAGE_BYTES_MAX} bytes")
             elif frame.fin:
                 whole = b"".join(self._parts)
@@ -124,11 +125,19 @@ class Link:
         try:
             async with asyncio.timeout(OPEN_S):
                 await self._open()
+            if self.transport is None:
+                # picows takes a socket that ends during the handshake for an open one.
+                raise Unavailable("hung up during the handshake")
         except TimeoutError as exc:
+            self.fail("not opened in time")
             raise Unavailable(f"{self.url}: no answer within {OPEN_S:g} s") from exc
         # picows raises classes of its own for a refused upgrade; all mean the same here.
         except Exception as exc:
+            self.fail("not opened")
             raise Unavailable(f"{self.url}: {exc or type(exc).__name__}") from exc
+        except asyncio.CancelledError:
+            self.fail("given up")
+            raise
         try:
             # A relay that wants to know who we are says so at once: let it know before we ask.
             with contextlib.suppress(TimeoutError):
@@ -212,6 +221,13 @@ class Link:
         raise await asyncio.shield(self._lost)
 
     # --- life -----------------------------------------------------------------------------------
+
+    def opened(self, transport: WSTransport) -> None:
+        """The handshake is done; too late, if we gave it up meanwhile."""
+        if self._lost.done():
+            transport.disconnect(graceful=False)
+        else:
+            self.transport = transport
 
     def fail(self, reason: str) -> None:
         """End the link; all who wait for an answer hear why."""

@@ -48,6 +48,11 @@ _LISTED = " AND ".join(
 
 _CACHED_MAX = 200_000
 
+Shape = tuple[int, int, int, int, bool, bool]
+
+SHAPES_MAX = 512
+"""Statements of plain filters whose text is kept."""
+
 
 class Dialect(msgspec.Struct, frozen=True):
     """Where the engines' SQL for filters differs."""
@@ -146,9 +151,14 @@ class Selection:
 
     def sql(self, columns: str, tail: str = "") -> str:
         """The statement, up to its limit."""
-        where = f" WHERE {' AND '.join(self.where)}" if self.where else ""
+        where = f" WHERE {self.conditions}" if self.where else ""
         distinct = "DISTINCT " if self.repeats else ""
         return f"SELECT {distinct}{columns} FROM {self.source}{where}{tail}"
+
+    @property
+    def conditions(self) -> str:
+        """What must hold, without the word WHERE."""
+        return " AND ".join(self.where)
 
     @property
     def all_params(self) -> list[Any]:
@@ -163,6 +173,43 @@ class FilterSql:
         self.hash = TagHash(key)
         self._dialect = dialect
         self._window = window
+        self._plain_tries: dict[Shape, Try] = {}
+
+    def first(
+        self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
+    ) -> Try | None:
+        """The first of `rows`. What filters of one plain shape have in common is built once."""
+        shape = None if reader else _shape(found)
+        if shape is None:
+            return next(self.rows(found, limit, now_s, reader), None)
+        params = self._plain_params(found, limit, now_s)
+        known = self._plain_tries.get(shape)
+        if known is not None:
+            return Try(known.sql, params, known.exact)
+        first = next(self.rows(found, limit, now_s, reader), None)
+        if first is not None and first.params == params:
+            if len(self._plain_tries) >= SHAPES_MAX:
+                self._plain_tries.clear()
+            self._plain_tries[shape] = first
+        return first
+
+    def _plain_params(self, found: Filter, limit: int, now_s: int) -> list[Any]:
+        """Of a filter with a `_shape`, in the order of `_select`."""
+        params: list[Any] = []
+        if found.ids is not None:
+            params += padded(map(bytes.fromhex, found.ids))
+        for name, values in found.tags:
+            params += [self.hash(name, value) for value in values]
+        if found.authors is not None:
+            params += padded(map(bytes.fromhex, found.authors))
+        if found.kinds is not None:
+            params += padded(sorted(found.kinds))
+        if found.since is not None:
+            params.append(found.since)
+        if found.until is not None:
+            params.append(found.until)
+        params += (now_s, limit)
+        return params
 
     def rows(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
@@ -175,7 +222,7 @@ class FilterSql:
             chosen = self._select(found, now_s, reader, ranked=True)
             yield self._ordered(chosen, limit, chosen.order)
             return
-        if column == "event.pubkey" and self._is_feed(found):
+        if self._dialect.numbered and column == "event.pubkey" and self._is_feed(found):
             yield self._dense(found, limit, now_s, reader)
         yield self._merged(found, column, limit, now_s, reader)
 
@@ -266,6 +313,8 @@ class FilterSql:
         now_s: int,
         reader: frozenset[PublicKey],
     ) -> Try:
+        if column != "tag.hash" and not self._dialect.numbered:
+            return self._reaching(found, column, limit, now_s, reader)
         chosen = self._select(found, now_s, reader, over=column)
         values = self._wanted(found, column)
         inner = chosen.sql("event.seq", ORDER + " LIMIT ?")
@@ -289,6 +338,46 @@ class FilterSql:
             f"WHERE event.seq IN ({each}){ORDER} LIMIT ?"
         )
         return Try(self._numbered(sql), [*wanted, *chosen.all_params, limit, limit])
+
+    def _reaching(
+        self,
+        found: Filter,
+        column: str,
+        limit: int,
+        now_s: int,
+        reader: frozenset[PublicKey],
+    ) -> Try:
+        """Find in the index alone how far back the answer can reach, then sort what is newer.
+
+        If `count` values have `deep` events each since some time, and `count` times `deep` is the
+        limit, then nothing older belongs. Of each value at most `limit` are sorted all the same: one
+        may have written a million since the others fell silent.
+        """
+        values = self._wanted(found, column)
+        deep = -(-2 * limit // len(values))
+        count = -(-limit // deep)
+        whole = self._select(found, now_s, reader, over=column)
+        near = self._select(msgspec.structs.replace(found, since=None), now_s, reader, over=column)
+        nth = " ORDER BY event.created_at DESC LIMIT 1 OFFSET ?"
+        own = near.sql("event.created_at", " AND event.created_at >= reach.at" + nth)
+        rows = padded(values, None)
+        head = (
+            f"WITH wanted(value) AS (VALUES {','.join(['(?)'] * len(rows))}), "
+            "reach(at) AS MATERIALIZED (SELECT coalesce((SELECT at FROM (SELECT "
+            f"({whole.sql('event.created_at', nth)}) AS at FROM wanted) "
+            "ORDER BY at DESC LIMIT 1 OFFSET ?), ?)) "
+            f"SELECT {COLUMNS} FROM (SELECT event.seq, event.created_at "
+            "FROM reach CROSS JOIN wanted CROSS JOIN event "
+            f"WHERE {near.conditions} AND event.created_at >= coalesce(({own}), reach.at) "
+            "ORDER BY event.created_at DESC"
+        )
+        tail = (
+            " LIMIT ?) AS newest CROSS JOIN event WHERE event.seq = newest.seq "
+            "ORDER BY newest.created_at DESC"
+        )
+        params = [*rows, *whole.params, deep - 1, count - 1, found.since or 0]
+        params += [*near.params, *near.params, limit - 1, limit]
+        return Try(head + tail, params, f"{head}{BY_ID}{tail}{BY_ID}")
 
     def _dense(self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]) -> Try:
         chosen = Selection()
@@ -409,12 +498,42 @@ class FilterSql:
         return first + "".join(f"${index}{part}" for index, part in enumerate(rest, 1))
 
 
-def padded(values: Iterable[Any]) -> list[Any]:
-    """The values, the last repeated up to a power of two: so few statements differ in nothing but
-    the length of a list that each is compiled once."""
+def _shape(found: Filter) -> Shape | None:
+    """What decides the text of a filter's statement, if nothing of it is unusual: at most one tag
+    with one value, no search, no private kind, nothing to merge."""
+    ids, authors, wanted, tags = found.ids, found.authors, found.kinds, found.tags
+    if found.search is not None or (ids is not None and tags) or len(tags) > 1:
+        return None
+    several = ids is None and not tags
+    if (
+        (ids is not None and not ids)
+        or (authors is not None and (not authors or (several and len(authors) > 1)))
+        or (tags and len(tags[0][1]) != 1)
+    ):
+        return None
+    if wanted is not None and (
+        not wanted.isdisjoint(kinds.PRIVATE)
+        or not wanted
+        or (several and authors is None and len(wanted) > 1)
+    ):
+        return None
+    return (
+        0 if ids is None else (len(ids) - 1).bit_length() + 1,
+        0 if authors is None else (len(authors) - 1).bit_length() + 1,
+        0 if wanted is None else (len(wanted) - 1).bit_length() + 1,
+        len(tags),
+        found.since is None,
+        found.until is None,
+    )
+
+
+def padded(values: Iterable[Any], *filler: Any) -> list[Any]:
+    """The values, the last (or `filler`) repeated up to a power of two: so few statements differ in
+    nothing but the length of a list that each is compiled once."""
     found = list(values)
     if len(found) > 1:
-        found += [found[-1]] * ((1 << (len(found) - 1).bit_length()) - len(found))
+        last = filler or found[-1:]
+        found += list(last) * ((1 << (len(found) - 1).bit_length()) - len(found))
     return found
 
 

@@ -17,6 +17,7 @@ from hanse.engines.storage.filter_sql import WINDOW, FilterSql
 from hanse.engines.storage.removal import (
     START,
     Place,
+    Reach,
     erase_author,
     erase_ids,
     remove_expired,
@@ -44,7 +45,7 @@ class EventLog:
         self._new_key = new_key
         self._window = window
         self._announced = 0
-        self._trimmed: dict[bool, Place] = {}
+        self._trimmed: dict[Reach, Place] = {}
         """Where `trim` goes on: what it left behind it need not be looked at every time."""
 
     @property
@@ -117,19 +118,20 @@ class EventLog:
             total += gone
         return total
 
-    async def trim(self, most: int, *, replaceable: bool = False) -> int:
-        """Remove the oldest events by their own time, at most so many; how many went. Leaves out
-        what `retain` never takes and, unless asked, replaceable and addressable kinds."""
+    async def trim(self, most: int) -> int:
+        """Remove the oldest events by their own time, at most so many; how many went. What is least
+        missed goes first (`removal.Reach`), and nothing that receipts or the books refer to."""
         total = 0
-        place: Place | None = self._trimmed.get(replaceable, START)
-        while place is not None and total < most:
-            self._trimmed[replaceable] = place
-            gone, place = await self._database.write(
-                remove_oldest, most - total, replaceable, place, hash=self._sql.hash
-            )
-            total += gone
-        if place is None:
-            self._trimmed.pop(replaceable, None)  # the end: the next time from the start
+        for reach in Reach:
+            place: Place | None = self._trimmed.get(reach, START)
+            while place is not None and total < most:
+                self._trimmed[reach] = place
+                gone, place = await self._database.write(
+                    remove_oldest, most - total, reach, place, hash=self._sql.hash
+                )
+                total += gone
+            if place is None:
+                self._trimmed.pop(reach, None)  # the end: the next time from the start
         return total
 
     async def erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
@@ -161,34 +163,25 @@ class EventLog:
         reader: frozenset[PublicKey] = NOBODY,
     ) -> Found:
         """See `ports.Log`."""
-        if _is_search(filters):
+        if len(filters) == 1 and filters[0].search is None:
+            # A filter that one statement answers, without a transaction around it. What was
+            # announced before it ran is in it, and so is all up to the newest row it shows.
+            (one,) = filters
+            wanted = limit if one.limit is None or one.limit > limit else one.limit
+            first = self._sql.first(one, wanted + 1, now_s, reader)
+            announced = self._announced
+            if first is None:
+                return Found([], announced, False)
+            rows = await self._database.select(first.sql, first.params)
+            more = len(rows) > wanted
+            if (more or first.complete) and (not first.exact or _in_order(rows, wanted)):
+                for row in rows:
+                    if row[0] > announced:
+                        announced = row[0]
+                return Found(rows[:wanted] if more else rows, announced, more)
+        elif _is_search(filters):
             return await self._database.read_aside(self._query, filters, limit, now_s, reader)
-        if len(filters) == 1:
-            found = await self._single(filters[0], limit, now_s, reader)
-            if found is not None:
-                return found
         return await self._database.read(self._query, filters, limit, now_s, reader)
-
-    async def _single(
-        self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
-    ) -> Found | None:
-        """A filter that one statement answers, without a transaction around it. What was announced
-        before it ran is in it, and so is all up to the newest row it shows."""
-        wanted = limit if found.limit is None else min(limit, found.limit)
-        first = next(self._sql.rows(found, wanted + 1, now_s, reader), None)
-        if first is None:
-            return Found([], self._announced, False)
-        announced = self._announced
-        rows = await self._database.select(first.sql, first.params)
-        if not first.complete and len(rows) <= wanted:
-            return None
-        if first.exact and not _in_order(rows, wanted):
-            return None
-        for row in rows:
-            if row[0] > announced:
-                announced = row[0]
-        more = len(rows) > wanted
-        return Found(rows[:wanted] if more else rows, announced, more)
 
     def _query(
         self,
@@ -229,7 +222,7 @@ class EventLog:
     ) -> list[bytes]:
         """See `ports.Log`."""
         rows = await self._select([filter], *self._sql.pubkeys(filter, limit, now_s, reader))
-        return [bytes(row[0]) for row in rows]
+        return [pubkey for (pubkey,) in rows]
 
     async def outline(
         self, filter: Filter, *, now_s: int, reader: frozenset[PublicKey] = NOBODY, limit: int
@@ -273,7 +266,7 @@ def _is_search(filters: Sequence[Filter]) -> bool:
 def _in_order(rows: list[Row], wanted: int) -> bool:
     """Sorts ties in time by id, in place. False if a tie lies across the limit: then the rows that
     belong may not be among these."""
-    if len({row[1] for row in rows}) == len(rows):
+    if len(rows) < 2 or len({row[1] for row in rows}) == len(rows):
         return True
     if _cuts_a_tie(rows, wanted):
         return False

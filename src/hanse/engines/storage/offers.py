@@ -1,4 +1,4 @@
-"""The offers' view: follows the log, keeps each live offer. `catalog.py` makes it searchable.
+"""The offers' view: follows the log, keeps each live offer. `indexing.py` makes it searchable.
 
 It may be thrown away: `rebuild` reads the log again from the start. `advance` applies what the log
 got since; it is called after commits and at start, never by what reads a socket.

@@ -5,6 +5,7 @@ far they go: a crash between two calls' ends loses nothing and counts nothing tw
 nodes that share a database any may take the next step.
 """
 
+import asyncio
 from collections.abc import Iterable
 
 import msgspec
@@ -23,7 +24,7 @@ from hanse.registry.quality import (
     major_of,
     oldest_slot,
 )
-from hanse.registry.voices import TRADES_MAX
+from hanse.registry.voices import TRADES_MAX, find_rings
 
 VIEW = "quality"
 
@@ -92,6 +93,10 @@ class StoredQuality:
                 break
         for operator, msat in await self._database.all("outside_by_operator"):
             observed.voices.brought(operator, int(msat))
+        voices = observed.voices
+        if voices.unsorted:
+            voices.sort(await asyncio.to_thread(find_rings, voices.graph()))
+            observed.refresh()
 
     async def said(self, source: str) -> dict[tuple[str, str, int], Tally]:
         """What the receipts of another node say, by capability, over the days that are kept."""

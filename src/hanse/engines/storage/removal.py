@@ -1,8 +1,13 @@
 """What leaves the log: expired, old, erased and vanished events. Operations over a transaction.
 
+Whatever the settings say, an age or a bound never takes the receipts of our calls, what these name
+by `e` or `a`, or the offer of an open call.
+
 Each step takes at most STEP events and says whether there may be more, so that a long removal goes
 in many short commits.
 """
+
+import enum
 
 from hanse.engines.storage.columns import decode_row, indexed_tags
 from hanse.engines.storage.database import Row, Transaction
@@ -17,8 +22,19 @@ Place = tuple[int, int]
 START: Place = (-1, 0)
 
 KEPT = frozenset({kinds.RECEIPT, kinds.OFFER, kinds.DELETION, kinds.VANISH})
-"""Kinds that retention never takes: receipts, the offers they speak of, and what forbids a return.
-"""
+"""Kinds that no age takes, and a bound only when nothing else is left: receipts, the offers they
+speak of, and what forbids a return. What a deletion or a request to vanish forbids is remembered
+apart from it, and stays forbidden without it."""
+
+
+class Reach(enum.IntEnum):
+    """What a bound may take, the least missed first."""
+
+    REGULAR = 0
+    REPLACEABLE = 1
+    """Also kinds of which one version is kept: they say how things are now, however old."""
+    KEPT = 2
+    """Also `KEPT`, which anybody can publish."""
 
 
 def remove(tx: Transaction, rows: list[Row], hash: TagHash) -> None:
@@ -54,13 +70,18 @@ def remove_old(
 
 
 def remove_oldest(
-    tx: Transaction, most: int, replaceable: bool, place: Place, *, hash: TagHash
+    tx: Transaction, most: int, reach: Reach, place: Place, *, hash: TagHash
 ) -> tuple[int, Place | None]:
-    """One step of keeping the log within its bound: takes at most `most`. Only with `replaceable`
-    also kinds of which one version is kept: they say how things are now, however old."""
+    """One step of keeping the log within its bound: takes at most `most`, within `reach`."""
     rows = tx.all("events_oldest", *place, STEP)
-    wanted = [row for row in rows if row[3] not in KEPT and (replaceable or row[4] is None)]
+    wanted = [row for row in rows if _reach_of(row[3], row[4]) <= reach]
     return _take(tx, wanted, hash, most), _next(rows)
+
+
+def _reach_of(kind: int, address: str | None) -> Reach:
+    if kind in KEPT:
+        return Reach.KEPT
+    return Reach.REGULAR if address is None else Reach.REPLACEABLE
 
 
 def erase_author(tx: Transaction, pubkey: bytes, *, hash: TagHash) -> tuple[int, bool]:
@@ -94,14 +115,22 @@ def vanish_step(tx: Transaction, *, hash: TagHash) -> tuple[int, bool]:
 
 
 def _take(tx: Transaction, rows: list[Row], hash: TagHash, most: int = STEP) -> int:
-    """Remove of (seq, id, created_at, kind, address) those that no receipt names by `e` or `a`."""
+    """Remove of (seq, id, created_at, kind, address) those that nothing of ours refers to."""
     names: dict[int, int] = {}
-    for seq, id, _, _, address in rows:
+    receipts: dict[bytes, int] = {}
+    offers: dict[str, int] = {}
+    for seq, id, _, kind, address in rows:
         names[hash("e", bytes(id).hex())] = seq
         if address is not None:
             names[hash("a", address)] = seq
-    named = {names[row[0]] for row in tx.among("receipts_naming", names)}
-    free = [row[0] for row in rows if row[0] not in named][:most]
+        if kind == kinds.RECEIPT:
+            receipts[bytes(id)] = seq
+        elif kind == kinds.OFFER and address is not None:
+            offers[address] = seq
+    held = {names[row[0]] for row in tx.among("receipts_naming", names)}
+    held |= {receipts[bytes(row[0])] for row in tx.among("receipts_booked", receipts)}
+    held |= {offers[row[0]] for row in tx.among("offers_called", offers)}
+    free = [row[0] for row in rows if row[0] not in held][:most]
     remove(tx, tx.among("events_at", free), hash)
     return len(free)
 

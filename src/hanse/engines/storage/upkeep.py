@@ -1,7 +1,6 @@
 """What a node keeps, and for how long: removes the rest, a little at a time.
 
-Never taken: receipts, offers, deletions, requests to vanish (`removal.KEPT`), what a receipt names
-by `e` or `a`, transfers, calls.
+Never taken: what `removal.py` says, transfers, calls.
 """
 
 import math
@@ -62,21 +61,12 @@ class Upkeep:
         await fill_words(self._database)
         for kind, age_s in keeping.ages_s:
             gone["retained"] += await self._log.retain(kind, now_s - age_s)
-        gone["trimmed"] = await self._trim()
+        gone["trimmed"] = await self._log.trim(await self._surplus())
         before_ms = (now_s - keeping.outputs_s) * 1000
         gone["outputs"] = await self._steps(lambda tx: tx.all("outputs_drop", before_ms, STEP))
         gone["tombstones"] = await self._bound("tombstones", keeping.tombstones_max)
         gone["vanished"] = await self._bound("vanished", keeping.vanished_max)
         return +gone
-
-    async def _trim(self) -> int:
-        surplus = await self._surplus()
-        if not surplus:
-            return 0
-        gone = await self._log.trim(surplus)
-        if gone < surplus:  # a bound holds, even when only replaceable events are left
-            gone += await self._log.trim(surplus - gone, replaceable=True)
-        return gone
 
     async def _surplus(self) -> int:
         """How many events are over the log's bounds. For bytes as many as make up that share: pages

@@ -15,7 +15,8 @@ from hanse.ports import Clock
 
 log = structlog.get_logger("hanse.http")
 
-OPEN_PATHS = frozenset({"/", "/events", "/query", "/count", "/.well-known/nostr.json"})
+OPEN_PATHS = frozenset({"/", "/events", "/query", "/count", "/search", "/agents"})
+OPEN_UNDER = ("/.well-known/", "/agents/", "/v0/", "/v0.1/")
 CORS = (
     (b"access-control-allow-origin", b"*"),
     # `*` does not cover Authorization (Fetch, 3.3.5): it must be named.
@@ -41,7 +42,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         path, method = scope["path"], scope["method"]
-        open_ = path in OPEN_PATHS
+        open_ = path in OPEN_PATHS or path.startswith(OPEN_UNDER)
         id = self._id(scope)
         own = ((b"x-request-id", id.encode()), *(CORS if open_ else ()))
         status = 0

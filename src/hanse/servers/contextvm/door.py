@@ -91,13 +91,9 @@ class ContextVmDoor:
             case "tools/call":
                 return await self._call(event, asked.params)
             case "tools/list":
-                return {"tools": _listed()}
+                return {"tools": listed()}
             case "initialize":
-                return {
-                    "protocolVersion": PROTOCOL_VERSION,
-                    "capabilities": {"tools": {}},
-                    "serverInfo": {"name": self._name, "version": "1"},
-                }
+                return introduced(self._name)
             case "ping":
                 return {}
             case method if method.startswith("notifications/"):
@@ -159,8 +155,18 @@ def _unconditional(pubkey: str, auth: tuple[tuple[str, ...], ...], kind: int) ->
     return identify(shell)
 
 
+def introduced(name: str) -> dict[str, Any]:
+    """The result of `initialize`."""
+    return {
+        "protocolVersion": PROTOCOL_VERSION,
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": name, "version": "1"},
+    }
+
+
 @functools.cache
-def _listed() -> list[dict[str, Any]]:
+def listed() -> list[dict[str, Any]]:
+    """The node's tools, as `tools/list` has them."""
     return [
         {
             "name": tool.name,

@@ -41,6 +41,14 @@ class Networks:
         return any(read in network for network in self._networks)
 
 
+def is_loopback(address: str) -> bool:
+    """Whether the other end is on this machine: an agent of its own, or a proxy for everybody."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return True  # a Unix socket has no address
+
+
 def plain(text: str) -> str | None:
     """An IP address in its one spelling, IPv4 also when it came as IPv6; None if it is none."""
     try:

@@ -2,7 +2,8 @@
 
 A comparison keeps (created_at, id) of every event its filter finds until it is closed, so their
 number is bounded for one and for all together, and one that goes quiet is dropped. Large ones are
-computed in a thread: the loop goes on.
+read one after another, each no further than there is room, and computed in a thread: the loop goes
+on, and small ones do not wait for them.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ FRAME_BYTES_MAX = 60_000
 """One answer's bytes before hex: less than the 128 KiB that the tightest relays take."""
 
 INLINE_MAX = 2_000
-"""Events up to which a comparison is computed on the loop: about a millisecond."""
+"""Events up to which a comparison is small: computed on the loop in about a millisecond."""
 
 INLINE_BYTES_MAX = 4_000
 """A message's bytes before hex up to which it is: each of its ranges may be three bytes and takes
@@ -48,6 +49,7 @@ class Comparer:
         self.limits = limits
         self.items = 0
         """Items kept by all open comparisons."""
+        self._reading = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         self._thread = ThreadPoolExecutor(1, "hanse-compare")
@@ -55,6 +57,38 @@ class Comparer:
 
     async def __aexit__(self, *exc: object) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def read(self, found: Filter, reader: frozenset[PublicKey]) -> list[tuple[int, bytes]]:
+        """What a filter finds, counted in `items` for the caller. Raises Blocked over a bound."""
+        items = await self._outline(found, reader, INLINE_MAX)
+        if len(items) > INLINE_MAX:
+            items = []
+            async with self._reading:
+                most = min(self.limits.items_max, self._room)
+                items = await self._outline(found, reader, most)
+                self._take(len(items))
+        else:
+            self._take(len(items))
+        return items
+
+    @property
+    def _room(self) -> int:
+        return self.limits.items_of_all_max - self.items
+
+    async def _outline(
+        self, found: Filter, reader: frozenset[PublicKey], most: int
+    ) -> list[tuple[int, bytes]]:
+        return await self.log.outline(
+            found, now_s=self.clock.now_s(), reader=reader, limit=most + 1
+        )
+
+    def _take(self, count: int) -> None:
+        most = self.limits.items_max
+        if count > most:
+            raise Blocked(f"over {most} events", field="filter", hint="ask for fewer")
+        if count > self._room:
+            raise Blocked("too many events are being compared", hint="try again later")
+        self.items += count
 
     async def compute(self, size: int, message_bytes: int, work: Callable[[], T]) -> T:
         """Here if it is small, else in the thread."""
@@ -78,17 +112,12 @@ class Comparison:
 
     async def begin(self, found: Filter, text: bytes, reader: frozenset[PublicKey]) -> bytes:
         """Read what the filter finds and answer the first message. Raises Blocked over a bound."""
-        comparer, limits = self._comparer, self._comparer.limits
-        items = await comparer.log.outline(
-            found, now_s=comparer.clock.now_s(), reader=reader, limit=limits.items_max + 1
-        )
-        if len(items) > limits.items_max:
-            raise Blocked(f"over {limits.items_max} events", field="filter", hint="ask for fewer")
-        if comparer.items + len(items) > limits.items_of_all_max:
-            raise Blocked("too many events are being compared", hint="try again later")
-        if self._open:
-            self._size = len(items)
-            comparer.items += self._size
+        comparer = self._comparer
+        items = await comparer.read(found, reader)
+        if not self._open:
+            comparer.items -= len(items)
+            raise Blocked("the comparison was closed")
+        self._size = len(items)
         self._machine = await comparer.compute(
             len(items), 0, lambda: Negentropy(items, frame_bytes_max=FRAME_BYTES_MAX)
         )

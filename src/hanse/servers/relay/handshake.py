@@ -8,7 +8,6 @@ picows, and tests open, fragment, overflow and abort real connections.
 """
 
 import asyncio
-import ipaddress
 import logging
 from typing import Any
 
@@ -16,6 +15,7 @@ from picows import WSCloseCode, WSUpgradeRequest
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined]
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from hanse.servers.relay.addresses import is_loopback
 from hanse.servers.relay.relay import Relay, SocketLimits
 from hanse.servers.relay.socket import Connection
 
@@ -82,14 +82,6 @@ class Places:
             self._of[address] = left
         else:
             del self._of[address]
-
-
-def is_loopback(address: str) -> bool:
-    """Whether the other end is on this machine: an agent of its own, or a proxy for everybody."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return True  # a Unix socket has no address
 
 
 class Entrance:

@@ -14,6 +14,7 @@ from hanse.servers.relay.answer import Answer
 from hanse.servers.relay.compare import CompareLimits, Comparer
 from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.reads import ReadLimits, Reads
+from hanse.servers.relay.shares import Shares
 from hanse.servers.relay.watch import Watch
 
 LOOKED_AFTER_AT_ONCE = 200
@@ -21,14 +22,17 @@ LOOKED_AFTER_AT_ONCE = 200
 
 
 class SocketLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds on connections and their bytes. `of_one_address_max` is not for loopback, where a
-    proxy stands for everybody."""
+    """Bounds on connections, their bytes and the values in their filters. Those of one address are
+    not for loopback, where a proxy stands for everybody."""
 
     message_bytes_max: int = 1 << 20
     unsent_bytes_max: int = 16 << 20
     connections_max: int = 10_000
     of_one_address_max: int = 256
     large_buffers_max: int = 512
+    values_max: int = 50_000
+    values_of_address_max: int = 500_000
+    values_of_all_max: int = 4_000_000
     request_s: float = 20.0
     request_head_bytes_max: int = 64 << 10
     ping_s: float = 30.0
@@ -85,6 +89,7 @@ class Relay:
         self.session_limits = session_limits
         self.limits = socket_limits
         self.answer = Answer(log, clock, limit_max)
+        self.shares = Shares(socket_limits.values_of_address_max, socket_limits.values_of_all_max)
         self.reads = Reads(read_limits, log.reads_wait)
         self.comparer = Comparer(log, clock, compare_limits)
         self.connections: set[Client] = set()

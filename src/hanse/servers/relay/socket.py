@@ -27,11 +27,6 @@ FRAGMENTS_MAX = 4096
 """Frames of one message: also empty ones take room until the last has come."""
 
 
-VALUES_MAX = 50_000
-"""Values in the filters of one connection's open subscriptions: each is kept, and looked up live,
-for about 250 bytes."""
-
-
 class Connection(WSListener):
     """One client: turns frames into session effects and effects into frames."""
 
@@ -135,6 +130,8 @@ class Connection(WSListener):
         self._line.close()
         for watcher in (self._watchers or {}).values():
             relay.watch.drop(watcher)
+        relay.shares.leave(self.address, self._values)
+        self._values = 0
         for comparison in (self._comparisons or {}).values():
             comparison.close()
         self._watchers = self._comparisons = None
@@ -188,16 +185,22 @@ class Connection(WSListener):
             watchers = self._watchers = {}
         elif name in watchers:
             self._drop_watcher(watchers.pop(name))
-        self._values += values_of(filters)
-        if self._values > VALUES_MAX:
-            self._values -= values_of(filters)
-            why = RateLimited(f"over {VALUES_MAX} values in all filters", hint="close some first")
-            self._end_subscription(name, why)
+        try:
+            self._take_share(values_of(filters))
+        except HanseError as exc:
+            self._end_subscription(name, exc)
             return
         # Watched before it is read: whatever is committed meanwhile is held back, not missed.
         watcher = watchers[name] = relay.watch.add(self, name, filters)
         read = relay.answer.stored(filters, self._session.identities)
         self._line.read(name, read, partial(self._stored, watcher))
+
+    def _take_share(self, count: int) -> None:
+        most = self._relay.limits.values_max
+        if self._values + count > most:
+            raise RateLimited(f"over {most} values in all filters", hint="close some first")
+        self._relay.shares.take(self.address, count)
+        self._values += count
 
     def _stored(self, watcher: Watcher, found: Found | HanseError) -> None:
         if isinstance(found, HanseError):
@@ -213,7 +216,9 @@ class Connection(WSListener):
     def _drop_watcher(self, watcher: Watcher) -> None:
         self._line.cancel(watcher.subscription)
         self._relay.watch.drop(watcher)
-        self._values -= values_of(watcher.group.filters)
+        count = values_of(watcher.group.filters)
+        self._relay.shares.leave(self.address, count)
+        self._values -= count
 
     def fell_behind(self, watcher: Watcher) -> None:
         """See `watch.Receiver`."""

@@ -327,7 +327,10 @@ class Watch:
 
 def live_form(filters: tuple[Filter, ...]) -> tuple[Filter, ...]:
     """The filters as live delivery sees them: a limit counts stored events only."""
-    if all(found.limit is None for found in filters):
+    for found in filters:
+        if found.limit is not None:
+            break
+    else:
         return filters
     return tuple(msgspec.structs.replace(found, limit=None) for found in filters)
 
@@ -336,9 +339,11 @@ def values_of(filters: tuple[Filter, ...]) -> int:
     """How many values their lists have in all."""
     count = 0
     for found in filters:
-        count += len(found.ids or ()) + len(found.authors or ()) + len(found.kinds or ())
-        for _, wanted in found.tags:
-            count += len(wanted)
+        for values in (found.ids, found.authors, found.kinds):
+            if values is not None:
+                count += len(values)
+        for _, values in found.tags:
+            count += len(values)
     return count
 
 
@@ -346,6 +351,9 @@ def key_of(found: Filter) -> tuple[str, Iterable[object]]:
     """Where a filter is indexed: its most selective condition, and the values that pass it."""
     if found.ids is not None:
         return "ids", found.ids
+    if len(found.tags) == 1:
+        ((letter, wanted),) = found.tags
+        return "#" + letter, wanted
     if found.tags:
         letter, wanted = min(found.tags, key=lambda tag: len(tag[1]))
         return "#" + letter, wanted

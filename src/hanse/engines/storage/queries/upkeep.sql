@@ -17,6 +17,14 @@ SELECT seq, json FROM event WHERE seq IN ($values);
 SELECT DISTINCT tag.hash FROM tag CROSS JOIN event CROSS JOIN call
 WHERE tag.kind = 2402 AND tag.hash IN ($values) AND event.seq = tag.seq AND call.receipt = event.id;
 
+-- name: receipts_booked
+-- Which of these events are receipts of our calls.
+SELECT receipt FROM call WHERE receipt IN ($values);
+
+-- name: offers_called
+-- Which of these offers an open call is about: its receipt will name it.
+SELECT DISTINCT offer FROM call WHERE state = 'open' AND offer IN ($values);
+
 -- name: events_up_to
 -- Backwards from a number, for words that are filled in.
 SELECT seq, json FROM event WHERE seq <= $1 ORDER BY seq DESC LIMIT $2;

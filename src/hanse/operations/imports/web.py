@@ -1,0 +1,197 @@
+"""The web as an import reads it: nothing that a source says can make us ask inside our own network.
+
+- https; http only at loopback, and only if the operator named an address there
+- the host that the operator named may be anywhere; every other one, be it named by a document or by
+  a redirect, must have public addresses alone. They are looked at when they are resolved, and it is
+  those addresses that are connected to
+- sizes, times, redirects and requests are bounded; no cookies, no credentials, no proxies
+"""
+
+import asyncio
+import socket
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any, Self
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import aiohttp
+import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from hanse.errors import HanseError, Invalid, NotFound, TooLarge, Unavailable
+from hanse.protocol.canonical import read_json
+
+URL_MAX = 2048
+READ_BYTES = 64 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WRAPPED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("2002::/16"))
+"""Addresses that hold an IPv4 one, which need not be public."""
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What one import may ask of the web."""
+
+    requests: int = 1000
+    document_bytes: int = 8 << 20
+    whole_bytes: int = 256 << 20
+    request_s: float = 20.0
+    whole_s: float = 600.0
+    redirects: int = 3
+
+
+class Refused(Invalid):
+    """The address may not be asked."""
+
+
+def is_public(text: str) -> bool:
+    """Whether an address is one of the open internet."""
+    try:
+        address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address):
+        if any(address in network for network in _WRAPPED):
+            return False
+        address = address.ipv4_mapped or address
+    return address.is_global and not address.is_multicast
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name is this machine's own."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Resolver(AbstractResolver):
+    """Resolves names, and refuses those that lead elsewhere than they may."""
+
+    def __init__(self, named: str) -> None:
+        self._named = named
+        self._inner = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """See `AbstractResolver`."""
+        found = await self._inner.resolve(host, port, family)
+        if host != self._named and not all(is_public(one["host"]) for one in found):
+            raise Refused.at("url", f"{host} is not on the open internet")
+        return found
+
+    async def close(self) -> None:
+        """See `AbstractResolver`."""
+        await self._inner.close()
+
+
+class Web:
+    """Reads documents for one import. `start` is the URL that the operator named. `async with`."""
+
+    def __init__(self, start: str, bounds: Bounds | None = None) -> None:
+        self.bounds = bounds or Bounds()
+        self.requests = 0
+        self.bytes = 0
+        self._named = _parts(start).hostname or ""
+        self._documents: dict[str, Any] = {}
+
+    async def __aenter__(self) -> Self:
+        self._end = asyncio.get_running_loop().time() + self.bounds.whole_s
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=_Resolver(self._named), limit=4),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=self.bounds.request_s),
+            headers={"Accept": "application/json, */*;q=0.5", "User-Agent": "hanse"},
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._session.close()
+
+    async def json(self, url: str) -> Any:
+        """A document, once however often it is asked for. Raises Refused, NotFound, TooLarge,
+        Unavailable, Invalid for what is not JSON."""
+        address = urlunsplit(_parts(url)._replace(fragment=""))
+        if address not in self._documents:
+            raw = await self._read(address)
+            self._documents[address] = read_json(raw, address, bytes_max=self.bounds.document_bytes)
+        return self._documents[address]
+
+    async def _read(self, url: str) -> bytes:
+        try:
+            for _ in range(self.bounds.redirects + 1):
+                self._check(url)
+                answer = await self._asked(url)
+                if isinstance(answer, bytes):
+                    return answer
+                url = urljoin(url, answer)
+        except HanseError:
+            raise
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
+            refused = exc.__cause__ if isinstance(exc.__cause__, Refused) else None
+            if refused is not None:
+                raise refused from exc
+            raise Unavailable(f"{url}: {exc or type(exc).__name__}") from exc
+        raise Unavailable(f"{url}: redirects more than {self.bounds.redirects} times")
+
+    async def _asked(self, url: str) -> bytes | str:
+        """The document, or where it is instead."""
+        self.requests += 1
+        left_s = self._end - asyncio.get_running_loop().time()
+        if self.requests > self.bounds.requests or left_s <= 0:
+            raise Unavailable(f"{url}: the import has asked for enough", hint="see docs/import.md")
+        async with (
+            asyncio.timeout(min(left_s, self.bounds.request_s)),
+            self._session.get(url, allow_redirects=False) as found,
+        ):
+            if found.status in _REDIRECTS and "location" in found.headers:
+                return found.headers["location"][:URL_MAX]
+            if found.status in (404, 410):
+                raise NotFound(f"{url}: is not there")
+            if found.status != 200:
+                raise Unavailable(f"{url}: answered {found.status}")
+            parts: list[bytes] = []
+            size = 0
+            async for part in found.content.iter_chunked(READ_BYTES):
+                size += len(part)
+                self.bytes += len(part)
+                if size > self.bounds.document_bytes or self.bytes > self.bounds.whole_bytes:
+                    raise TooLarge(f"is over {self.bounds.document_bytes} bytes", field=url)
+                parts.append(part)
+            return b"".join(parts)
+
+    def _check(self, url: str) -> None:
+        parts = _parts(url)
+        host = (parts.hostname or "").lower()
+        near = is_loopback(host)
+        if parts.scheme != "https" and not (parts.scheme == "http" and near):
+            raise Refused.at("url", f"{url[:200]} is not https")
+        if host == self._named.lower():
+            return
+        if near or (_is_literal(host) and not is_public(host)):
+            raise Refused.at("url", f"{host} is not on the open internet")
+
+
+def _parts(url: str) -> Any:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for one that is no number
+    except ValueError as exc:
+        raise Refused.at("url", f"{url[:200]!r} is not a URL") from exc
+    if len(url) > URL_MAX or not url.isprintable() or " " in url or not parts.hostname:
+        raise Refused.at("url", f"{url[:200]!r} is not a URL")
+    if parts.username is not None or parts.password is not None:
+        raise Refused.at("url", "must hold no user and no password")
+    return parts
+
+
+def _is_literal(host: str) -> bool:
+    """Whether it is an address: those are connected to without being resolved. What a resolver
+    would read as one (`127.1`, `0x7f000001`) goes through the resolver, and is seen there."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
