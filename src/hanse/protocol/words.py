@@ -53,6 +53,7 @@ def useful_words(text: str) -> list[str]:
     return [word for word in found if word not in _STOP] or found
 
 
+@functools.lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """A rough root, only to tell which query words a text shares."""
     for suffix in _SUFFIXES:

@@ -170,11 +170,12 @@ def _impacts(one: Capability, about: list[str]) -> dict[str, int]:
 
 
 def _text(offer: Offer, one: Capability) -> str:
-    """What is embedded, each word once in order: said twice is not meant twice as much."""
-    text = f"{one.name} {one.title} {one.description}"
-    words = dict.fromkeys(words_of(text)[:FIELD_WORDS_MAX])
+    """What is embedded: the capability's own words and, if they are few, those its offer adds."""
+    words = words_of(f"{one.name} {one.title} {one.description}")[:FIELD_WORDS_MAX]
     if len(words) < CONTEXT_BELOW:
-        words |= dict.fromkeys(words_of(f"{offer.name} {offer.summary}")[:FIELD_WORDS_MAX])
+        known = set(words)
+        about = dict.fromkeys(words_of(f"{offer.name} {offer.summary}")[:FIELD_WORDS_MAX])
+        words += [word for word in about if word not in known]
     return " ".join(words)
 
 

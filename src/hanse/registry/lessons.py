@@ -42,6 +42,8 @@ VOICE_HALF = 2.0
 """Lessons that reach half of a payer's voice."""
 WORDS_OF_ONE_MAX = 256
 LIFT_MAX = 3.0
+DIRECTION_MIN = 0.2
+"""Cosines below this say nothing."""
 TELLING_MIN = 0.01
 TELLING_MAX = 200
 """Capabilities whose lessons count in one search."""
@@ -93,11 +95,15 @@ class Lessons:
         self._kept: OrderedDict[int, dict[bytes, _Kept]] = OrderedDict()
         self._profiles: dict[int, _Profile] = {}
         self._stale: set[int] = set()
-        self._by_word: dict[str, dict[int, float]] = {}
-        self._counts: Counter[str] = Counter()
-        self._total = 0
+        self._slots: dict[int, int] = {}
+        """Of a capability's key: its row in what follows."""
+        self._free: list[int] = []
         self._keys: list[int] = []
         self._directions = np.zeros((0, size), dtype=np.float32)
+        self._by_word: dict[str, dict[int, float]] = {}
+        self._columns: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+        self._counts: Counter[str] = Counter()
+        self._total = 0
         self._busy = threading.Lock()
 
     def __len__(self) -> int:
@@ -170,16 +176,17 @@ class Lessons:
         if not roots:
             return {}
         found = self._by_words(roots)
-        if vector is not None and len(self._keys):
-            cosines = np.round(self._directions @ vector, 6)
-            for at in np.flatnonzero(np.abs(cosines) > 0.2).tolist():
-                key = self._keys[at]
-                found[key] = found.get(key, 0.0) + float(cosines[at]) / 3
+        if vector is not None and self._size:
+            cosines = np.round(self._directions @ vector, 6).astype(np.float64)
+            cosines = cosines[: len(found)]
+            found += np.where(np.abs(cosines) > DIRECTION_MIN, cosines / 3, 0.0)
+        slots = np.flatnonzero(np.abs(found) >= TELLING_MIN)
         telling = {}
-        for key, how in found.items():
+        for slot in slots.tolist():
+            key = self._keys[slot]
             profile = self._profiles[key]
             voices = profile.voices * 0.5 ** (max(0, now_s - profile.at_s) / HALF_LIFE_S)
-            value = round(how * voices / (voices + VOICES_HALF), 6)
+            value = round(float(found[slot]) * voices / (voices + VOICES_HALF), 6)
             if abs(value) >= TELLING_MIN:
                 telling[key] = max(-1.0, min(1.0, value))
         if len(telling) > TELLING_MAX:
@@ -187,17 +194,28 @@ class Lessons:
             return {key: telling[key] for key in best}
         return telling
 
-    def _by_words(self, roots: list[str]) -> dict[int, float]:
-        found: dict[int, float] = {}
+    def _by_words(self, roots: list[str]) -> NDArray[np.float64]:
+        found = np.zeros(len(self._keys))
         rarities = {word: self._rarity(word) for word in roots}
         most = sum(rarities.values())
         for word in roots:
-            at_large = self._counts.get(word, 0) / max(1, self._total) + 1 / max(1, self._total)
-            for key, share in self._by_word.get(word, {}).items():
-                lift = math.log1p(abs(share) / at_large) / LIFT_MAX
-                value = math.copysign(min(1.0, lift), share) * rarities[word] / most
-                found[key] = found.get(key, 0.0) + value * 2 / 3
-        return found
+            if word not in self._by_word:
+                continue
+            slots, shares = self._column(word)
+            at_large = (self._counts[word] + 1) / max(1, self._total)
+            lift = np.minimum(1.0, np.log1p(np.abs(shares) / at_large) / LIFT_MAX)
+            found[slots] += np.sign(shares) * lift * (rarities[word] / most * 2 / 3)
+        return np.round(found, 9)
+
+    def _column(self, word: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        known = self._columns.get(word)
+        if known is None:
+            shares = self._by_word[word]
+            known = self._columns[word] = (
+                np.fromiter(shares.keys(), dtype=np.int64, count=len(shares)),
+                np.fromiter(shares.values(), dtype=np.float64, count=len(shares)),
+            )
+        return known
 
     def _rarity(self, word: str) -> float:
         count, have = len(self._profiles), len(self._by_word.get(word, ()))
@@ -210,19 +228,37 @@ class Lessons:
         stale, self._stale = self._stale, set()
         for key in stale:
             old = self._profiles.pop(key, None)
+            slot = self._slots.get(key, -1)
             for word in old.shares if old else ():
-                self._by_word[word].pop(key, None)
+                self._columns.pop(word, None)
+                self._by_word[word].pop(slot, None)
                 if not self._by_word[word]:
                     del self._by_word[word]
             kept = self._kept.get(key)
-            if kept:
-                profile = self._profiles[key] = self._profile(list(kept.values()))
-                for word, share in profile.shares.items():
-                    self._by_word.setdefault(word, {})[key] = share
-        pointed = [key for key, one in self._profiles.items() if one.direction is not None]
-        self._keys = sorted(pointed)
-        rows = [self._profiles[key].direction for key in self._keys]
-        self._directions = np.array(rows, dtype=np.float32).reshape(-1, self._size)
+            if not kept:
+                if slot >= 0:
+                    self._directions[self._slots.pop(key)] = 0
+                    self._free.append(slot)
+                continue
+            if slot < 0:
+                slot = self._slots[key] = self._slot(key)
+            profile = self._profiles[key] = self._profile(list(kept.values()))
+            self._directions[slot] = 0 if profile.direction is None else profile.direction
+            for word, share in profile.shares.items():
+                self._columns.pop(word, None)
+                self._by_word.setdefault(word, {})[slot] = share
+
+    def _slot(self, key: int) -> int:
+        if self._free:
+            slot = self._free.pop()
+            self._keys[slot] = key
+            return slot
+        self._keys.append(key)
+        if len(self._keys) > len(self._directions):
+            more = np.zeros((max(64, len(self._keys) // 2), self._size), dtype=np.float32)
+            self._directions = np.concatenate([self._directions, more])
+            self._columns.clear()
+        return len(self._keys) - 1
 
     def _profile(self, kept: list[_Kept]) -> _Profile:
         kept.sort(key=lambda one: (one.lesson.at_s, one.lesson.id))

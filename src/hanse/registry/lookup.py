@@ -23,6 +23,10 @@ from hanse.registry.search import Constraints, Search
 
 NEAR_BITS = 96
 """Of 256 signs so many may differ in what is near in meaning: a cosine of about 0.4."""
+NEAREST_BITS = 114
+NEARER_BITS = 16
+"""Where the nearest is not that near, what is hardly farther than it matches too, up to a cosine of
+about 0.17: unrelated texts differ in 120 to 136 signs."""
 BY_WORDS = 300
 BY_MEANING = 500
 """Rows looked at closely, at least, by each way of matching."""
@@ -71,6 +75,7 @@ class Lookup:
         self._search = search
         self._aside = aside
         self._view = index.view()
+        self._near = 0
 
     def run(self) -> Matches:
         """Raises Invalid for a range of versions that cannot be read."""
@@ -78,6 +83,7 @@ class Lookup:
         there = view.column("live") & (view.column("expires") > self._aside.now_s)
         scores, most = self._scores()
         far = self._distances()
+        self._near = self._limit(there, far)
         learned = self._learned()
         matching = self._matching(there, scores, far, learned)
         allowed, excluded = self._constrained(matching)
@@ -169,9 +175,15 @@ class Lookup:
             found = found & self._returning(search.returns)
         return found
 
-    @property
-    def _near(self) -> int:
-        return NEAR_BITS * self._index.size // 256
+    def _limit(self, there: Mask, far: NDArray[np.uint16] | None) -> int:
+        """In how many signs a row may differ to match."""
+        if far is None:
+            return 0
+        least, most, margin = (
+            bits * self._index.size // 256 for bits in (NEAR_BITS, NEAREST_BITS, NEARER_BITS)
+        )
+        nearest = int(far.min(where=there, initial=most))
+        return min(most, max(least, nearest + margin))
 
     def _taking(self, takes: Mapping[str, object]) -> Mask:
         """Rows whose every required input is among what the caller can give, with its type."""

@@ -30,7 +30,7 @@ from hanse.registry.quality import Expected, Measured
 from hanse.registry.search import Weights
 
 WORDS = 0.6
-LESSONS = 3.0
+LESSONS = 5.0
 SOFTNESS = 0.1
 OFFLINE_FACTOR = 0.05
 IMPORTED_FACTOR = 0.3
