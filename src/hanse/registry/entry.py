@@ -7,7 +7,6 @@ whatever else is in the index, so that an index built in any order answers the s
 | kind | term |
 |---|---|
 | w | a word's root |
-| n, k | the capability's name; a parsed version |
 | t, g, d, c, p, s | topic, region, data residence, certification, payment method, side effects |
 | i, o | a required input's or a given output's `path:type` |
 """
@@ -73,6 +72,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Of address and name, 63 bits: the row's own name, and what breaks ties."""
     offer: int
     """Of the address."""
+    name: int
+    """Of the capability's name."""
     seq: int
     position: int
     provider: PublicKey
@@ -122,13 +123,14 @@ def entries(
     found = []
     for position, one in enumerate(offer.capabilities):
         needs, shapes = _shapes(one)
-        terms = [*shared, *shapes, f"n{one.name}"]
+        terms = [*shared, *shapes]
         if one.side_effects is not None:
             terms.append(f"s{one.side_effects}")
         found.append(
             Entry(
                 key=key_of(offer.address, one.name),
                 offer=of_offer,
+                name=key_of(one.name),
                 seq=seq,
                 position=position,
                 provider=offer.provider,

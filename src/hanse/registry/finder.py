@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hanse.errors import Unavailable
 from hanse.ports import Clock, Presence
 from hanse.protocol.keys import PublicKey
-from hanse.protocol.words import query_words, shared_words
+from hanse.protocol.words import query_words
 from hanse.registry.entry import Entry, Figured, entries, key_of
 from hanse.registry.index import Index
 from hanse.registry.lessons import Lesson, Lessons
@@ -25,14 +25,15 @@ from hanse.registry.search import Found, Hit, Search
 from hanse.registry.store import Embedder, OfferStore, OwnOnly, Standing
 
 Floats = NDArray[np.float64]
-Pair = tuple[Ranked, Matches]
-Run = Callable[[Callable[[], Pair]], Awaitable[Pair]]
+Work = tuple[Ranked, Matches, list[tuple[str, ...]]]
+"""What a search found, in order; and of each hit of the page, the words it has."""
+Run = Callable[[Callable[[], Work]], Awaitable[Work]]
 
 VECTORS_MAX = 1024
 """Texts of searches whose vectors are remembered: pages, saved searches."""
 
 
-async def at_once(work: Callable[[], Pair]) -> Pair:
+async def at_once(work: Callable[[], Work]) -> Work:
     """A Run for what is small: here and now."""
     return work()
 
@@ -73,8 +74,10 @@ class Finder:
         """Index offers as (number, expiry, offer), in the place of any at the same addresses.
         False if they could not be embedded: they are found by their words alone."""
         rows: list[Entry] = []
+        called = {address for (address, _, _), _ in self._observed.each()}
         for seq, expires, offer in found:
-            self._observed.serves(offer.address, offer.operator)
+            if offer.address in called:
+                self._observed.serves(offer.address, offer.operator)
             rows += entries(offer, seq, expires, partial(self._figured, offer))
         vectors, embedded = None, True
         if self._embedder is not None and rows:
@@ -125,20 +128,20 @@ class Finder:
         """See `Registry.find`."""
         notes = list(self.notes)
         online = frozenset(self._presence.keys())
-        ranked, matches = await self._run(lambda: self._ranked(search, online, notes))
+        ranked, matches, words = await self._run(lambda: self._ranked(search, online, notes))
         end = search.offset + search.limit
         at = range(min(search.offset, len(ranked.rows)), min(end, len(ranked.rows)))
         seqs = matches.view.column("seq")[ranked.rows].tolist()
         places = matches.view.column("position")[ranked.rows].tolist()
         offers = await self._store.by_seq([seqs[one] for one in at], self._clock.now_s())
         hits = [
-            self._hit(search, offers[seqs[one]], places[one], ranked, one)
-            for one in at
+            self._hit(search, offers[seqs[one]], places[one], ranked, one, shared)
+            for one, shared in zip(at, words, strict=True)
             if seqs[one] in offers
         ]
         return Found(hits, matches.excluded, matches.total, matches.facets, tuple(notes))
 
-    def _ranked(self, search: Search, online: frozenset[PublicKey], notes: list[str]) -> Pair:
+    def _ranked(self, search: Search, online: frozenset[PublicKey], notes: list[str]) -> Work:
         vector = self._vector(search.words, notes)
         now_s = self._clock.now_s()
         viewer = search.viewer
@@ -149,7 +152,8 @@ class Finder:
             level=(lambda operator: self._standing.level(viewer, operator)) if viewer else None,
             lessons=self.lessons.telling(query_words(search.words), vector, now_s),
         )
-        found = Lookup(self.index, search, aside).run()
+        lookup = Lookup(self.index, search, aside)
+        found = lookup.run()
         keys = self.index.keys.texts
         column = found.view.column
         here = {self.index.keys.get(key) for key in online}
@@ -160,7 +164,9 @@ class Finder:
             scores = [self._standing.score(viewer, PublicKey(keys[id])) for id in ids.tolist()]
             trust = np.array(scores, dtype=np.float64)[which] if scores else np.zeros(0)
         most = search.offset + search.limit
-        return rank(found, search.weights, present, trust, most), found
+        ranked = rank(found, search.weights, present, trust, most)
+        words = [lookup.shared(row) for row in ranked.rows[search.offset :].tolist()]
+        return ranked, found, words
 
     def _vector(self, words: str, notes: list[str]) -> NDArray[np.float32] | None:
         if self._embedder is None:
@@ -180,7 +186,15 @@ class Finder:
             self._vectors[words] = known
         return known
 
-    def _hit(self, search: Search, offer: Offer, place: int, ranked: Ranked, at: int) -> Hit:
+    def _hit(
+        self,
+        search: Search,
+        offer: Offer,
+        place: int,
+        ranked: Ranked,
+        at: int,
+        words: tuple[str, ...],
+    ) -> Hit:
         capability = offer.capabilities[place]
         quality = self._observed.quality(offer.address, capability.name, offer.version)
         measured, expected = quality.measured(), quality.expected(offer.promise)
@@ -189,12 +203,6 @@ class Finder:
         if search.viewer is not None:
             level = self._standing.level(search.viewer, offer.operator)
         figures = rounded(ranked.parts, at)
-        inputs = capability.input_schema.get("properties", {})
-        said = (
-            f"{capability.name} {capability.title} {capability.description} {offer.name} "
-            f"{offer.summary} {' '.join(offer.topics)} "
-            f"{' '.join(inputs) if isinstance(inputs, dict) else ''}"
-        )
         return Hit(
             offer=offer,
             capability=capability,
@@ -205,7 +213,7 @@ class Finder:
             reasons=reasons(
                 offer=offer,
                 capability=capability,
-                words=shared_words(query_words(search.words), said) if search.words else (),
+                words=words,
                 figures=figures,
                 measured=measured,
                 expected=expected,

@@ -30,27 +30,27 @@ KNOWN_MAX = 100_000
 DEAD_MIN = 4096
 """Rows that went, of which fewer are not worth the work of leaving them out."""
 
-_COLUMNS: dict[str, tuple[type[np.generic], int | None]] = {
-    "key": (np.int64, None),
-    "offer": (np.int64, None),
-    "seq": (np.int64, None),
-    "position": (np.uint8, None),
-    "provider": (np.int32, None),
-    "operator": (np.int32, None),
-    "version": (np.int32, None),
-    "price": (np.int64, None),
-    "latency": (np.int32, None),
-    "success": (np.float32, None),
-    "availability": (np.float32, None),
-    "quality": (np.float32, None),
-    "created": (np.int64, None),
-    "expires": (np.int64, None),
-    "imported": (np.bool_, None),
-    "needs": (np.uint8, None),
-    "live": (np.bool_, None),
-    "vector": (np.int8, None),
-    "norm": (np.float32, None),
-    "signs": (np.uint64, None),
+_COLUMNS: dict[str, type[np.generic]] = {
+    "key": np.int64,
+    "offer": np.int64,
+    "name": np.int64,
+    "seq": np.int64,
+    "position": np.uint8,
+    "provider": np.int32,
+    "operator": np.int32,
+    "version": np.int32,
+    "price": np.int64,
+    "latency": np.int32,
+    "success": np.float32,
+    "availability": np.float32,
+    "quality": np.float32,
+    "created": np.int64,
+    "expires": np.int64,
+    "imported": np.bool_,
+    "needs": np.uint8,
+    "live": np.bool_,
+    "vector": np.int8,
+    "norm": np.float32,
 }
 
 
@@ -83,10 +83,13 @@ class Table:
     """The columns, one value a row."""
 
     def __init__(self, size: int) -> None:
-        widths = {"vector": size, "signs": size // 64}
         self.columns = {
-            name: Growing(dtype, widths.get(name)) for name, (dtype, _) in _COLUMNS.items()
+            name: Growing(dtype, size if name == "vector" else None)
+            for name, dtype in _COLUMNS.items()
         }
+        self.signs = [f"signs{at}" for at in range(size // 64)]
+        """Columns of 64 signs each: apart, they are compared three times as fast."""
+        self.columns |= {name: Growing(np.uint64) for name in self.signs}
         self.forward = Forward()
         self.seen: tuple[tuple[Run, ...], int] = ((), 0)
         """What a reader may look at: the runs, and how many rows. Changes as one."""
@@ -170,6 +173,7 @@ class Index:
         return {
             "key": [one.key for one in found],
             "offer": [one.offer for one in found],
+            "name": [one.name for one in found],
             "seq": [one.seq for one in found],
             "position": [one.position for one in found],
             "provider": [self.keys.add(one.provider) for one in found],
@@ -194,7 +198,8 @@ class Index:
         columns = self._table.columns
         columns["vector"].extend(whole)
         columns["norm"].extend(np.sqrt((whole.astype(np.int32) ** 2).sum(axis=1)))
-        columns["signs"].extend(signs_of(whole))
+        for name, signs in zip(self._table.signs, signs_of(whole).T, strict=True):
+            columns[name].extend(signs)
 
     def publish(self) -> None:
         """Let readers see what was added."""

@@ -113,7 +113,8 @@ class Run:
 
     def slice(self, term: int) -> tuple[Rows, Impacts]:
         """The rows that have a term, and how much it says there."""
-        at = int(np.searchsorted(self._terms, term))
+        # Of its own type: else all of them are converted first.
+        at = int(self._terms.searchsorted(np.int32(term)))
         if at == len(self._terms) or self._terms[at] != term:
             return EMPTY, _NOTHING
         start, end = self._starts[at], self._starts[at + 1]

@@ -7,7 +7,7 @@ import structlog
 
 from hanse.engines.embedders.endpoint import Endpoint, EndpointEmbedder
 from hanse.errors import Unavailable
-from hanse.registry.finder import Pair
+from hanse.registry.finder import Work
 from hanse.registry.store import Embedder
 
 log = structlog.get_logger("hanse")
@@ -40,7 +40,7 @@ class Searches:
         self._aside = aside
         self._turns = asyncio.Semaphore(AT_ONCE_MAX)
 
-    async def run(self, work: Callable[[], Pair]) -> Pair:
+    async def run(self, work: Callable[[], Work]) -> Work:
         """A `finder.Run`."""
         if not self._aside and self._rows() <= SMALL:
             return work()

@@ -54,6 +54,8 @@ class StaticEmbedder:
             raise _missing(f"table of {self._table.shape}")
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        # It remembers whole texts, 10,000 of them at 12 KB each; ours do not come again.
+        self._tokenizer.model._resize_cache(0)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `registry.store.Embedder`. A text without a word gives a row of zeros."""
