@@ -13,15 +13,22 @@ from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
 from hanse.registry.model import Capability, Offer, Promise
 
-VERBS = """send get search convert translate summarize find create list check generate validate
-extract compare render resize schedule monitor classify detect predict book order track sign
-verify encrypt index crawl parse merge split rank score transcribe""".split()
-NOUNS = """sms message weather forecast invoice image video document table city flight hotel price
-stock currency address phone email calendar event recipe song lyric map route package parcel tax
-company patent paper dataset chart logo color font sentence paragraph language grammar code test
+VERBS_TEXT = """
+send get search convert translate summarize find create list check generate validate extract
+compare render resize schedule monitor classify detect predict book order track sign verify
+encrypt index crawl parse merge split rank score transcribe
+"""
+NOUNS_TEXT = """
+sms message weather forecast invoice image video document table city flight hotel price stock
+currency address phone email calendar event recipe song lyric map route package parcel tax company
+patent paper dataset chart logo color font sentence paragraph language grammar code test
 repository issue server domain certificate password key wallet payment receipt contract order
-product review rating photo face voice speech meeting transcript job resume salary course quiz""".split()
-SYLLABLES = "ba de fi go hu ka le mi no pu ra se ti vo wa xe ly zo chi tha".split()
+product review rating photo face voice speech meeting transcript job resume salary course quiz
+"""
+SYLLABLES_TEXT = """
+ba de fi go hu ka le mi no pu ra se ti vo wa xe ly zo chi tha
+"""
+VERBS, NOUNS, SYLLABLES = (text.split() for text in (VERBS_TEXT, NOUNS_TEXT, SYLLABLES_TEXT))
 REGIONS = ("US", "EU", "DE", "GB", "JP", "IN", "BR", "US-CA")
 TOPICS = ("finance", "media", "travel", "text", "data", "dev", "health", "legal", "maps", "shop")
 VOCABULARY = 40_000
@@ -47,7 +54,7 @@ def offers(count: int, seed: int = 1) -> Iterator[Offer]:
         yield _offer(number, drawn[number % 1000], draw)
 
 
-def _offer(number: int, words: np.ndarray, draw: np.random.Generator) -> Offer:  # type: ignore[type-arg]  # of strings
+def _offer(number: int, words: np.ndarray, draw: np.random.Generator) -> Offer:
     verb, noun = VERBS[number % len(VERBS)], NOUNS[number * 7 % len(NOUNS)]
     size = int(draw.integers(1, 11)) // 10 + 1 + int(draw.integers(1, 41)) // 40
     capabilities = tuple(

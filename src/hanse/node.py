@@ -198,14 +198,8 @@ class Node:
         )
         self.log.follow(self.indexing.saw)
         self.recovered = await self.broker.recover()
-        await (self.offers.rebuild() if self._rebuild else self.offers.advance())
-        whole = await self.indexing.fill()
         tasks = await enter(_Tasks())
-        self._follower = follower = Follower([self.offers, self.indexing])
-        self.log.follow(follower.saw)
-        tasks.start(follower.run())
-        if not whole:
-            tasks.start(self._finish())
+        self._follower = await self._following(tasks)
         tasks.start(self._sweep())
         tasks.start(self._count())
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
@@ -253,6 +247,17 @@ class Node:
         )
         self.indexing = Indexing(self.offers, finder, self._database)
         return Registry(self.offers, self._clock, finder, observed)
+
+    async def _following(self, tasks: _Tasks) -> Follower:
+        """Bring the views of offers up to the log, and keep them there."""
+        await (self.offers.rebuild() if self._rebuild else self.offers.advance())
+        whole = await self.indexing.fill()
+        follower = Follower([self.offers, self.indexing])
+        self.log.follow(follower.saw)
+        tasks.start(follower.run())
+        if not whole:
+            tasks.start(self._finish())
+        return follower
 
     async def _finish(self) -> None:
         """Index what was too much to wait for."""

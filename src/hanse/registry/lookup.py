@@ -107,7 +107,7 @@ class Lookup:
         if id < 0:
             return EMPTY
         found = [run.slice(id)[0] for run in self._view.runs]
-        return found[0] if len(found) == 1 else np.concatenate(found)
+        return found[0] if len(found) == 1 else np.concatenate([EMPTY, *found])
 
     def _has(self, term: str) -> Mask:
         found = np.zeros(self._view.rows, dtype=np.bool_)
@@ -124,7 +124,8 @@ class Lookup:
         for word in words:
             id = self._index.terms.get(f"w{word}")
             df = self._index.df(id) if id >= 0 else 0
-            idf = round(IDF_SCALE * math.log(1 + (live - df + 0.5) / (df + 0.5)))
+            rarity = math.log(1 + max(0.5, live - df + 0.5) / (df + 0.5))
+            idf = max(1, round(IDF_SCALE * rarity))  # a word that all have is matched all the same
             most += idf * IMPACT_MAX
             if df:
                 for run in self._view.runs:

@@ -96,7 +96,8 @@ class EndpointEmbedder:
             if len(row.embedding) != self.size:
                 reason = f"answered {len(row.embedding)} numbers, not {self.size}"
                 raise Unavailable(f"the embeddings endpoint {reason}", field="embeddings")
-            found = np.array(row.embedding, dtype=np.float32)
+            with np.errstate(over="ignore"):  # what is too large is not finite
+                found = np.array(row.embedding, dtype=np.float32)
             if not np.isfinite(found).all():
                 raise Unavailable("the embeddings endpoint answered no numbers", field="embeddings")
             rows[asked[row.index][0]] = found
