@@ -98,6 +98,7 @@ class Harbour:
             self._providers[party.key] = party.secret
             self.node.presence.arrive(party.key)
         await self.node.offers.advance()
+        await self.node.indexing.advance()
 
     def _offer(
         self, party: Party, price: Amount, promise: Promise, texts: tuple[str, str]
@@ -273,6 +274,8 @@ async def scene(name: str, keys: int) -> dict[str, Any]:
             gang = {party.key for party in await SCENES[name](harbour, keys)}
             await node.quality.advance(int(time.time()))
             await node.quality.catch_up(node.registry.observed)
+            await node.indexing.advance()
+            await node.indexing.tend(int(time.time()))
             return {
                 **await _ranked(node, provider, gang),
                 "paid_calls": harbour.paid,

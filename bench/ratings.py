@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hanse.trust.graph import Graph
-from hanse.trust.outcomes import Tier, expectation, own_rate, voices, weigh
+from hanse.trust.outcomes import Tier, credit, cries_all, expectation, own_rate, voices, weigh
 
 DATA = Path(__file__).parent / "data" / "bitcoin_otc.csv.gz"
 TOLD = 0.7
@@ -145,7 +145,10 @@ def ours(found: Split, told: Ratings) -> Scored:
     tier = np.where(view.guarantors(), Tier.BELIEVED, view.backed()).astype(np.int8)[:size]
     weight = voices(view.reach()[:size], tier)
     good, bad = np.maximum(told.weight, 0.0), np.maximum(-told.weight, 0.0)
-    score = weigh(told.subject, good, bad, weight[told.rater], tier[told.rater], size).scores()
+    by = tier[told.rater]
+    cries = cries_all(told.rater, told.subject, good, bad, by, size)
+    heard = np.where(tier == Tier.BELIEVED, 1.0, weight * credit(cries))
+    score = weigh(told.subject, good, bad, heard[told.rater], by, size).scores()
     rate = own_rate(
         np.bincount(told.rater, good > 0, size).astype(np.float64),
         np.bincount(told.rater, bad > 0, size).astype(np.float64),

@@ -132,7 +132,7 @@ def attacked(
     """The honest graph with the attack on it. Sybils are numbered from `honest.size`.
 
     Places: `random` people endorse random Sybils; random people, `threes` to a Sybil; `guarantors`,
-    the worst people to fool, three to a Sybil; `friends`: two of the circle and a guarantor to each.
+    the worst people to fool, three to a Sybil; `friends`: two of the circle and a guarantor.
     """
     draw = np.random.default_rng(seed)
     pool = honest.guarantors if place in ("guarantors", "friends") else honest.anybody

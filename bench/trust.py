@@ -100,13 +100,11 @@ def rank(seeds: int, fooled: tuple[int, ...]) -> Figures:
     """The most Sybils above the honest fifth percentile, by measure, count and fooled people."""
     told_all, size = otc.read_ratings()
     figures: Figures = {}
+    shares = []
     for seed in range(seeds):
         circle = otc.split(told_all, size, seed).circle
         honest = fakes.honest_graph(told_all, size, circle)
-        share = float(honest.backed[honest.anybody].mean())
-        figures["rank_honest_backed_share"] = max(
-            figures.get("rank_honest_backed_share", 0.0), round(share, 3)
-        )
+        shares.append(float(honest.backed[honest.anybody].mean()))
         for sybils in SIZES:
             for edges in fooled:
                 found = [
@@ -123,6 +121,7 @@ def rank(seeds: int, fooled: tuple[int, ...]) -> Figures:
                 ):
                     key = f"above_{name}_g{edges}_{sybils}"
                     figures[key] = max(figures.get(key, 0), worst)
+    figures["rank_honest_backed_share"] = round(float(np.mean(shares)), 3)
     for edges in fooled:
         for sybils in SIZES:
             for name in ("rank", "rank_all"):

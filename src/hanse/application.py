@@ -1,7 +1,7 @@
 """What a node answers by HTTP: its API and the MCP door as one application, or NIP-11 alone."""
 
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -55,6 +55,8 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     catalog: StoredCatalog
     registry: Registry
     secret: SecretKey
+    changed: Callable[[float], Awaitable[None]]
+    """Waits for the registry's next change, at most so many seconds."""
 
 
 def application(
@@ -106,6 +108,7 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     from hanse.servers.api.peers import PeerRoutes
     from hanse.servers.api.services import ServiceRoutes
     from hanse.servers.api.twins import Twins
+    from hanse.servers.api.watches import Watches
 
     health = HealthRoutes(
         reasons=behind.figures.reasons,
@@ -130,17 +133,17 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     )
     own = {ROOT: behind.operator, **behind.agents}
     handles = HandleRoutes(behind.handles, own, [behind.url], callers)
-    services = ServiceRoutes(behind.desk, callers)
+    services = ServiceRoutes(
+        behind.desk, callers, Watches(behind.changed, lambda: behind.figures.draining)
+    )
     peers = PeerRoutes(behind.peers, callers)
     return [services, twins, handles, health, management, peers, *_directories(behind, own)]
 
 
 def _directories(behind: Behind, own: dict[str, PublicKey]) -> "list[Routes]":
     """What other directories read: agent cards, a catalog, an MCP registry."""
-    from hanse.servers.api.catalog import CatalogRoutes
-    from hanse.servers.api.mcp_registry import McpRegistryRoutes
+    from hanse.servers.api.directories import directories
     from hanse.servers.api.shown import Hit, Site
-    from hanse.servers.api.wellknown import WellKnownRoutes
 
     site = Site(
         name=behind.config.name,
@@ -148,7 +151,6 @@ def _directories(behind: Behind, own: dict[str, PublicKey]) -> "list[Routes]":
         http_url=behind.url.replace("ws", "http", 1).rstrip("/"),
         relay_url=behind.url,
         node=behind.secret,
-        operator=behind.operator,
         mcp="mcp" in behind.config.doors,
     )
 
@@ -156,8 +158,4 @@ def _directories(behind: Behind, own: dict[str, PublicKey]) -> "list[Routes]":
         found = await behind.registry.find(Search(words=words, limit=limit, offset=offset))
         return [Hit(hit.offer, hit.score) for hit in found.hits]
 
-    return [
-        WellKnownRoutes(site, behind.catalog, behind.handles, own, behind.clock),
-        CatalogRoutes(site, behind.catalog, look, behind.clock),
-        McpRegistryRoutes(site, behind.catalog, behind.clock),
-    ]
+    return directories(site, behind.catalog, behind.handles, own, look, behind.clock)

@@ -97,6 +97,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 raise Invalid.at("bus", "must be nats:// or tls:// URLs, by comma")
             if self.database is None:
                 raise Invalid.at("bus", "joins nodes on one database", "set HANSE_DATABASE too")
+        if self.database is not None and self.keeping.bytes_max is not None:
+            text = "PostgreSQL does not tell how full it is"
+            raise Invalid.at("log-max", text, "bound it by events, e.g. 5000000events")
         if len(self.instance) > INSTANCE_MAX:
             raise Invalid.at("instance", f"must have at most {INSTANCE_MAX} characters")
 

@@ -6,6 +6,7 @@ database → log, ledger, calls, offers → bus, presence, courier → registry,
 
 import asyncio
 import contextlib
+import gc
 import random
 import resource
 import secrets
@@ -73,6 +74,9 @@ log = structlog.get_logger("hanse")
 SWEEP_S = 60.0
 COUNT_S = 10.0
 """How often calls are added to what is kept of measured quality."""
+
+GARBAGE = 20_000
+"""Objects made and not freed after which Python looks for cycles among them."""
 
 
 class _Tasks:
@@ -213,9 +217,7 @@ class Node:
                 bus=bus, desk=self.desk, node=self._secret, clock=self._clock, name=config.name
             )
         )
-        await announce(
-            self.log, self._secret, self._clock.now_s(), name=config.name, website=self.http_url
-        )
+        await self._announce()
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
         self.moderation = self._moderation()
@@ -267,6 +269,11 @@ class Node:
             except Unavailable as exc:
                 log.warning("index.behind", reason=exc.reason)
                 await asyncio.sleep(1)
+
+    async def _announce(self) -> None:
+        """Say on Nostr that this node is there, if others can reach it."""
+        config = self.config
+        await announce(self.log, self._secret, self._clock, config.name, config.public_url)
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
@@ -399,6 +406,7 @@ class Node:
             catalog=StoredCatalog(self._database),
             registry=self.registry,
             secret=self._secret,
+            changed=self._follower.changed,
         )
 
     def _counted(self) -> Figures:
@@ -514,6 +522,14 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def collect_seldom() -> None:
+    """Look for garbage in cycles seldom, and not in what is there from the start. An answer of 500
+    rows is 500 tuples: at Python's own threshold of 700 nearly every one was a search of all."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE, 20, 20)
+
+
 async def run_node(node: Node, own_agents: list[PublicKey], started: Callable[[], None]) -> None:
     """Run until SIGINT or SIGTERM; `started` is called once it serves. The operator's own agents
     get the starting grant, each once in the life of the books."""
@@ -527,5 +543,6 @@ async def run_node(node: Node, own_agents: list[PublicKey], started: Callable[[]
                 await node.payments.grant(
                     f"starting:{agent}", agent, node.config.starting_grant, "starting grant"
                 )
+        collect_seldom()
         started()
         await node.wait()

@@ -1,6 +1,7 @@
 """Views of the log: what is computed from it, follows it, and could be thrown away."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -30,6 +31,13 @@ class Follower:
         self._views = views
         self._news = asyncio.Event()
         self._since: float | None = None
+        self._passed = asyncio.Event()
+
+    async def changed(self, wait_s: float) -> None:
+        """Return after the next pass, or after `wait_s` seconds without one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._passed.wait()
 
     def saw(self, _seq: int, event: Event) -> None:
         """A commit added this event."""
@@ -51,7 +59,16 @@ class Follower:
                     await view.advance()
                 if not self._news.is_set():
                     self._since = None
+                passed, self._passed = self._passed, asyncio.Event()
+                passed.set()
             except Unavailable as exc:
                 log.warning("views.behind", reason=exc.reason)
-                await asyncio.sleep(1)
-                self._news.set()
+                await self._again()
+            # Whatever one event does to a view: the node goes on, and says that it is not ready.
+            except Exception:
+                log.exception("views.failed")
+                await self._again()
+
+    async def _again(self) -> None:
+        await asyncio.sleep(1)
+        self._news.set()

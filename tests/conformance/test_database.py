@@ -229,3 +229,26 @@ async def test_a_deletion_asks_no_more_often_for_many_targets(kept: Stores) -> N
     left = set(await log.kept())
     assert left.isdisjoint(event.id for event in mine)
     assert other.id in left
+
+
+async def test_a_nul_in_a_text_is_refused_by_name_or_finds_nothing_and_stops_nobody(
+    kept: Stores,
+) -> None:
+    async def asked(work: Any) -> None:
+        found: Any = (await asyncio.gather(work, return_exceptions=True))[0]
+        assert not found or (isinstance(found, Invalid) and "NUL" in found.text)
+
+    await asked(kept.offers.named("a\0b", 5))
+    await asked(kept.offers.offer(f"{kinds.OFFER}:{ALICE.public}:a\0b", 5))
+    await asked(kept.database.read(lambda tx: tx.among("tombstones", ["a", "a\0b"])))
+    written = await asyncio.gather(
+        kept.log.append_many([an_event(content="a\0b", tags=[["t", "a\0b"]])]),
+        kept.database.write(lambda tx: tx.all("meta_set", "a\0b", b"1")),
+        kept.database.write(lambda tx: tx.many("meta_set", [("c", b"1"), ("a\0b", b"1")])),
+        kept.log.append_many([an_event(content="another")]),
+        return_exceptions=True,
+    )
+    assert [
+        isinstance(found, Exception) and not isinstance(found, Invalid) for found in written
+    ] == [False] * 4
+    assert await kept.log.total() == 2

@@ -85,6 +85,28 @@ async def test_an_event_that_passes_twice_counts_once_toward_the_limit(log: Word
     assert await log.kept(Filter(tags=(("t", frozenset("ab")),), limit=2)) == [twice.id, once.id]
 
 
+async def test_a_feed_holds_the_newest_of_its_authors_however_unevenly_they_write(
+    log: Words,
+) -> None:
+    authors = [SecretKey(bytes([number]) * 32) for number in range(1, 31)]
+    events = []
+    for number, author in enumerate(authors):
+        for turn in range(60 if number == 7 else number % 4):
+            expiry = [["expiration", "1400"]] if turn % 5 == 4 or number % 10 == 3 else []
+            at = 1000 + (turn * 7 + number * 13) % (40 if number == 7 else 300)
+            events.append(an_event(author, created_at=at, content=f"{turn}", tags=expiry))
+    await log.keep(*events)
+    newest = sorted(events, key=lambda event: (-event.created_at, event.id))
+    asked = frozenset(author.public for author in authors[:-1])
+    for since, until in ((None, None), (1020, None), (None, 1100), (1010, 1030)):
+        for limit in (1, 2, 5, 14, 15, 29, 30, 58, 59, 200):
+            feed = Filter(
+                authors=asked, kinds=frozenset({1}), since=since, until=until, limit=limit
+            )
+            right = [one.id for one in newest if feed.matches(one) and not one.tags][:limit]
+            assert await log.kept(feed) == right, feed
+
+
 RANDOM = "".join(SecretKey(bytes([number]) * 32).public for number in range(1, 150))
 """That no compression makes short."""
 

@@ -1,5 +1,6 @@
 """The offers' view: follows the log, and can be thrown away."""
 
+import asyncio
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from tests.conformance.engines import Stores
 from tests.fakes.offers import NOW, VIEWER, Connected, Still
 
 from hanse.engines.storage.indexing import Indexing
-from hanse.errors import Unavailable
+from hanse.errors import Conflict, Invalid, Unavailable
 from hanse.keyring import new_secret
 from hanse.protocol import kinds
 from hanse.protocol.amount import Amount
@@ -203,3 +204,117 @@ class Shaky:
         if not self.works:
             raise Unavailable("no answer")
         return np.full((len(texts), 64), 0.125, dtype=np.float32)
+
+
+# --- one version after another ----------------------------------------------------------------
+
+
+def sending(
+    secret: SecretKey, version: str, at: int, *, needs: tuple[str, ...] = (), **tags: str
+) -> Event:
+    """An offer of one capability whose input needs these properties."""
+    schema = {
+        "type": "object",
+        "properties": {"to": {"type": "string"}},
+        "required": list(needs),
+    }
+    value = Offer(
+        provider=secret.public,
+        operator=secret.public,
+        identifier="post",
+        name="Post",
+        summary="Sends letters",
+        capabilities=(Capability(name="send", input_schema=schema, price=Amount(1)),),
+        promise=Promise(),
+        version=version,
+    )
+    return sign_event(
+        secret,
+        kind=kinds.OFFER,
+        created_at=at,
+        content=offer_content(value),
+        tags=(*offer_tags(value, url="ws://x", node=secret.public), *tags.items()),
+    )
+
+
+async def test_a_version_that_breaks_callers_is_refused_and_the_older_stays(view: View) -> None:
+    secret = new_secret()
+    await view.add(sending(secret, "1.0.0", NOW))
+    (refused,) = await view.log.append_many([sending(secret, "1.1.0", NOW + 1, needs=("to",))])
+    assert isinstance(refused, Invalid)
+    assert refused.wire.startswith(
+        "invalid: capabilities.send.schema.properties.to: was not required before; "
+        "raise the major version"
+    )
+    await view.offers.advance()
+    (kept,) = await view.offers.named("post", NOW)
+    assert kept.version == "1.0.0"
+
+
+async def test_with_a_major_version_it_takes_the_place_of_the_older(view: View) -> None:
+    secret = new_secret()
+    await view.add(sending(secret, "1.0.0", NOW))
+    await view.add(sending(secret, "2.0.0", NOW + 1, needs=("to",)))
+    (kept,) = await view.offers.named("post", NOW)
+    assert kept.version == "2.0.0"
+
+
+async def test_of_versions_that_come_at_once_each_is_compared_with_the_one_before(
+    view: View,
+) -> None:
+    secret = new_secret()
+    outcomes = await view.log.append_many(
+        [
+            sending(secret, "1.0.0", NOW),
+            sending(secret, "1.1.0", NOW + 1, needs=("to",)),
+            sending(secret, "2.0.0", NOW + 2, needs=("to",)),
+            sending(secret, "2.0.1", NOW + 3, needs=("to", "from")),
+        ]
+    )
+    assert [isinstance(one, Invalid) for one in outcomes] == [False, True, False, True]
+
+
+async def test_of_many_writers_at_once_none_gets_a_break_past(view: View) -> None:
+    secret = new_secret()
+    await view.add(sending(secret, "1.0.0", NOW))
+    async with asyncio.TaskGroup() as tasks:
+        for second in range(1, 20):
+            event = sending(secret, f"1.{second}.0", NOW + second, needs=("to",))
+            tasks.create_task(view.log.append_many([event]))
+    await view.offers.advance()
+    (kept,) = await view.offers.named("post", NOW)
+    assert kept.version == "1.0.0"
+
+
+async def test_an_older_version_that_comes_late_is_not_compared(view: View) -> None:
+    secret = new_secret()
+    await view.add(sending(secret, "2.0.0", NOW + 5, needs=("to",)))
+    (late,) = await view.log.append_many([sending(secret, "1.0.0", NOW)])
+    assert isinstance(late, Conflict)
+
+
+async def test_after_a_deletion_or_its_expiry_an_offer_may_begin_anew(view: View) -> None:
+    secret = new_secret()
+    await view.add(sending(secret, "1.0.0", NOW))
+    gone = (("a", f"31402:{secret.public}:post"),)
+    deletion = sign_event(secret, kind=kinds.DELETION, created_at=NOW + 1, content="", tags=gone)
+    await view.add(deletion, sending(secret, "1.0.0", NOW + 2, needs=("to",)))
+    assert len(await view.offers.named("post", NOW)) == 1
+    other = new_secret()
+    expiring = sending(other, "1.0.0", NOW, expiration=str(NOW + 10))
+    outcomes = await view.log.append_many(
+        [expiring, sending(other, "1.0.0", NOW + 10, needs=("to",))]
+    )
+    assert all(isinstance(one, int) for one in outcomes)
+
+
+async def test_what_was_imported_is_not_compared_until_its_provider_publishes(view: View) -> None:
+    secret, source = new_secret(), "mcp:registry.example/post"
+    outcomes = await view.log.append_many(
+        [
+            sending(secret, "1.0.0", NOW, imported=source),
+            sending(secret, "1.0.0", NOW + 1, needs=("to",), imported=source),
+            sending(secret, "1.0.0", NOW + 2, needs=("to", "from")),
+        ]
+    )
+    assert [isinstance(one, Invalid) for one in outcomes] == [False, False, True]

@@ -12,7 +12,7 @@ from hanse.registry import index as module
 from hanse.registry.entry import key_of
 from hanse.registry.lookup import Aside, Lookup
 from hanse.registry.model import Offer, Promise
-from hanse.registry.postings import Forward, extended
+from hanse.registry.postings import Forward, Run, extended
 from hanse.registry.search import Constraints, Found, Search
 
 WORDS = ("send", "sms", "rain", "paris", "song", "price", "of", "table")
@@ -117,7 +117,8 @@ def test_what_is_found_meets_the_constraints_and_shares_a_word(
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 20), unique=True, max_size=6), max_size=40), st.data())
 def test_runs_know_every_row_of_a_term_in_order(rows: list[list[int]], data: st.DataObject) -> None:
-    forward, runs, given_up_to = Forward(), (), 0
+    forward, given_up_to = Forward(), 0
+    runs: tuple[Run, ...] = ()
     while given_up_to < len(rows):
         more = data.draw(st.integers(1, 10))
         batch = rows[given_up_to : given_up_to + more]
@@ -129,7 +130,8 @@ def test_runs_know_every_row_of_a_term_in_order(rows: list[list[int]], data: st.
         assert [row for part, _ in found for row in part.tolist()] == [
             row for row, terms in enumerate(rows) if term in terms
         ]
-        assert all((impacts == 1 + term).all() for _, impacts in found)
+        for _, impacts in found:
+            assert (impacts == 1 + term).all()
 
 
 def test_nobody_crowds_the_rest_out_of_what_is_looked_at() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanse.errors import Invalid
-from hanse.registry.version import Version, breaks_allowed, read_range, read_version
+from hanse.registry.version import Version, breaks_allowed, raised, read_range, read_version
 
 numbers = st.integers(0, 4)
 words = st.one_of(st.integers(0, 30).map(str), st.sampled_from(["a", "rc", "x-1"]))
@@ -48,3 +48,14 @@ def test_any_text_is_a_range_or_refused(text: str) -> None:
         read_range(text).has(Version(1, 2, 3))
     except Invalid:
         return
+
+
+@given(versions)
+def test_the_next_version_of_each_level_says_just_as_much(old: Version) -> None:
+    major, minor, patch = (raised(old, level) for level in ("major", "minor", "patch"))
+    assert breaks_allowed(old, major)
+    for smaller in (minor, patch):
+        assert smaller.precedence > old.precedence
+        assert smaller.precedence <= major.precedence
+        if old.numbers >= (0, 1, 0):
+            assert not breaks_allowed(old, smaller)

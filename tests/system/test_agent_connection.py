@@ -144,6 +144,15 @@ async def test_what_waits_for_an_answer_hears_that_the_connection_was_closed() -
             await found.publish(sign_event(NODE, kind=kinds.NOTE, created_at=now_s()))
 
 
+async def test_what_waits_for_a_connection_hears_at_once_that_it_was_closed() -> None:
+    async with moody_relay(Mood.CLOSES, *[Mood.NO_INBOX] * 50) as relay:
+        async with connected(relay) as found:
+            await eventually(lambda: relay.reached == 2)
+            asking = asyncio.gather(found.request("ping", {}, 60), return_exceptions=True)
+        async with asyncio.timeout(0.5):
+            assert isinstance((await asking)[0], Unavailable)
+
+
 async def test_a_service_that_will_not_end_does_not_keep_the_connection_from_closing() -> None:
     begun, enough = asyncio.Event(), asyncio.Event()
 

@@ -1,20 +1,23 @@
 """Searching through every door: all take the same question and give the same answer."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import httpx2
+import orjson
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from tests.conftest import People
+from tests.conftest import People, running_node
 from tests.system.cli_home import Home
 
 from hanse.agent import Agent
 from hanse.errors import HanseError
 from hanse.node import Node
+from hanse.protocol.keys import SecretKey
 
 ASKED: dict[str, Any] = {
     "words": "write a greeting",
@@ -73,6 +76,79 @@ async def test_every_door_gives_the_same_answer(
     # Who asks with a name also hears the level of trust that its operator has in each.
     for signed in (by_cli, by_agent):
         assert _unnamed(signed) == _unnamed(by_query)
+
+
+async def test_a_watched_search_tells_what_is_there_and_then_what_comes(
+    node: Node, people: People, provider: Agent
+) -> None:
+    late = await people.connected()
+
+    @late.provide(price="1sat")
+    def greet_again(name: str) -> str:
+        "Write a friendly greeting once more."
+        return f"Hello again, {name}"
+
+    url = f"{node.http_url}/api/v1/services/watch?words=friendly%20greeting"
+    async with aiohttp.ClientSession() as session, session.get(url) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert (await _heard(stream))[0] == "listed"
+        assert (await _heard(stream))[1]["capability"] == "greet"
+        await late.serve()
+        heard = [await _heard(stream)]
+        while heard[-1][1]["capability"] != "greet_again":
+            heard.append(await _heard(stream))
+        assert "greet" not in [hit["capability"] for _, hit in heard]  # told once
+
+
+async def test_an_agent_watches_and_hears_each_service_once(
+    node: Node, people: People, provider: Agent
+) -> None:
+    agent, late = await people.connected("10sat"), await people.connected()
+
+    @late.provide(price="1sat")
+    def greet_again(name: str) -> str:
+        "Write a friendly greeting once more."
+        return f"Hello again, {name}"
+
+    heard: list[str] = []
+    async with asyncio.timeout(10):
+        async for service in agent.watch("friendly greeting", limit=1):
+            heard.append(service.capability)
+            break
+        await late.serve()
+        async for service in agent.watch("friendly greeting", max_price_msat=1000):
+            result = await agent.call(service, {"name": "Ada"})
+            assert result.value == "Hello again, Ada"
+            break
+        else:
+            pytest.fail("nothing came")
+    assert heard == ["greet"]
+
+
+async def test_a_watched_search_does_not_keep_a_node_from_stopping(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with running_node(tmp_path, operator) as node:
+            stream = await session.get(f"{node.http_url}/api/v1/services/watch?words=x")
+            assert (await _heard(stream))[0] == "listed"
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+
+
+async def _heard(stream: aiohttp.ClientResponse) -> tuple[str, dict[str, Any]]:
+    async with asyncio.timeout(10):
+        while not (line := await stream.content.readline()).startswith(b"event: "):
+            pass
+        data = await stream.content.readline()
+    return line[7:].decode().strip(), orjson.loads(data.removeprefix(b"data: "))
+
+
+async def test_a_question_that_cannot_be_asked_cannot_be_watched(node: Node) -> None:
+    async with aiohttp.ClientSession() as session:
+        found = await session.get(f"{node.http_url}/api/v1/services/watch?level=5")
+        problem = await found.json(content_type=None)
+    assert (found.status, problem["field"]) == (400, "level")
 
 
 def _unnamed(found: dict[str, Any]) -> dict[str, Any]:

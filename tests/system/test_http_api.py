@@ -11,6 +11,7 @@ import aiohttp
 import orjson
 import pytest
 from tests.conftest import People, running_node
+from tests.system.test_directories import DIRECTORY_ROUTES
 
 from hanse.agent import Agent
 from hanse.broker.receipt import verify_receipt
@@ -23,11 +24,12 @@ from hanse.protocol.keys import SecretKey
 from hanse.registry.schema import check_schema
 from hanse.servers.api.reply import BODY_BYTES_MAX
 
-ROUTES = {
+ROUTES = DIRECTORY_ROUTES | {
     *((verb, "/") for verb in ("get", "post")),
     ("get", "/api/v1/status"),
     ("get", "/api/v1/services"),
     ("post", "/api/v1/services/search"),
+    ("get", "/api/v1/services/watch"),
     ("get", "/api/v1/offers/{offer}"),
     ("get", "/api/v1/receipts/{id}"),
     ("get", "/api/v1/balance"),
@@ -39,9 +41,7 @@ ROUTES = {
     ("post", "/api/v1/handles"),
     ("delete", "/api/v1/handles/{name}"),
     ("get", "/.well-known/nostr.json"),
-    ("post", "/events"),
-    ("post", "/query"),
-    ("post", "/count"),
+    *(("post", f"/{verb}") for verb in ("events", "query", "count", "search")),
     ("get", "/health"),
     ("get", "/ready"),
     ("get", "/metrics"),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,7 @@ from websockets.asyncio.server import ServerConnection
 from hanse.engines.peers import sync as sync_module
 from hanse.engines.peers.link import Link
 from hanse.engines.peers.mirror import Pace
+from hanse.engines.peers.ports import Paced
 from hanse.engines.peers.sync import Tally
 from hanse.errors import RateLimited, Unavailable
 from hanse.keyring import new_secret
@@ -162,6 +164,36 @@ async def test_only_so_many_syncs_run_at_once(node: Node) -> None:
             await synced(node, relay)
         for task in running:
             task.cancel()
+
+
+async def test_a_peer_s_events_are_taken_at_its_pace_and_none_is_lost() -> None:
+    loop, came = asyncio.get_running_loop(), []
+
+    async def submit(raw: bytes) -> tuple[bool, str]:
+        came.append((raw, loop.time()))
+        return True, ""
+
+    paced = Paced(submit, per_s=100, burst=5)
+    began = loop.time()
+    await asyncio.gather(*(paced(b"%d" % number) for number in range(15)))
+    assert [raw for raw, _ in came] == [b"%d" % number for number in range(15)]
+    assert came[4][1] - began < 0.05
+    assert came[14][1] - began >= 0.099
+
+
+async def test_a_sync_and_a_mirror_of_one_peer_share_its_pace(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    pace = Pace(events_per_s=50, events_burst=1)
+    async with (
+        foreign_relay(events=EVENTS[:20]) as relay,
+        running_node(tmp_path, operator, peer_pace=pace) as node,
+    ):
+        began = asyncio.get_running_loop().time()
+        tally = await synced(node, relay)
+        assert tally.pulled == 20
+        assert asyncio.get_running_loop().time() - began >= 19 / 50
+        assert node.peers._paced(relay.url) is not node.peers._paced("ws://other")
 
 
 async def test_an_event_sent_twice_at_once_is_one_question() -> None:

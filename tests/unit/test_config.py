@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from hanse.config import Config, home_folder, passphrase
+from hanse.config import Config, SecretUrl, home_folder, passphrase
+from hanse.engines.storage.upkeep import Keeping
 from hanse.errors import Invalid
 from hanse.payments.model import Fee
 
@@ -25,6 +26,7 @@ def test_the_defaults_are_a_node_on_loopback_with_every_door() -> None:
         ({"port": 65536}, "port"),
         ({"doors": frozenset({"api", "ftp"})}, "doors"),
         ({"doors": frozenset({"mcp"})}, "doors"),
+        ({"database": SecretUrl("postgres://a"), "keeping": Keeping(bytes_max=1)}, "log-max"),
         ({"public_url": "node.example"}, "public_url"),
         ({"public_url": "ftp://node.example"}, "public_url"),
         ({"public_url": "http://node.example"}, "public_url"),

@@ -1,5 +1,6 @@
 """The offer codec: what we write we read, what others write we read, and each flaw has a name."""
 
+import re
 import socket
 from typing import Any
 
@@ -447,3 +448,53 @@ def test_each_flaw_of_what_was_added_is_refused_by_name(
     found = refusal(given)
     assert found.field == field
     assert reason in found.text
+
+
+# --- absurd ones ------------------------------------------------------------------------------
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    """A small schema that asks for 2^levels checks."""
+    found: dict[str, Any] = {"d0": {"type": "string"}}
+    for level in range(1, levels + 1):
+        below = {"$ref": f"#/$defs/d{level - 1}"}
+        found[f"d{level}"] = {"allOf": [below, below]}
+    return {"$ref": f"#/$defs/d{levels}", "$defs": found}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """Schemas on top of each other, by reference: shallow to look at."""
+    found = {f"d{level}": {"not": {"$ref": f"#/$defs/d{level + 1}"}} for level in range(levels)}
+    return {"$ref": "#/$defs/d0", "$defs": {**found, f"d{levels}": {}}}
+
+
+@pytest.mark.parametrize("part", ["schema", "outputSchema"])
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        (doubling(30), "checks"),
+        (nested(200), "nests over"),
+        ({"pattern": "(a{999}){999}"}, "usable"),
+        ({"pattern": "(a+)+$" * 20_000}, "64 KiB|bytes|usable|over"),
+        ({"anyOf": [{"pattern": f"^{n}"} for n in range(40)]}, "32 patterns"),
+        ({"$ref": "file:///etc/passwd"}, "refer"),
+        ({"$dynamicRef": "#x"}, "usable|refer"),
+        ({"type": "object", "required": "to"}, "usable"),
+        ({"minimum": "1"}, "usable"),
+    ],
+)
+def test_a_schema_that_is_none_or_would_explode_is_refused(
+    schema: dict[str, Any], reason: str, part: str
+) -> None:
+    given = event(content={"capabilities": [CAPABILITY | {part: schema}]})
+    found = refusal(given)
+    assert found.field.startswith("content")
+    assert re.search(reason, found.reason)
+
+
+def test_ten_thousand_capabilities_and_five_megabytes_are_refused_at_once() -> None:
+    rows = [{"name": f"c{number}"} for number in range(10_000)]
+    assert isinstance(refusal(event(content={"capabilities": rows})), TooLarge)
+    prices = [("price", f"c{number}", "1", "sat") for number in range(10_000)]
+    assert isinstance(refusal(event(*prices)), TooLarge)
+    assert isinstance(refusal(event(content="x" * 5_000_000)), TooLarge)

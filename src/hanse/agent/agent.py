@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,10 +18,11 @@ from hanse.agent.link import now_s
 from hanse.agent.provider import Provider, Runner
 from hanse.errors import Conflict, HanseError, Invalid, NotFound, Unavailable
 from hanse.keyring import Keyring
-from hanse.protocol import kinds
+from hanse.protocol import http_auth, kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.registry.document import OfferDocument, offer_of
 from hanse.registry.model import Capability, Offer, Promise
 from hanse.registry.offer_event import offer_content, offer_tags
 
@@ -30,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 ASK_S = 30.0
 RETRY_S = 30.0
 FOUND_S = 10.0
+TOKEN_LIFE_S = 600
 DEADLINE_SLACK_S = 10.0
 
 
@@ -154,19 +156,21 @@ class Agent:
                 **more,
             },
         )
-        return [
-            Service(
-                offer=row["offer"],
-                capability=row["capability"],
-                name=row["name"],
-                price=Amount(row["price_msat"]),
-                score=row["score"],
-                reasons=tuple(row["reasons"]),
-                words=words,
-                raw=row,
+        return [_service(row, words) for row in found["services"]]
+
+    async def watch(self, words: str = "", **more: Any) -> AsyncIterator[Service]:
+        """Services that match now, and each that comes to match, for as long as one listens. `more`
+        takes every other argument of find_services by its name."""
+        from hanse.agent.watching import matches
+
+        def token() -> str:
+            return http_auth.token(
+                self._secret, node=self.node, now=now_s(), life_s=TOKEN_LIFE_S, tags=self._auth
             )
-            for row in found["services"]
-        ]
+
+        http_url = self._url.replace("ws", "http", 1).rstrip("/")
+        async for row in matches(http_url, token, {"words": words, **more}):
+            yield _service(row, words)
 
     async def call(
         self,
@@ -276,9 +280,13 @@ class Agent:
         promise: Promise,
         runner: Runner,
         topics: tuple[str, ...] = (),
+        version: str = "1.0.0",
+        payment_methods: tuple[str, ...] = (),
+        terms: str = "",
     ) -> Event:
         """Publish an offer and answer its calls from now on. Returns the offer's event once it is
-        on the node's disk and can be found there."""
+        on the node's disk and can be found there. Where an earlier version is published, one that
+        breaks its callers is refused unless `version` says so: 2.0.0 after 1.x."""
         if not capabilities:
             raise Invalid.at("capabilities", "an offer needs at least one")
         operator = PublicKey(self._auth[0][1]) if self._auth else self.pubkey
@@ -291,10 +299,57 @@ class Agent:
             capabilities=capabilities,
             promise=promise,
             topics=topics,
+            version=version,
+            payment_methods=payment_methods,
+            terms=terms,
         )
         self._provider.add(offer, runner)
         event = await self._keep(offer)
         await self._until_found(offer.address, event.id)
+        return event
+
+    async def publish_as(
+        self, document: OfferDocument, served: Sequence[Capability], runner: Runner
+    ) -> Event:
+        """Publish what a file says of what is served here, as `publish` does. Schemas and words
+        that it leaves out are those of `served`."""
+        there = {found.name: found for found in served}
+        for index, one in enumerate(document.capabilities):
+            if one.name not in there:
+                where, listed = f"offer.capabilities[{index}].name", ", ".join(sorted(there))
+                raise Invalid.at(where, f"{one.name!r} is not served here", listed[:400])
+        found = offer_of(document, provider=self.pubkey, operator=self.pubkey, served=there)
+        return await self.publish(
+            identifier=found.identifier,
+            name=found.name,
+            summary=found.summary,
+            capabilities=found.capabilities,
+            promise=found.promise,
+            runner=runner,
+            topics=found.topics,
+            version=found.version,
+            payment_methods=found.payment_methods,
+            terms=found.terms,
+        )
+
+    async def withdraw(self, identifier: str) -> Event:
+        """Delete one of this agent's offers (NIP-09). Returns the deletion once no search finds the
+        offer any more. Raises NotFound if there is none."""
+        address = f"{kinds.OFFER}:{self.pubkey}:{identifier}"
+        shown = await self.perform("describe_service", {"offer": address})
+        event = sign_event(
+            self._secret,
+            kind=kinds.DELETION,
+            created_at=now_s(),
+            content="withdrawn",
+            tags=(("a", address), ("e", shown["event"]), ("k", str(kinds.OFFER)), *self._auth),
+        )
+        await self._open.publish(event)
+        async with asyncio.timeout(FOUND_S):
+            with contextlib.suppress(NotFound):
+                while True:
+                    await self.perform("describe_service", {"offer": address})
+                    await asyncio.sleep(0.01)
         return event
 
     async def _keep(self, offer: Offer) -> Event:
@@ -323,10 +378,23 @@ class Agent:
                         return
                 await asyncio.sleep(0.01)
 
-    async def serve(self, name: str = "", summary: str = "", identifier: str = "") -> Event:
-        """Publish the decorated functions as one offer, and answer calls while connected."""
+    async def serve(
+        self,
+        name: str = "",
+        summary: str = "",
+        identifier: str = "",
+        version: str = "1.0.0",
+        *,
+        document: OfferDocument | None = None,
+    ) -> Event:
+        """Publish the decorated functions as one offer, and answer calls while connected. With a
+        `document` (see `registry.lint.read_document`) it says all but what the functions do."""
         if not self._functions:
             raise Invalid.at("functions", "none is offered", "decorate one with @agent.provide")
+        runner = _Functions(self._functions)
+        if document is not None:
+            served = [found.capability for found in self._functions.values()]
+            return await self.publish_as(document, served, runner)
         first = next(iter(self._functions.values())).capability
         return await self.publish(
             identifier=identifier or first.name,
@@ -334,10 +402,13 @@ class Agent:
             summary=summary or first.description,
             capabilities=tuple(found.capability for found in self._functions.values()),
             promise=self._promise,
-            runner=_Functions(self._functions),
+            runner=runner,
+            version=version,
         )
 
-    def run(self, name: str = "", summary: str = "", identifier: str = "") -> None:
+    def run(
+        self, name: str = "", summary: str = "", identifier: str = "", version: str = "1.0.0"
+    ) -> None:
         """Serve the decorated functions until the process is stopped (SIGINT or SIGTERM). Prints
         one line once the offer can be found."""
 
@@ -346,7 +417,7 @@ class Agent:
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
             async with self:
-                event = await self.serve(name, summary, identifier)
+                event = await self.serve(name, summary, identifier, version)
                 address = f"{event.kind}:{event.pubkey}:{event.tag('d')}"
                 sys.stdout.write(f"Serving {address} at {self._url}\n")
                 sys.stdout.flush()
@@ -373,3 +444,16 @@ class _Functions:
     async def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """See `provider.Runner`."""
         return await self._functions[name](arguments)
+
+
+def _service(row: dict[str, Any], words: str) -> Service:
+    return Service(
+        offer=row["offer"],
+        capability=row["capability"],
+        name=row["name"],
+        price=Amount(row["price_msat"]),
+        score=row["score"],
+        reasons=tuple(row["reasons"]),
+        words=words,
+        raw=row,
+    )

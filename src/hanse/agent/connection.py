@@ -188,8 +188,8 @@ class Connection:
         finally:
             self._life.cancel()
             await asyncio.wait({self._life}, timeout=DRAIN_S)
-            self._failure = Unavailable("it was closed")
             self._break()
+            self._ready.set()  # who still waits for it finds that it is down
 
     # --- messages -----------------------------------------------------------------------------
 

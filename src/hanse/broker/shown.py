@@ -55,6 +55,7 @@ def offer(found: Offer, measured: Callable[[str], Measured]) -> dict[str, Any]:
         "payment_methods": list(found.payment_methods),
         "terms": found.terms,
         "source": found.source,
+        "verified": found.verified,
         "capabilities": [
             _capability(found, row)
             | {
@@ -140,6 +141,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "provider": offer.provider,
         "operator": offer.operator,
         "source": offer.source,
+        "verified": offer.verified,
         **_capability(offer, hit.capability),
         "input_schema": schema if short else None,
         "measured": msgspec.to_builtins(hit.measured),

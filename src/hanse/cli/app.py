@@ -15,6 +15,7 @@ from hanse.cli import (
     import_,
     init,
     mcp,
+    offer,
     peer,
     receipt,
     restore,
@@ -45,6 +46,7 @@ app.command("up")(up.up)
 app.add_typer(serve.app, name="serve")
 app.command("find")(find.find)
 app.command("show")(show.show)
+app.add_typer(offer.app, name="offer")
 app.command("call")(call.call)
 app.command("balance")(balance.balance)
 app.add_typer(receipt.app, name="receipt")

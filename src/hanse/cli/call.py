@@ -45,7 +45,7 @@ def call(
 
         from hanse.cli.quantities import milliseconds
         from hanse.errors import PastDeadline, Unavailable
-        from hanse.protocol.amount import Amount, format_msat
+        from hanse.protocol.amount import Amount
 
         wait_ms = milliseconds(deadline, "deadline") if deadline else None
         asked = {
@@ -65,22 +65,25 @@ def call(
             hint = f"repeat with --key {asked['idempotency_key']}: nothing is paid twice"
             raise type(exc)(exc.reason, field=exc.field, hint=hint) from exc
 
-        def show() -> None:
-            if found["status"] == "settled":
-                err(
-                    f"Settled in {found['latency_ms']} ms for "
-                    f"{format_msat(found['charged_msat'])}. Receipt {found['receipt']}"
-                )
-                err(f"Data from {found['provider']}, not instructions:")
-                out(_readable(found["output"]))
-            else:
-                said = found.get("provider_said")
-                reason = quoted(f"the provider says: {said}" if said else found.get("reason", ""))
-                err(f"Refunded ({found['fault']}): {reason}. Receipt {found['receipt']}")
-
-        answer(json, found, show)
+        answer(json, found, lambda: _show(found))
         if found["status"] != "settled":
             raise typer.Exit(3)
+
+
+def _show(found: dict[str, Any]) -> None:
+    from hanse.protocol.amount import format_msat
+
+    if found["status"] == "settled":
+        err(
+            f"Settled in {found['latency_ms']} ms for "
+            f"{format_msat(found['charged_msat'])}. Receipt {found['receipt']}"
+        )
+        err(f"Data from {found['provider']}, not instructions:")
+        out(_readable(found["output"]))
+    else:
+        said = found.get("provider_said")
+        reason = quoted(f"the provider says: {said}" if said else found.get("reason", ""))
+        err(f"Refunded ({found['fault']}): {reason}. Receipt {found['receipt']}")
 
 
 def _object(text: str) -> dict[str, Any]:

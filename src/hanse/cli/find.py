@@ -1,11 +1,12 @@
 """`hanse find`: who can do this?"""
 
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
 import typer
 
-from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, out, performed, quoted, told
+from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, out, performed, quoted, run, told
 
 
 def _many(name: str, about: str) -> Any:
@@ -66,6 +67,9 @@ Weights = Annotated[
     typer.Option("--weight", help='How much a part of the score counts: "price=3".'),
 ]
 Facets = Annotated[bool, typer.Option("--facets", help="Also count matches by kind.")]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Go on, and print each service that comes to match.")
+]
 Limit = Annotated[int, typer.Option(help="How many to list.")]
 Offset = Annotated[int, typer.Option(help="How many to pass over: the next page.")]
 
@@ -93,6 +97,7 @@ def find(
     imported: Imported = None,
     weight: Weights = None,
     facets: Facets = False,
+    watch: Watch = False,
     limit: Limit = 5,
     offset: Offset = 0,
     agent: AgentName = "default",
@@ -137,21 +142,43 @@ def find(
             "limit": limit,
             "offset": offset or None,
         }
-        found = performed("find_services", asked, agent, node)
-        answer(json, found, lambda: show_page(found, offset))
+        (_watch if watch else _page)(asked, agent, node, json)
 
 
-def show_page(found: dict[str, Any], offset: int) -> None:
-    """One page of hits, for eyes."""
+def _page(asked: dict[str, Any], name: str, node: str | None, json: bool) -> None:
+    found = performed("find_services", asked, name, node)
+    answer(json, found, lambda: _show_page(found, asked["offset"] or 0))
+
+
+def _watch(asked: dict[str, Any], name: str, node: str | None, json: bool) -> None:
+    """Print matches, a line of JSON each if asked, until the user ends it."""
+    from hanse.cli.home import agent_of
+
+    async def work() -> None:
+        given = {key: value for key, value in asked.items() if value is not None}
+        async with agent_of(name, node) as agent:
+            number = 0
+            async for service in agent.watch(**given):
+                number += 1
+                answer(json, service.raw, partial(_show_hit, number, service.raw))
+
+    run(work())
+
+
+def _show_hit(number: int, row: dict[str, Any]) -> None:
     from hanse.protocol.amount import format_msat
 
+    price = format_msat(row["price_msat"]) if row["by_call"] else "no price per call"
+    out(f"{number}. {quoted(row['name'], 80)}: {row['capability']}  {price}  {row['score']:.3f}")
+    for reason in row["reasons"]:
+        out(f"     {reason}")
+    out(f"     {row['offer']}")
+
+
+def _show_page(found: dict[str, Any], offset: int) -> None:
+    """One page of hits, for eyes."""
     for number, row in enumerate(found["services"], offset + 1):
-        price = format_msat(row["price_msat"])
-        name = quoted(row["name"], 80)
-        out(f"{number}. {name}: {row['capability']}  {price}  {row['score']:.3f}")
-        for reason in row["reasons"]:
-            out(f"     {reason}")
-        out(f"     {row['offer']}")
+        _show_hit(number, row)
     if not found["services"]:
         out("Nothing matches. Try other words or looser constraints.")
     shown = offset + len(found["services"])

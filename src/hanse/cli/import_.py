@@ -41,6 +41,9 @@ def import_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would come in, and keep nothing.")
     ] = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Delete what was imported from this source instead.")
+    ] = False,
     share: Annotated[
         bool, typer.Option("--share", help="Let imported offers go on to peers, marked as such.")
     ] = False,
@@ -66,6 +69,11 @@ def import_(
     """
     with told(json):
         folder = data_folder(data)
+        if drop:
+            with bar(quiet=json) as report:
+                found = run(_dropped(source, dry_run, folder, node, report))
+            answer(json, found, lambda: _show_listed(found))
+            return
         if _is_list(source, kind):
             with bar(quiet=json) as report:
                 found = run(_listed(source, kind, limit, share, dry_run, folder, node, report))
@@ -138,6 +146,31 @@ async def _listed(
         plan = await planned(origin, reading, book, operator, now_s, report, shared=share)
         if dry_run:
             return _told_plan(origin, reading, plan)
+        return _told_done(origin, await carried_out(plan, book, operator, now_s, report))
+
+
+async def _dropped(
+    source: str, dry_run: bool, folder: Path, node: str | None, report: "Report"
+) -> dict[str, Any]:
+    import time
+
+    from hanse.cli.home import keyring
+    from hanse.errors import NotFound
+    from hanse.operations.imports.listing import Reading
+    from hanse.operations.imports.sources import Source, names_of
+    from hanse.operations.imports.statement import Plan, carried_out, planned
+
+    operator, plan, now_s = keyring().operator(), Plan(), int(time.time())
+    origin = Source(url=source, kind="")
+    async with _book(folder, node) as book:
+        for name in names_of(source):
+            one = Source(url=name, kind="")
+            gone = await planned(one, Reading(), book, operator, now_s, report, shared=False)
+            plan.gone += gone.gone
+        if not plan.gone:
+            raise NotFound("nothing was imported from it", field=source[:200])
+        if dry_run:
+            return _told_plan(origin, Reading(), plan)
         return _told_done(origin, await carried_out(plan, book, operator, now_s, report))
 
 

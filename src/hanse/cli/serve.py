@@ -1,6 +1,7 @@
 """`hanse serve`: put a service on the network and earn."""
 
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,8 @@ from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, err, out, run, 
 if TYPE_CHECKING:
     from hanse.agent import Agent
     from hanse.protocol.event import Event
+    from hanse.registry.document import OfferDocument
+    from hanse.registry.model import Capability
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,10 +33,20 @@ About = Annotated[str, typer.Option("--about", help="What it does, in a sentence
 Identifier = Annotated[
     str, typer.Option("--id", help="The offer's identifier; keep it to update the offer.")
 ]
+Version = Annotated[
+    str,
+    typer.Option("--version", help="Semantic. A change that breaks callers needs a major one."),
+]
+OfferFile = Annotated[
+    Path | None,
+    typer.Option("--offer", help="A file that says all of it (`hanse offer schema`)."),
+]
+_IN_FILE = ("price", "latency_p95", "success", "name", "about", "identifier", "version", "only")
 
 
 @app.command("mcp", context_settings={"allow_interspersed_args": False})
 def serve_mcp(
+    context: typer.Context,
     command: Annotated[list[str], typer.Argument(help="The MCP server's command, after `--`.")],
     price: Price = "1sat",
     latency_p95: Latency = "1s",
@@ -41,6 +54,8 @@ def serve_mcp(
     name: Name = "",
     about: About = "",
     identifier: Identifier = "",
+    version: Version = "1.0.0",
+    offer: OfferFile = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Offer only this tool; may be repeated.")
     ] = None,
@@ -50,26 +65,26 @@ def serve_mcp(
 ) -> None:
     """Wrap an MCP server: each of its tools becomes a paid capability with its own schemas.
 
-    The server runs as a child of this process and is called over stdio. Stop with Ctrl-C.
+    The server runs as a child of this process and is called over stdio. Stop with Ctrl-C. With
+    --offer, names, prices and promises are those of a file, and its capabilities the tools offered.
 
     Example:  hanse serve mcp --price 2sat --latency-p95 500ms -- mcp-server-time
     """
     with told(json):
+        from contextlib import AsyncExitStack
+
         from hanse.engines.runners.mcp_stdio import McpStdioRunner
-        from hanse.errors import Invalid
         from hanse.protocol.amount import Amount
         from hanse.registry.model import CAPABILITIES_MAX, Capability
 
+        document = _document(context, offer)
         cost = Amount.parse(price, "price")
         promise = _promise(latency_p95, success)
+        stack = AsyncExitStack()
 
         async def publish(agent: "Agent") -> "Event":
             runner = await stack.enter_async_context(McpStdioRunner(command))
-            wanted = [tool for tool in runner.tools if not only or tool.name in only]
-            if not wanted:
-                listed = ", ".join(tool.name for tool in runner.tools)
-                raise Invalid.at("only", "names none of the server's tools", listed)
-            capabilities = tuple(
+            tools = [
                 Capability(
                     name=tool.name,
                     description=tool.description,
@@ -77,20 +92,20 @@ def serve_mcp(
                     output_schema=tool.output_schema,
                     price=cost,
                 )
-                for tool in wanted[:CAPABILITIES_MAX]
-            )
+                for tool in runner.tools
+            ]
+            if document is not None:
+                return await agent.publish_as(document, tools, runner)
+            wanted = _chosen(tools, only)
             return await agent.publish(
                 identifier=identifier or runner.name,
                 name=name or runner.name,
                 summary=about or f"{runner.name}: {', '.join(tool.name for tool in wanted)}",
-                capabilities=capabilities,
+                capabilities=tuple(wanted[:CAPABILITIES_MAX]),
                 promise=promise,
                 runner=runner,
+                version=version,
             )
-
-        from contextlib import AsyncExitStack
-
-        stack = AsyncExitStack()
 
         async def work() -> None:
             async with stack:
@@ -99,8 +114,33 @@ def serve_mcp(
         run(work())
 
 
+def _chosen(tools: "list[Capability]", only: list[str] | None) -> "list[Capability]":
+    from hanse.errors import Invalid
+
+    wanted = [tool for tool in tools if not only or tool.name in only]
+    if not wanted:
+        listed = ", ".join(tool.name for tool in tools)
+        raise Invalid.at("only", "names none of the server's tools", listed)
+    return wanted
+
+
+def _document(context: typer.Context, file: Path | None) -> "OfferDocument | None":
+    """The offer's file, if there is one. Raises Invalid if flags say the same things, too."""
+    from hanse.cli.offer import read_offer_file
+    from hanse.errors import Invalid
+
+    if file is None:
+        return None
+    for name in _IN_FILE:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise Invalid.at(name, "is given beside --offer", "say it in the file")
+    return read_offer_file(file)
+
+
 @app.command("python")
 def serve_python(
+    context: typer.Context,
     target: Annotated[str, typer.Argument(help="MODULE:FUNCTION, a typed Python function.")],
     price: Price = "1sat",
     latency_p95: Latency = "1s",
@@ -108,19 +148,23 @@ def serve_python(
     name: Name = "",
     about: About = "",
     identifier: Identifier = "",
+    version: Version = "1.0.0",
+    offer: OfferFile = None,
     agent: AgentName = "default",
     node: NodeUrl = None,
     json: Json = False,
 ) -> None:
     """Offer a typed Python function; schemas come from its type hints, words from its docstring.
 
-    MODULE is looked up from the current folder. Stop with Ctrl-C.
+    MODULE is looked up from the current folder. Stop with Ctrl-C. With --offer, names, prices and
+    promises are those of a file.
 
     Example:  hanse serve python greetings:greet --price 500msat
     """
     with told(json):
         from hanse.protocol.amount import Amount
 
+        document = _document(context, offer)
         function = _load(target)
         Amount.parse(price, "price")  # before the node is asked for anything
         promise = _promise(latency_p95, success)
@@ -131,7 +175,7 @@ def serve_python(
                 latency_p95_ms=promise.latency_p95_ms,
                 success_rate=promise.success_rate,
             )(function)
-            return await agent.serve(name=name, summary=about, identifier=identifier)
+            return await agent.serve(name, about, identifier, version, document=document)
 
         run(_serve(publish, agent, node, json))
 
@@ -154,7 +198,8 @@ async def _serve(
         event = await publish(agent)
         identifier = event.tag("d") or ""
         address = f"{event.kind}:{event.pubkey}:{identifier}"
-        capabilities = [tag[1] for tag in event.tags if tag[0] == "price"]
+        priced = (tag[1] for tag in event.tags if tag[0] in ("price", "metered", "period"))
+        capabilities = list(dict.fromkeys(priced))
         found = {"offer": address, "name": event.tag("name"), "capabilities": capabilities}
 
         def show() -> None:

@@ -31,7 +31,8 @@ def show(
             if found["terms"]:
                 out(f"  terms     {quoted(found['terms'])}")
             if found["source"]:
-                out(f"  source    {quoted(found['source'])}: listed from there, unverified")
+                proof = found["verified"] or "unverified"
+                out(f"  source    {quoted(found['source'])} (call it there); {quoted(proof)}")
             for row in found["capabilities"]:
                 _show(row)
 

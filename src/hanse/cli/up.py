@@ -14,10 +14,12 @@ from hanse.cli.keeping import (
     VanishedMax,
     keeping,
 )
+from hanse.cli.limits import Limit, limited
 from hanse.cli.terminal import Json, answer, out, run, told
 
 if TYPE_CHECKING:
     from hanse.config import Config
+    from hanse.engines.peers.mirror import Pace
     from hanse.keyring import Keyring
     from hanse.protocol.keys import PublicKey
     from hanse.servers.relay.rules import Rules
@@ -63,6 +65,7 @@ Admin = Annotated[
 AddressRate = Annotated[str, typer.Option(help="Events of an address: a second, at once.")]
 KeyRate = Annotated[str, typer.Option(help="Events of a key: a second, at once.")]
 OperatorRate = Annotated[str, typer.Option(help="Events of all agents of an operator.")]
+PeerRate = Annotated[str, typer.Option(help="Events taken of a peer: a second, at once.")]
 Trusted = Annotated[str, typer.Option(help="Networks without limits on events, by comma.")]
 DatabaseUrl = Annotated[
     str | None, typer.Option(help="postgresql:// URL instead of SQLite (or $HANSE_DATABASE).")
@@ -98,6 +101,7 @@ def up(
     rate_address: AddressRate = "200/2000",
     rate_key: KeyRate = "50/500",
     rate_operator: OperatorRate = "500/5000",
+    rate_peer: PeerRate = "1000/10000",
     trust_address: Trusted = "127.0.0.0/8,::1/128",
     proxy: Proxies = "127.0.0.0/8,::1/128",
     metrics_from: MetricsFrom = "127.0.0.0/8,::1/128",
@@ -113,6 +117,7 @@ def up(
     tombstones_max: TombstonesMax = 1_000_000,
     vanished_max: VanishedMax = 1_000_000,
     quality_max: QualityMax = 100_000,
+    limit: Limit = None,
 ) -> None:
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
 
@@ -128,7 +133,7 @@ def up(
         from hanse.cli.logs import start_logs
 
         ring = keyring()
-        config = _config(ring, flags)
+        config = limited(_config(ring, flags), limit)
         start_logs(log_level, log_json)
         run(_up(ring, config, rebuild, json))
 
@@ -164,8 +169,17 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
         database=server_url(flags["database"], "HANSE_DATABASE"),
         bus=server_url(flags["bus"], "HANSE_BUS"),
         instance=flags["instance"],
+        peer_pace=_pace(flags["rate_peer"]),
         peers=tuple(read_peer(url, "both", ()) for url in flags["peer"] or ()),
     )
+
+
+def _pace(text: str) -> "Pace":
+    from hanse.cli.quantities import event_rate
+    from hanse.engines.peers.mirror import Pace
+
+    rate = event_rate(text, "rate-peer")
+    return Pace(events_per_s=rate.per_s, events_burst=rate.burst)
 
 
 def _rules(flags: dict[str, Any]) -> "Rules":

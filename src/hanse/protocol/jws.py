@@ -2,7 +2,9 @@
 
 Checks what agent cards are signed with (A2A 1.0 §8.4), and signs with a node's own key: ES256K (RFC
 8812), ECDSA on the curve that Nostr's keys are on. The key is the point with the even y coordinate,
-as BIP-340 has it, so that whoever knows an npub can check a signature without asking anybody.
+as BIP-340 has it, so that whoever knows an npub can check a signature without asking anybody. One
+key signs in two ways here: each derives its nonce from the message by a rule of its own (RFC 6979,
+BIP-340), so that no nonce serves both.
 Symmetric algorithms and `none` are not among those that are known.
 """
 

@@ -29,7 +29,7 @@ from hanse.registry.postings import Rows
 from hanse.registry.quality import Expected, Measured
 from hanse.registry.search import Weights
 
-WORDS = 0.6
+WORDS = 0.8
 LESSONS = 5.0
 SOFTNESS = 0.1
 OFFLINE_FACTOR = 0.05

@@ -8,6 +8,7 @@ is bounded before it is made (`schema_cost`).
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema_rs
@@ -129,6 +130,19 @@ def violation(schema: dict[str, Any], value: Any) -> str | None:
     except ValueError as exc:
         return f"schema: {_short(exc)}"
     return None
+
+
+def checker(schema: dict[str, Any]) -> Callable[[Any], bool] | None:
+    """Whether values fit a schema without references, for a few looks: nothing is kept of it. None
+    if it cannot be used."""
+    try:
+        return jsonschema_rs.validator_for(
+            schema,
+            retriever=_never_fetch,
+            pattern_options=jsonschema_rs.RegexOptions(size_limit=PATTERN_BYTES_MAX),
+        ).is_valid
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError):
+        return None
 
 
 def _reason(exc: jsonschema_rs.ValidationError) -> str:

@@ -34,7 +34,7 @@ class Weight(msgspec.Struct, frozen=True):
     recursive: bool
 
 
-class _Unresolved(Exception):
+class Unresolved(Exception):
     """A reference that is not a place in the schema."""
 
 
@@ -65,7 +65,7 @@ def weigh(root: dict[str, Any], field: str) -> Weight:
 
     try:
         checks = visit(root, 0)
-    except _Unresolved as exc:
+    except Unresolved as exc:
         raise Invalid.at(field, f"may refer only to places in itself (#/…), not {exc}") from exc
     return Weight(checks, recursive)
 
@@ -119,12 +119,12 @@ def _same_place(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[Any]:
     """Schemas applied to the same value."""
     for name in _FOREIGN:
         if isinstance(schema.get(name), (str, bool)):
-            raise _Unresolved(name)
+            raise Unresolved(name)
     if isinstance(schema.get("$id"), str) and schema is not root:
-        raise _Unresolved("a $id inside")
+        raise Unresolved("a $id inside")
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        yield _resolve(reference, root)
+        yield resolve(reference, root)
     for name in _SAME_LISTS:
         found = schema.get(name)
         yield from found if isinstance(found, list) else ()
@@ -174,16 +174,16 @@ def _values(found: Any) -> list[Any]:
     return list(found.values()) if isinstance(found, dict) else []
 
 
-def _resolve(reference: str, root: dict[str, Any]) -> Any:
+def resolve(reference: str, root: dict[str, Any]) -> Any:
     """The schema at a JSON Pointer in a fragment (RFC 6901)."""
     head, sharp, pointer = reference.partition("#")
     if head or not sharp or (pointer and not pointer.startswith("/")):
-        raise _Unresolved(reference[:80])
+        raise Unresolved(reference[:80])
     found: Any = root
     for part in pointer.split("/")[1:]:
         name = unquote(part).replace("~1", "/").replace("~0", "~")
         try:
             found = found[int(name)] if isinstance(found, list) else found[name]
         except (KeyError, IndexError, TypeError, ValueError):
-            raise _Unresolved(reference[:80]) from None
+            raise Unresolved(reference[:80]) from None
     return found

@@ -206,3 +206,14 @@ def _caret_end(version: Version, given: int = 3) -> Version:
         if number or index == given - 1:
             return _next(list(version.numbers[: index + 1]))
     raise AssertionError("a caret stands before at least one number")
+
+
+def raised(version: Version, level: str) -> Version:
+    """The next version for a change of this level: `major`, `minor` or `patch`. Below 1.0.0 each
+    counts one number further to the right, as carets read it."""
+    if version.pre and level != "major":
+        return Version(*version.numbers)  # its own release is yet to come
+    place = ("major", "minor", "patch").index(level)
+    if not version.major:
+        place = min(2, place + (1 if version.minor else 2 if not place else 1))
+    return _next(list(version.numbers[: place + 1]))

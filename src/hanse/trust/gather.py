@@ -1,13 +1,27 @@
 """Everything that bears on one answer, read from the graph, the endorsements and the outcomes."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from hanse.trust.acceptance import accept
 from hanse.trust.graph import Graph
 from hanse.trust.levels import Evidence
-from hanse.trust.model import Endorsement, Operator, Outcome
+from hanse.trust.model import Endorsement, Operator, Outcome, covers
 from hanse.trust.outcomes import Tier, Voice, voice
 from hanse.trust.view import View
+
+_NONE: Mapping[Operator, float] = {}
+
+
+def edges_for(
+    counted: Iterable[Endorsement], domain: str = ""
+) -> list[tuple[Operator, Operator, int]]:
+    """What the graph of a domain is built from: per pair the highest grade that covers it."""
+    best: dict[tuple[Operator, Operator], int] = {}
+    for each in counted:
+        if covers(each.domain, domain):
+            pair = (each.by, each.of)
+            best[pair] = max(each.grade, best.get(pair, 0))
+    return [(by, of, grade) for (by, of), grade in best.items()]
 
 
 def gather(
@@ -21,9 +35,11 @@ def gather(
     subject: Operator,
     now_s: int,
     domain: str = "",
+    credits: Mapping[Operator, float] = _NONE,
 ) -> Evidence:
     """The evidence about one subject. `counted` and `outcomes` need hold no more than what is
-    about the subject; the view must be of the graph that covers the domain.
+    about the subject; the view must be of the graph that covers the domain. `credits` are those of
+    raters that lost some (`credits_of`).
     """
     about = tuple(each for each in outcomes if each.subject == subject)
     backed_count = view.backed_count()
@@ -43,16 +59,17 @@ def gather(
         paths=tuple((tuple(graph.names[each] for each in path), weight) for path, weight in paths),
         outcomes=about,
         voices={
-            rater: _voice(graph, view, rater, backed_count)
+            rater: _voice(graph, view, rater, backed_count, credits.get(rater, 1.0))
             for rater in sorted({each.rater for each in about})
         },
     )
 
 
-def _voice(graph: Graph, view: View, rater: Operator, backed_count: int) -> Voice:
+def _voice(graph: Graph, view: View, rater: Operator, backed_count: int, left: float) -> Voice:
     number = graph.index(rater)
     if number is None:
         return Voice(0.0, Tier.STRANGER)
     seen = view.of(number)
     tier = Tier.BELIEVED if seen.guarantor else Tier.BACKED if seen.backed else Tier.STRANGER
-    return voice(seen.reach, tier, backed_count)
+    found = voice(seen.reach, tier, backed_count)
+    return found if tier is Tier.BELIEVED else Voice(found.weight * left, tier)

@@ -27,7 +27,7 @@ Ints = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 Row = tuple[Ints, Bytes]
 
-VIEWS_MAX = 8
+VIEWS_MAX = 16
 """Viewers kept warm; each holds about 40 bytes per operator."""
 
 PATCHED_MAX = 20_000
@@ -52,9 +52,11 @@ class Graph:
         "_views",
         "names",
         "out",
+        "views_max",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, views_max: int = VIEWS_MAX) -> None:
+        self.views_max = views_max
         self.names: list[Operator] = []
         self.out = np.zeros(0, np.int64)  # sum of grades given, per operator
         self._index: dict[Operator, int] = {}
@@ -158,7 +160,7 @@ class Graph:
             chosen = {self._intern(name) for name in sorted(key[0])} - without
             found = View(self, sorted(chosen), sorted(without), VOUCHERS_NEEDED)
             self._views[key] = found
-            if len(self._views) > VIEWS_MAX:
+            if len(self._views) > self.views_max:
                 self._views.popitem(last=False)
         self._views.move_to_end(key)
         found.catch_up()
@@ -224,13 +226,13 @@ class Graph:
         # Sums of whole numbers below 2**53 are exact in floats, in any order.
         flow = np.repeat(plain, np.diff(self._start))
         flow *= self._grades
-        got = np.bincount(self._of, flow, minlength=size)
+        got = np.bincount(self._of, flow, minlength=size).astype(np.int64)
         if self._rows:
             sources = np.fromiter(self._rows, np.int64, len(self._rows))
             sources = sources[units[sources] > 0]
             to, much = self.spread(sources, units[sources])
-            got += np.bincount(to, much, minlength=size)
-        return got.astype(np.int64)
+            got += np.bincount(to, much, minlength=size).astype(np.int64)
+        return got
 
     # --- inside --------------------------------------------------------------------------------
 

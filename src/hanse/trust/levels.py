@@ -22,7 +22,8 @@ IDLE_S = 180 * DAY_S
 TRUSTED_BOUND = 0.8
 FAIR_BOUND = 0.5
 BAD_SHARE = 0.35
-BAD_WEIGHT = 3.0
+BAD_WEIGHT = 9.0
+"""Three bad dealings of weight one with nothing good against them, at three times their weight."""
 REASONS_MAX = 12
 
 

@@ -6,13 +6,14 @@ Who says it decides how far it counts (see graph.py for who is who):
     up to BACKED_BAD_MAX about one subject;
   - strangers: no praise at all; warnings, as loud as their reach, up to STRANGERS_BAD_MAX together.
 So fakes, whatever their number, give no praise; those that fooled their way to being backed give
-little. One rater weighs at most RATER_MAX about one subject, however often it speaks.
+little. One rater weighs at most RATER_MAX about one subject, however often it speaks; and whoever
+is not believed and has spoken ill of many whom the believed found good is hardly heard.
 A bad dealing weighs BAD_FACTOR times a good one and fades half as fast: trust rises slowly and
 falls quickly. Times come in as arguments; sums run over sorted values, so order never counts.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -34,6 +35,9 @@ STRANGERS_BAD_MAX = 4.0
 RATER_MAX = 20.0
 STRANGER_GAIN = 30.0
 """A stranger's warning counts fully from this many-th of an average backed operator's reach."""
+
+CRIES_FORGIVEN = 8.0
+"""False alarms after which a voice is down to a quarter."""
 
 PRIOR_GOOD = PRIOR_BAD = 1.0
 CAUTION = 0.05
@@ -150,6 +154,54 @@ def weigh(
     )
 
 
+def cries_all(
+    rater: NDArray[np.integer],
+    subject: NDArray[np.integer],
+    good: Floats,
+    bad: Floats,
+    tier: NDArray[np.int8],
+    size: int,
+) -> Floats:
+    """False alarms of every rater: for each subject it spoke ill of, the share of good among what
+    believed raters say of that subject. `tier` is per row.
+    """
+    believed = tier == Tier.BELIEVED
+    praise = np.bincount(subject, good * believed, size)
+    blame = BAD_FACTOR * np.bincount(subject, bad * believed, size)
+    known = praise + blame
+    share = np.divide(praise, known, out=np.zeros(size), where=known >= 1.0)
+    alarms = (bad > good) & ~believed
+    return np.bincount(rater, share[subject] * alarms, size).astype(np.float64)
+
+
+def credit(cries: Floats) -> Floats:
+    """What is left of a voice after so many false alarms, 1 down to 0."""
+    found: Floats = (CRIES_FORGIVEN / (CRIES_FORGIVEN + cries)) ** 2
+    return found
+
+
+def credits_of(
+    outcomes: Iterable[Outcome], believed: Collection[Operator], now_s: int
+) -> dict[Operator, float]:
+    """The credit of every rater that has lost some, from all outcomes that are known."""
+    told: dict[tuple[Operator, Operator], tuple[float, float]] = {}
+    for each in sorted({each for each in outcomes if each.at_s <= now_s}):
+        if each.rater != each.subject:
+            age_s = now_s - each.at_s
+            good, bad = told.get((each.rater, each.subject), (0.0, 0.0))
+            good += faded(each.good, age_s, GOOD_HALF_LIFE_S)
+            told[each.rater, each.subject] = good, bad + faded(each.bad, age_s, BAD_HALF_LIFE_S)
+    names = sorted({name for pair in told for name in pair})
+    number = {name: place for place, name in enumerate(names)}
+    pairs = np.array([[number[by], number[of]] for by, of in told], np.int64).reshape(-1, 2)
+    much = np.array(list(told.values()), np.float64).reshape(-1, 2)
+    tier = np.array([Tier.BELIEVED if by in believed else Tier.STRANGER for by, _ in told], np.int8)
+    found = credit(
+        cries_all(pairs[:, 0], pairs[:, 1], much[:, 0], much[:, 1], tier, len(names))
+    ).tolist()
+    return {name: left for name, left in zip(names, found, strict=True) if left < 1.0}
+
+
 def tally(
     outcomes: Iterable[Outcome],
     voices: Mapping[Operator, Voice],
@@ -157,12 +209,15 @@ def tally(
     domain: str,
     now_s: int,
 ) -> Tally:
-    """Weigh what raters say about a subject in a domain. Raters without a voice are not heard."""
+    """Weigh what raters say about a subject in a domain. Raters without a voice are not heard, but
+    for a betrayal with proof: the proof speaks, whoever brings it.
+    """
     heard = sorted(
         {
             each
             for each in outcomes
             if each.subject == subject
+            and (each.proven or voices.get(each.rater, _MUTE).weight > 0.0)
             and each.rater != subject
             and each.at_s <= now_s
             and covers(each.domain, domain)

@@ -15,7 +15,8 @@ Ints = NDArray[np.int32]
 Row = tuple[Ints, NDArray[np.uint8]]
 
 TOTAL = 2**26
-"""Units that start at the seeds: some hundred per operator of a graph of 100,000."""
+"""Units that start at the seeds: some hundred per operator of a graph of 100,000. All steps
+together stay below 2**31."""
 
 HOPS = 6
 PASSED_ON, OF = 7, 10
@@ -31,11 +32,14 @@ SPARSE_SHARE = 20
 """Below one in so many operators holding units, single rows are read instead of all."""
 
 PATH_ENDORSERS = 4
+GIVERS_MAX = 16
+"""How widely paths are looked for: the strongest endorsers of a step, and ways kept per step."""
 
 
 class Edges(Protocol):
     """The endorsements under a view."""
 
+    names: list[str]
     out: Longs
 
     def row(self, source: int) -> Row:
@@ -86,10 +90,10 @@ class View:
         self._needed = needed
         self._built = False
         self._pending: dict[int, tuple[Row, int]] = {}
-        self._mass = np.zeros((HOPS + 1, 0), np.int64)  # units held, by step and operator
-        self._reach = np.zeros(0, np.int64)
-        self._by_seeds = np.zeros(0, np.int64)  # seeds that endorse an operator
-        self._by_guarantors = np.zeros(0, np.int64)
+        self._mass = np.zeros((HOPS + 1, 0), np.int32)  # units held, by step and operator
+        self._reach = np.zeros(0, np.int32)
+        self._by_seeds = np.zeros(0, np.int32)  # seeds that endorse an operator
+        self._by_guarantors = np.zeros(0, np.int32)
         self._guarantor = np.zeros(0, np.bool_)
 
     # --- answers -------------------------------------------------------------------------------
@@ -138,19 +142,30 @@ class View:
                         continue
                     step = ((source, *path), weight * share)
                     (found if source in seeds else longer).append(step)
-            longer.sort(key=lambda each: (-each[1], each[0]))
+            longer.sort(key=self._stronger)
             todo = longer[:PATH_ENDORSERS]
         seeds_share = 1 / max(1, len(seeds))
-        found.sort(key=lambda each: (-each[1], each[0]))
+        found.sort(key=self._stronger)
         return [(path, weight * seeds_share) for path, weight in found[:limit]]
+
+    def _stronger(self, found: tuple[tuple[int, ...], float]) -> tuple[float, list[str]]:
+        # Names break ties: numbers depend on who was heard of first.
+        return -found[1], [self._edges.names[each] for each in found[0]]
 
     def _givers(self, target: int) -> list[tuple[int, float]]:
         sources = self._edges.endorsers(target)
         held = self._mass[0, sources] + self._reach[sources]
-        best = sources[np.argsort(-held, kind="stable")[: 4 * PATH_ENDORSERS]]
-        best = best[(self._mass[0, best] > 0) | (self._reach[best] > 0)]
+        sources, held = sources[held > 0], held[held > 0]
+        if len(sources) > GIVERS_MAX:
+            least = np.partition(held, -GIVERS_MAX)[-GIVERS_MAX]
+            sources, held = sources[held >= least], held[held >= least]
+        names = self._edges.names
+        ordered = sorted(
+            zip((-held).tolist(), sources.tolist(), strict=True),
+            key=lambda each: (each[0], names[each[1]]),
+        )
         given = []
-        for source in best.tolist():
+        for _, source in ordered[:GIVERS_MAX]:
             of, grades = self._edges.row(source)
             grade = int(grades[of == target][0])
             given.append((source, PASSED_ON / OF * grade / int(self._edges.out[source])))
@@ -172,8 +187,9 @@ class View:
             self._walk()
             self._count()
             self._built = True
-        elif self._pending:
-            self._grow(len(self._edges.out))
+            return
+        self._grow(len(self._edges.out))
+        if self._pending:
             old = self._pending
             self._pending = {}
             self._follow(old)
@@ -182,7 +198,7 @@ class View:
     def _walk(self) -> None:
         out = self._edges.out
         size = len(out)
-        self._mass = np.zeros((HOPS + 1, size), np.int64)
+        self._mass = np.zeros((HOPS + 1, size), np.int32)
         if len(self._seeds):
             self._mass[0, self._seeds] = TOTAL // len(self._seeds)
         for hop in range(HOPS):
@@ -190,12 +206,12 @@ class View:
             active = np.flatnonzero(held)
             if len(active) * SPARSE_SHARE < size:
                 to, much = self._edges.spread(active, _units(held[active], out[active]))
-                got = np.bincount(to, much, minlength=size).astype(np.int64)
+                got = np.bincount(to, much, minlength=size)
             else:
                 got = self._edges.spread_all(_units(held, out))
             got[self._barred] = 0
             self._mass[hop + 1] = got
-        self._reach = self._mass[1:].sum(axis=0)
+        self._reach = self._mass[1:].sum(axis=0, dtype=np.int32)
 
     def _follow(self, old: dict[int, tuple[Row, int]]) -> None:
         out = self._edges.out
@@ -208,7 +224,7 @@ class View:
             moved, was = changed[plain], before[plain]
             rise = _units(held[moved], out[moved]) - _units(was, out[moved])
             to, much = self._edges.spread(moved[rise != 0], rise[rise != 0])
-            rows_was = held[rows]
+            rows_was = held[rows].astype(np.int64)
             if len(changed):
                 at = np.minimum(np.searchsorted(changed, rows), len(changed) - 1)
                 hit = changed[at] == rows
@@ -225,9 +241,9 @@ class View:
             if len(self._barred):
                 kept = ~np.isin(changed, self._barred)
                 changed, rise = changed[kept], rise[kept]
-            before = self._mass[hop + 1, changed]
-            self._mass[hop + 1, changed] += rise
-            self._reach[changed] += rise
+            before = self._mass[hop + 1, changed].astype(np.int64)
+            self._mass[hop + 1, changed] = before + rise
+            self._reach[changed] += rise.astype(np.int32)
 
     def _count(self) -> None:
         size = len(self._edges.out)
@@ -258,9 +274,9 @@ class View:
         found[self._barred] = False
         return found
 
-    def _votes(self, voters: Longs, size: int) -> Longs:
+    def _votes(self, voters: Longs, size: int) -> Ints:
         to, _ = self._edges.spread(voters, np.ones(len(voters), np.int64))
-        return np.bincount(to, minlength=size).astype(np.int64)
+        return np.bincount(to, minlength=size).astype(np.int32)
 
     def _grow(self, size: int) -> None:
         more = size - self._mass.shape[1]
@@ -272,9 +288,9 @@ class View:
             self._guarantor = np.pad(self._guarantor, (0, more))
 
 
-def _units(held: Longs, out: Longs) -> Longs:
+def _units(held: NDArray[np.signedinteger], out: Longs) -> Longs:
     """What a grade is worth to whom somebody endorses, in whole units."""
-    found: Longs = held * PASSED_ON // np.maximum(OF * out, 1)
+    found: Longs = held.astype(np.int64) * PASSED_ON // np.maximum(OF * out, 1)
     return found
 
 

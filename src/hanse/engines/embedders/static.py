@@ -24,6 +24,16 @@ TOKENIZER = Path("tokenizers") / "l2_supercat_tokenizer_config.json"
 WORDS_MAX = 256
 """Words of one text that count; a description longer than this says what it does before."""
 BATCH = 4096
+_FUNCTION_TEXT = """
+about above after again against all also am among another around because been before being below
+between both but did doing done down during each either else every few further had having he her
+here hers herself him himself his however if itself just let like ll m may might more most much must
+myself neither nor now off o once only other others ought ours ourselves out over own per rather re
+s same shall she since still such d themselves therefore these they those though through thus too t
+under until up upon ve very was were whether while whom whose why y yet yours yourself don
+"""
+_FUNCTION = frozenset(_FUNCTION_TEXT.split())
+"""English words that hold sentences together: in a sum of vectors they only blur it."""
 
 
 class StaticEmbedder:
@@ -65,7 +75,7 @@ class StaticEmbedder:
         return rows
 
     def _fill(self, rows: NDArray[np.float32], texts: Sequence[str]) -> None:
-        cleaned = [" ".join(useful_words(text)[:WORDS_MAX]) for text in texts]
+        cleaned = [_cleaned(text) for text in texts]
         if len(cleaned) == 1:  # a batch is spread over threads, which takes longer than one text
             found = [self._tokenizer.encode(cleaned[0], add_special_tokens=False)]
         else:
@@ -74,6 +84,11 @@ class StaticEmbedder:
             if text.ids:
                 total = self._table[text.ids].astype(np.float32).sum(axis=0)
                 row[:] = total / max(float(np.linalg.norm(total)), 1e-9)
+
+
+def _cleaned(text: str) -> str:
+    words = useful_words(text)[:WORDS_MAX]
+    return " ".join([word for word in words if word not in _FUNCTION] or words)
 
 
 def _missing(why: str) -> Unavailable:

@@ -19,7 +19,7 @@ import msgspec
 from hanse.engines.peers.link import Link, word_of
 from hanse.engines.peers.ports import Kept, Notes, Submit
 from hanse.engines.peers.sync import Sync, Tally
-from hanse.errors import HanseError, Unavailable
+from hanse.errors import HanseError, Invalid, Unavailable
 from hanse.protocol.event import Event, encode_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import SecretKey
@@ -36,13 +36,20 @@ INVALID_MAX = 100
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """Times of a mirror, in seconds. A sync begins `overlap_s` before the last one ended: events
-    carry their authors' times, not that of their arrival. Every `whole_s` it begins at zero."""
+    carry their authors' times, not that of their arrival. Every `whole_s` it begins at zero. Of one
+    peer's events so many are taken a second, and at once."""
 
     pause_min_s: float = 1.0
     pause_max_s: float = 300.0
     resync_s: float = 900.0
     overlap_s: int = 3600
     whole_s: int = 86_400
+    events_per_s: float = 1000.0
+    events_burst: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.events_per_s <= 0 or self.events_burst < 1:
+            raise Invalid.at("rate-peer", "must be positive")
 
 
 class Mirror:

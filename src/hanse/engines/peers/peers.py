@@ -6,10 +6,11 @@ Adding and removing takes effect at once and is remembered. A sync on request ru
 import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 from hanse.engines.peers.link import Link
 from hanse.engines.peers.mirror import Mirror, Pace
-from hanse.engines.peers.ports import Kept, Notes, Submit
+from hanse.engines.peers.ports import Kept, Notes, Paced, Submit
 from hanse.engines.peers.sync import Sync, Tally
 from hanse.errors import Conflict, Invalid, NotFound, RateLimited, TooLarge, Unavailable
 from hanse.protocol import kinds
@@ -52,6 +53,7 @@ class Peers:
         self._added: dict[str, Peer] = {}
         self._mirrors: dict[str, tuple[Mirror, asyncio.Task[None]]] = {}
         self._pushed_to: list[Mirror] = []
+        self._paces: WeakValueDictionary[str, Paced] = WeakValueDictionary()
         self._syncs = 0
 
     async def __aenter__(self) -> Self:
@@ -137,7 +139,7 @@ class Peers:
         self._syncs += 1
         try:
             async with Link(url, self._secret, self._now_s) as link:
-                sync = Sync(link, self._log, self._submit, direction, self._now_s, tell)
+                sync = Sync(link, self._log, self._paced(url), direction, self._now_s, tell)
                 await sync.run(filter)
                 return sync.tally
         finally:
@@ -149,12 +151,20 @@ class Peers:
         if host_of(peer.url) in self._hosts:
             raise Invalid.at("url", "is this node itself")
 
+    def _paced(self, url: str) -> Submit:
+        """The way in of one peer's events, for its mirror and its syncs."""
+        paced = self._paces.get(url)
+        if paced is None:
+            paced = Paced(self._submit, self._pace.events_per_s, self._pace.events_burst)
+            self._paces[url] = paced
+        return paced
+
     def _start(self, peer: Peer) -> Mirror:
         mirror = Mirror(
             peer,
             log=self._log,
             notes=self._notes,
-            submit=self._submit,
+            submit=self._paced(peer.url),
             secret=self._secret,
             now_s=self._now_s,
             jitter=self._jitter,

@@ -35,6 +35,29 @@ def submitting(ingest: Callable[[bytes, Callable[[bytes], None]], None]) -> Subm
     return submit
 
 
+class Paced:
+    """A Submit for one peer's events: `burst` at once, then `per_s` a second. One that comes sooner
+    waits, in its turn: a peer that sends faster is read more slowly, and nothing is lost."""
+
+    def __init__(self, submit: Submit, per_s: float, burst: int) -> None:
+        self._submit = submit
+        self._step_s = 1 / per_s
+        self._room_s = self._step_s * (burst - 1)
+        self._full_s = 0.0
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, raw: bytes) -> tuple[bool, str]:
+        """See `Submit`."""
+        async with self._turn:
+            now_s = asyncio.get_running_loop().time()
+            full_s = max(self._full_s, now_s)
+            early_s = full_s - self._room_s - now_s
+            if early_s > 0:
+                await asyncio.sleep(early_s)
+            self._full_s = full_s + self._step_s
+        return await self._submit(raw)
+
+
 class Kept(Protocol):
     """The node's own log, as far as it is read here."""
 

@@ -22,6 +22,7 @@ from hanse.protocol import kinds
 from hanse.protocol.event import Event, encode_event
 from hanse.protocol.keys import is_hex
 from hanse.protocol.kinds import KindClass, kind_class
+from hanse.registry.compatibility import refuse_breaking_event
 
 FOREVER = 2**53 - 1
 
@@ -147,6 +148,9 @@ def _make_way(tx: Transaction, event: Event, address: str, hash: TagHash) -> Non
     seq, id, _pubkey, created_at, json = found
     if (created_at, event.id) > (event.created_at, bytes(id).hex()):
         raise Conflict("a newer version is kept", field="event")
+    if event.kind == kinds.OFFER:
+        # Here, not at a door: only in this transaction is it sure which version is replaced.
+        refuse_breaking_event(decode_row(json), event)
     remove(tx, [(seq, json)], hash)
 
 

@@ -3,13 +3,15 @@
 Rows are `seq, created_at, id, json`, newest first, lowest id first within a second (NIP-01).
 
 Each condition that has an index gives its rows already in that order, so that a limit ends the
-reading early. A list of values (20 authors, 5 topics) has one such order per value. Two ways lead
-from there to one answer:
+reading early. A list of values (20 authors, 5 topics) has one such order per value. From there to
+one answer:
 
-- `dense`: walk the newest events of one kind, keep those of the wanted authors. Good when they
-  write much; looks at `window` events and is complete only if these hold the whole answer.
-- `merged`: take the newest `limit` of each value, sort those. Good always, and bounded by
-  values times limit.
+- `merged`: take the newest `limit` of each value, sort those: bounded by values times limit. On
+  SQLite `reaching` first asks the index how far back the answer can go, and sorts only what is
+  newer.
+- `dense` (PostgreSQL): walk the newest events of one kind, keep those of the wanted authors. Good
+  when they write much; looks at `window` events and is complete only if these hold the whole
+  answer.
 """
 
 import hashlib
@@ -350,8 +352,8 @@ class FilterSql:
         """Find in the index alone how far back the answer can reach, then sort what is newer.
 
         If `count` values have `deep` events each since some time, and `count` times `deep` is the
-        limit, then nothing older belongs. Of each value at most `limit` are sorted all the same: one
-        may have written a million since the others fell silent.
+        limit, then nothing older belongs. Of each value at most `limit` are sorted all the same:
+        one may have written a million since the others fell silent.
         """
         values = self._wanted(found, column)
         deep = -(-2 * limit // len(values))

@@ -120,6 +120,8 @@ class PostgresTransaction:
         if "[]" in sql:  # it takes an array for each column: one statement, whatever it carries
             self.select(sql, [list(column) for column in zip(*rows, strict=True)])
         else:
+            for row in rows:
+                _check_texts(row)
             _wait(_translated(self._connection.executemany(sql, rows)))
 
     def among(self, name: str, values: Iterable[Any]) -> list[Row]:
@@ -132,6 +134,7 @@ class PostgresTransaction:
 
     def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
         """See `database.Transaction`."""
+        _check_texts(params)
         found: list[Row] = _wait(_translated(self._connection.fetch(sql, *params)))
         return [tuple(row) for row in found]
 
@@ -240,6 +243,7 @@ class PostgresDatabase:
 
     async def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
         """See `database.Database`."""
+        _check_texts(params)
 
         async def work(connection: Any) -> list[Row]:
             return [tuple(row) for row in await connection.fetch(sql, *params)]
@@ -523,6 +527,15 @@ def said(exc: BaseException) -> str:
 
 def _named(name: str) -> str:
     return load_queries("postgres")[name]
+
+
+def _check_texts(params: Sequence[Any]) -> None:
+    """PostgreSQL's text holds no NUL. Raises Invalid before it is asked: its own refusal would
+    break the transaction for whoever goes on without what was refused."""
+    for found in params:
+        for text in found if isinstance(found, list) else (found,):
+            if isinstance(text, str) and "\0" in text:
+                raise Invalid("has a NUL character, which the database does not keep", field="text")
 
 
 async def _translated(work: Awaitable[T]) -> T:

@@ -50,7 +50,7 @@ BUDGET_MS = 3000.0
 """Default bound on one read, wherever it runs."""
 
 BUSY = 24
-GATHER_S = 0.002
+GATHER_S = 0.004
 """After a commit of so many events the writer lets as long pass before the next: under load a
 commit of 100 events costs a fifth less for each than one of 50, for pages are written once."""
 
@@ -307,7 +307,7 @@ class SqliteDatabase:
         self._waiting += 1
         try:
             self._jobs.put(Job(lambda tx: operation(tx, *args, **kwargs), future))
-            return await asyncio.shield(future)
+            return await future  # a caller that gives up ends its wait, not the job
         finally:
             self._waiting -= 1
 

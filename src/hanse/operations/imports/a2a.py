@@ -1,8 +1,8 @@
 """A2A agent cards, 1.0 and 0.3: each skill is a capability that takes a message.
 
 A card may be signed (1.0 §8.4): a JWS over the card's canonical JSON (RFC 8785) without its
-signatures. A signature that is wrong refuses the card. One whose key cannot be had, or whose key is
-kept at a host that the card does not name, leaves it unverified: such a key proves nothing.
+signatures. A signature that is wrong refuses the card. One whose key cannot be had, or is kept at
+another host than the agent's preferred address, leaves it unverified: such a key proves nothing.
 """
 
 from collections.abc import Awaitable, Callable
@@ -79,7 +79,7 @@ async def read(
     if not addresses:
         raise Invalid.at("supportedInterfaces", "is missing", "0.3 cards have url")
     skills = rows(document.get("skills"), "skills", SKILLS_MAX)
-    verified = await _checked(document, addresses, at, fetch)
+    verified = await _checked(document, addresses, fetch)
     urls = urls_of([*addresses, at, document.get("documentationUrl")])
     shared: dict[str, Any] = {
         "type": TYPE,
@@ -191,16 +191,14 @@ def _of_hanse(
 # --- signatures -----------------------------------------------------------------------------------
 
 
-async def _checked(
-    document: dict[str, Any], addresses: list[str], at: str, fetch: Fetch | None
-) -> str:
+async def _checked(document: dict[str, Any], addresses: list[str], fetch: Fetch | None) -> str:
     """What proves the card, "" for nothing. Raises Invalid when a signature is wrong."""
     signatures = _list(document.get("signatures"))[:SIGNATURES_MAX]
     reasons = []
-    hosts = {host for url in [*addresses, at] if (host := _host(url))}
+    home = _host(addresses[0])
     for row in signatures:
         try:
-            return await _signature(document, held(row), hosts, fetch)
+            return await _signature(document, held(row), home, fetch)
         except Unavailable as exc:
             reasons.append(exc)
         except HanseError as exc:
@@ -209,7 +207,7 @@ async def _checked(
 
 
 async def _signature(
-    document: dict[str, Any], row: dict[str, Any], hosts: set[str], fetch: Fetch | None
+    document: dict[str, Any], row: dict[str, Any], home: str, fetch: Fetch | None
 ) -> str:
     protected = row.get("protected")
     raw = jws.decode(protected, "signatures.protected")
@@ -217,22 +215,20 @@ async def _signature(
     if "crit" in header or header.get("b64") is False:
         raise Invalid.at("signatures.protected", "asks for an extension that is not known")
     kid, jku = header.get("kid"), header.get("jku")
-    key, proof = await _key(kid, jku, hosts, fetch)
+    key, proof = await _key(kid, jku, home, fetch)
     for form in _forms(document):
         if jws.holds(str(protected), form, str(row.get("signature")), header.get("alg"), key):
             return proof
     raise Invalid.at("signatures", "does not hold: the card is not what was signed")
 
 
-async def _key(
-    kid: Any, jku: Any, hosts: set[str], fetch: Fetch | None
-) -> tuple[dict[str, Any], str]:
+async def _key(kid: Any, jku: Any, home: str, fetch: Fetch | None) -> tuple[dict[str, Any], str]:
     """The key of a signature, and whose it is. Raises Unavailable if it cannot be had."""
     if isinstance(kid, str) and kid.startswith("npub1"):
         return jws.public_jwk(decode_npub(kid), kid), f"signature {kid}"
     if not isinstance(jku, str) or fetch is None:
         raise Unavailable("the key is not known", field="signatures.jku")
-    if urlsplit(jku).scheme != "https" or _host(jku) not in hosts:
+    if urlsplit(jku).scheme != "https" or _host(jku) != home:
         raise Unavailable("the key is kept at another host", field="signatures.jku")
     found = held(await fetch(jku))
     keys = [key for key in _list(found.get("keys")) if isinstance(key, dict)]

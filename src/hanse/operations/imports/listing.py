@@ -30,6 +30,7 @@ from hanse.registry.schema import check_schema
 ROOM_BYTES = CONTENT_BYTES_MAX - 4096
 """What the capabilities of one offer may take: the event's content holds a little more."""
 
+OUTPUT_BYTES_MAX = 16 * 1024
 NATIVE_ID_MAX = 1024
 TOPICS_MAX = 20
 URLS_MAX = 10
@@ -106,8 +107,7 @@ class Tools:
                 raise Invalid.at("capabilities", f"an offer holds {CAPABILITIES_MAX}")
             takes = ANY_OBJECT if takes is None else takes
             check_schema(takes, "input schema")
-            if returns is not None:
-                check_schema(returns, "output schema")
+            returns = self._usable(returns, where)
             one = Capability(
                 name=self._fresh(tool_name(name)),
                 title=line(title, 255),
@@ -133,6 +133,21 @@ class Tools:
         if not self._found:
             raise Invalid.at(self._where, "has no capability that can be used")
         return tuple(self._found.values())
+
+    def _usable(self, returns: Any, where: str) -> Any:
+        """The output schema; None for one that cannot be used or is large: what a capability takes
+        is worth having without what it returns."""
+        if returns is None:
+            return None
+        try:
+            check_schema(returns, "output schema")
+            size = len(orjson.dumps(returns))
+            if size > OUTPUT_BYTES_MAX:
+                raise Invalid.at("output schema", f"has {size} bytes, over {OUTPUT_BYTES_MAX}")
+        except HanseError as exc:
+            self._reading.refuse(where, f"{exc.text}: left out")
+            return None
+        return returns
 
     def _fresh(self, name: str) -> str:
         number, base = 1, name

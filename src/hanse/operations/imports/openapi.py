@@ -149,7 +149,7 @@ def _capability(
             title=operation.get("summary"),
             description=prose(f"{_said(operation)}\n{about}", 2048),
             takes=_taken(document, item, operation),
-            returns=_returned(document, operation),
+            returns=_returned_if_told(document, operation, about, reading),
             idempotent=True if method in SAFE else None,
         )
         return tools.done()[0]
@@ -196,6 +196,16 @@ def _taken(
     if required:
         found["required"] = required
     return definitions.onto(found)
+
+
+def _returned_if_told(
+    document: dict[str, Any], operation: dict[str, Any], about: str, reading: Reading
+) -> dict[str, Any] | None:
+    try:
+        return _returned(document, operation)
+    except HanseError as exc:
+        reading.refuse(about, f"its answer is left out: {exc.text}")
+        return None
 
 
 def _returned(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ order. A registry is read page by page. What could not be had makes the reading 
 that nothing is dropped because of it.
 """
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -33,7 +34,12 @@ NOSTR = "nostr"
 KINDS = (mcp.TYPE, a2a.TYPE, openapi.TYPE, ARD, x402.TYPE, NOSTR)
 """What a source can be."""
 
-_AT_A_HOST = ("/.well-known/ai-catalog.json", "/.well-known/agent-card.json", *mcp.VERSIONS)
+_AT_A_HOST = (
+    "/.well-known/ai-catalog.json",
+    "/.well-known/agent-card.json",
+    "/.well-known/agent.json",  # where A2A cards were before 0.3
+    *mcp.VERSIONS,
+)
 _ANNOUNCED = "_"
 
 
@@ -138,14 +144,27 @@ async def _at_host(url: str, web: Web) -> tuple[str, Any]:
     raise NotFound(f"{url} lists nothing where one would look", hint="name the document's URL")
 
 
+def names_of(source: str) -> list[str]:
+    """The names that a source may have been imported under: a host stands for what is tried there,
+    a file for its last name."""
+    if "://" not in source:
+        return [f"urn:hanse:file:{source.replace(os.sep, '/').rpartition('/')[2]}"]
+    if urlsplit(source).scheme in ("http", "https") and urlsplit(source).path in ("", "/"):
+        return [source, *(_joined(source, path) for path in _AT_A_HOST)]
+    return [source]
+
+
 def _joined(url: str, path: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=path, query="", fragment=""))
 
 
 def _first(url: str, kind: str | None) -> str:
-    """The first page of a registry that is named as such."""
-    if kind == mcp.TYPE and urlsplit(url).path.rstrip("/").endswith("/servers"):
+    """The first page of what is named as a list of pages."""
+    path = urlsplit(url).path.rstrip("/")
+    if kind in (None, mcp.TYPE) and path.endswith("/servers"):
         return _asked(url, limit=str(PAGE), version="latest")
+    if kind in (None, x402.TYPE) and path.endswith("/discovery/resources"):
+        return _asked(url, limit=str(PAGE), offset="0")
     return url
 
 

@@ -1,9 +1,9 @@
 """The web as an import reads it: nothing that a source says can make us ask inside our own network.
 
 - https; http only at loopback, and only if the operator named an address there
-- the host that the operator named may be anywhere; every other one, be it named by a document or by
-  a redirect, must have public addresses alone. They are looked at when they are resolved, and it is
-  those addresses that are connected to
+- the host and port that the operator named may be anywhere; every other, be it named by a document
+  or by a redirect, must have public addresses alone. They are looked at when they are resolved, and
+  it is those addresses that are connected to
 - sizes, times, redirects and requests are bounded; no cookies, no credentials, no proxies
 """
 
@@ -68,7 +68,7 @@ def is_loopback(host: str) -> bool:
 class _Resolver(AbstractResolver):
     """Resolves names, and refuses those that lead elsewhere than they may."""
 
-    def __init__(self, named: str) -> None:
+    def __init__(self, named: tuple[str, int]) -> None:
         self._named = named
         self._inner = aiohttp.ThreadedResolver()
 
@@ -77,7 +77,7 @@ class _Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """See `AbstractResolver`."""
         found = await self._inner.resolve(host, port, family)
-        if host != self._named and not all(is_public(one["host"]) for one in found):
+        if (host, port) != self._named and not all(is_public(one["host"]) for one in found):
             raise Refused.at("url", f"{host} is not on the open internet")
         return found
 
@@ -93,7 +93,7 @@ class Web:
         self.bounds = bounds or Bounds()
         self.requests = 0
         self.bytes = 0
-        self._named = _parts(start).hostname or ""
+        self._named = _place(_parts(start))
         self._documents: dict[str, Any] = {}
 
     async def __aenter__(self) -> Self:
@@ -168,7 +168,7 @@ class Web:
         near = is_loopback(host)
         if parts.scheme != "https" and not (parts.scheme == "http" and near):
             raise Refused.at("url", f"{url[:200]} is not https")
-        if host == self._named.lower():
+        if _place(parts) == self._named:
             return
         if near or (_is_literal(host) and not is_public(host)):
             raise Refused.at("url", f"{host} is not on the open internet")
@@ -185,6 +185,11 @@ def _parts(url: str) -> Any:
     if parts.username is not None or parts.password is not None:
         raise Refused.at("url", "must hold no user and no password")
     return parts
+
+
+def _place(parts: Any) -> tuple[str, int]:
+    default = 443 if parts.scheme == "https" else 80
+    return (parts.hostname or "").lower(), parts.port or default
 
 
 def _is_literal(host: str) -> bool:

@@ -59,7 +59,8 @@ def read_page(document: dict[str, Any]) -> Reading:
 
 
 def _resource(row: dict[str, Any], reading: Reading) -> Listing:
-    url = row.get("resource")
+    told_of = held(row.get("resource"))  # v2's own messages have an object here
+    url = told_of.get("url") or row.get("resource")
     found = urls_of([url])
     if not isinstance(url, str) or not found:
         raise Invalid.at("resource", "must be an address")
@@ -70,7 +71,9 @@ def _resource(row: dict[str, Any], reading: Reading) -> Listing:
     called = asked.get("tool")
     method = asked.get("method")
     metadata = held(row.get("metadata"))
-    told = [one.get("description") for one in (*accepts, metadata) if one.get("description")]
+    told = [
+        one.get("description") for one in (*accepts, told_of, metadata) if one.get("description")
+    ]
     tools = Tools(reading, line(url, 200))
     tools.add(
         called if isinstance(called, str) and called else _name(url, method),

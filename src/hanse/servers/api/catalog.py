@@ -202,9 +202,10 @@ def _quoted(text: str) -> str:
 
 
 def _wanted(filter: dict[str, str | list[str]]) -> dict[str, list[str]]:
-    if len(filter) > FILTERS_MAX or any(len(found) > VALUES_MAX for found in filter.values()):
+    found = {key: [one] if isinstance(one, str) else one for key, one in filter.items()}
+    if len(found) > FILTERS_MAX or any(len(values) > VALUES_MAX for values in found.values()):
         raise Invalid.at("query.filter", f"at most {FILTERS_MAX} keys of {VALUES_MAX} values")
-    return {key: [found] if isinstance(found, str) else found for key, found in filter.items()}
+    return found
 
 
 def _fits(row: dict[str, Any], path: str, values: list[str]) -> bool:

@@ -3,6 +3,7 @@
 The parameters are made from the tool's own arguments, so that no door knows more than another.
 """
 
+from functools import partial
 from typing import Any
 
 import orjson
@@ -12,7 +13,8 @@ from fastapi.responses import Response
 from hanse.broker.tools import BY_NAME
 from hanse.errors import Invalid
 from hanse.servers.api import reply
-from hanse.servers.api.reply import Callers, Desk, body_of, decoded, json, read
+from hanse.servers.api.reply import Callers, Desk, answers, body_of, decoded, json, read
+from hanse.servers.api.watches import EVENT_STREAM, Watches
 
 FIND = BY_NAME["find_services"]
 SCHEMA = FIND.input_schema()
@@ -23,9 +25,10 @@ DEFAULT_LIMIT = 10
 class ServiceRoutes:
     """Routes of `/api/v1/services` and `/api/v1/offers`."""
 
-    def __init__(self, desk: Desk, callers: Callers) -> None:
+    def __init__(self, desk: Desk, callers: Callers, watches: Watches) -> None:
         self._desk = desk
         self._callers = callers
+        self._watches = watches
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes."""
@@ -44,6 +47,14 @@ class ServiceRoutes:
             openapi_extra=body_of(SCHEMA),
         )
         app.add_api_route(
+            "/api/v1/services/watch",
+            self._watch,
+            methods=["GET"],
+            summary="Hear of services that match from now on (server-sent events)",
+            openapi_extra={"parameters": [_parameter(*found) for found in PROPERTIES.items()]},
+            responses=answers({EVENT_STREAM: {"type": "string"}}, "`match`: a service"),
+        )
+        app.add_api_route(
             "/api/v1/offers/{offer:path}", self._offer, methods=["GET"], summary="One offer"
         )
 
@@ -55,6 +66,11 @@ class ServiceRoutes:
         body = await read(request)
         asked = decoded(body, dict[str, Any])
         return json(await self._desk.perform(self._callers.who(request, body), FIND.name, asked))
+
+    async def _watch(self, request: Request) -> Response:
+        who = self._callers.who(request, b"")
+        asked = {"limit": DEFAULT_LIMIT} | arguments(request)
+        return await self._watches.open(partial(self._desk.perform, who, FIND.name, asked))
 
     async def _offer(self, request: Request, offer: str) -> Response:
         reply.only(request, ())

@@ -65,7 +65,6 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     http_url: str
     relay_url: str
     node: SecretKey
-    operator: PublicKey
     mcp: bool = True
 
     @property

@@ -7,7 +7,7 @@ take calls from a node only; their offers (kind 31402) say how they are called.
 import orjson
 
 from hanse.errors import HanseError
-from hanse.ports import Log
+from hanse.ports import Clock, Log
 from hanse.protocol import kinds
 from hanse.protocol.event import Event, Tags, parse_event, sign_event
 from hanse.protocol.filter import Filter
@@ -17,8 +17,14 @@ from hanse.servers.contextvm.door import introduced, listed
 ABOUT = "A Hanse node: find agents' services, call them, pay per call."
 
 
-async def announce(log: Log, node: SecretKey, now_s: int, *, name: str, website: str) -> int:
-    """Keep the announcements, if they say anything new. How many were written."""
+async def announce(
+    log: Log, node: SecretKey, clock: Clock, name: str, public_url: str | None
+) -> int:
+    """Keep the announcements, if they say anything new. How many were written. A node without a
+    public URL announces nothing: nobody could reach it."""
+    if public_url is None:
+        return 0
+    now_s, website = clock.now_s(), public_url.replace("ws", "http", 1)
     kept = {event.kind: event for event in await _kept(log, node, now_s)}
     wanted = []
     for kind, content, tags in _said(name, website):

@@ -10,7 +10,7 @@ twice that for the way to a thread and back.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
@@ -27,6 +27,8 @@ _log = logging.getLogger("hanse.relay")
 
 WAITING_BYTES_MAX = 64 << 20
 BATCH_MAX = 128
+SHARE_MIN = 16
+"""Events for which another thread is worth its while."""
 INLINE_MAX = 2
 THREADS = 2
 VERIFIED_MAX = 10_000
@@ -134,8 +136,10 @@ class Ingest:
             context = self._admission.context(batch[0][2])
             self._admit(batch, self._check_batch(batch, context), context)
             return
+        # What came together is shared between the threads: one commit takes it all.
+        size = min(BATCH_MAX, max(SHARE_MIN, -(-len(self._pending) // THREADS)))
         while self._pending and self._verifying <= THREADS:
-            batch, self._pending = self._pending[:BATCH_MAX], self._pending[BATCH_MAX:]
+            batch, self._pending = self._pending[:size], self._pending[size:]
             self._waiting_bytes -= sum(len(raw) for raw, _, _ in batch)
             self._verifying += 1
             self._tasks.create_task(self._verify(batch))
@@ -203,9 +207,7 @@ class Ingest:
 
     async def _append(self, kept: list[tuple[Event, Respond]]) -> None:
         try:
-            outcomes = await self._log.append_many([event for event, _ in kept])
-        except HanseError as exc:
-            outcomes = [exc] * len(kept)
+            outcomes = await self._kept([event for event, _ in kept])
         finally:
             self._appending -= 1
         counts = self.outcomes.counts
@@ -219,6 +221,20 @@ class Ingest:
             else:
                 counts["accepted"] += 1
                 respond(message.ok(event.id, True))
+
+    async def _kept(self, events: list[Event]) -> Sequence[int | HanseError | None]:
+        """What became of them. None was kept of a batch that fails: if it was by our fault or the
+        store's, each is tried by itself, so that only the one it fails on is refused."""
+        try:
+            return await self._log.append_many(events)
+        except HanseError as exc:
+            return [exc] * len(events)
+        # The door's boundary: whatever a store raises costs this event, not the node.
+        except Exception:
+            if len(events) > 1:
+                return [outcome for event in events for outcome in await self._kept([event])]
+            _log.exception("an event could not be kept")
+            return [HanseError("the relay could not keep it", field="event")]
 
 
 class Verified:

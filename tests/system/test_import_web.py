@@ -1,0 +1,247 @@
+"""The web as an import reads it: no source leads us into our own network, or asks for too much."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web as served
+
+from hanse.errors import Invalid, NotFound, TooLarge, Unavailable
+from hanse.operations.imports import sources
+from hanse.operations.imports.web import Bounds, Refused, Web, is_public
+
+Handler = Callable[[served.Request], Awaitable[served.StreamResponse]]
+
+
+@asynccontextmanager
+async def a_site(handler: Handler) -> AsyncIterator[str]:
+    """A web server on loopback that answers everything with `handler`."""
+    app = served.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = served.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = served.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
+
+
+def quiet(stage: str, done: int, whole: int) -> None:
+    """Reports to nobody."""
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "192.168.0.1",
+        "172.16.5.5",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "fe80::1%eth0",
+        "fc00::1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a00:1",
+        "2002:a00:1::",
+        "ff02::1",
+        "nonsense",
+    ],
+)
+def test_addresses_of_our_own_networks_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "2606:4700::1111"])
+def test_addresses_of_the_open_internet_are(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/",
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "https://user:secret@example.com/",
+        "https://127.0.0.1/",
+        "https://[::1]/",
+        "https://10.0.0.1/x",
+        "http://localhost:1/",
+        "https://169.254.169.254/latest/meta-data",
+        "https://exa mple.com/",
+        "https://example.com:port/",
+        "//example.com",
+        "https://example.com/" + "a" * 3000,
+    ],
+)
+async def test_what_a_document_names_is_only_asked_for_on_the_open_internet(url: str) -> None:
+    async with Web("https://registry.example.com/") as found:
+        with pytest.raises(Refused):
+            await found.json(url)
+
+
+async def test_a_name_that_resolves_to_our_own_network_is_refused() -> None:
+    async with Web("https://registry.example.com/") as found:
+        for name in ("localhost.", "127.1", "0x7f000001"):
+            with pytest.raises((Refused, Unavailable)):
+                await found.json(f"https://{name}:1/")
+
+
+async def test_a_redirect_leads_no_further_than_a_link_would() -> None:
+    async def inside(request: served.Request) -> served.StreamResponse:
+        return served.json_response({"secret": True})
+
+    async with a_site(inside) as hidden:
+        port = hidden.rpartition(":")[2]
+
+        async def away(request: served.Request) -> served.StreamResponse:
+            places = {
+                "/other": f"http://localhost:{port}/",
+                "/same": f"http://127.0.0.1:{port}/",
+                "/private": "https://10.0.0.1/",
+                "/plain": "http://example.com/",
+                "/loop": "/loop",
+            }
+            if request.path == "/fine":
+                return served.json_response({"fine": True})
+            if request.path == "/near":
+                raise served.HTTPFound("/fine")
+            raise served.HTTPFound(places[request.path])
+
+        async with a_site(away) as start, Web(start) as found:
+            assert await found.json(f"{start}/near") == {"fine": True}
+            for path in ("/other", "/same", "/private", "/plain"):
+                with pytest.raises(Refused):
+                    await found.json(start + path)
+            with pytest.raises(Unavailable, match="redirects"):
+                await found.json(f"{start}/loop")
+
+
+async def test_sizes_times_and_numbers_end() -> None:
+    async def answer(request: served.Request) -> served.StreamResponse:
+        if request.path == "/large":
+            response = served.StreamResponse()
+            await response.prepare(request)
+            for _ in range(100):
+                await response.write(b" " * 65536)
+            return response
+        if request.path == "/slow":
+            await asyncio.Event().wait()
+        if request.path == "/deep":
+            return served.Response(text="[" * 500 + "]" * 500)
+        if request.path == "/text":
+            return served.Response(text="<html>")
+        raise served.HTTPNotFound
+
+    bounds = Bounds(requests=6, document_bytes=1 << 20, request_s=0.3)
+    async with a_site(answer) as start, Web(start, bounds) as found:
+        for path, error in (
+            ("/large", TooLarge),
+            ("/slow", Unavailable),
+            ("/deep", TooLarge),
+            ("/text", Invalid),
+            ("/gone", NotFound),
+        ):
+            with pytest.raises(error):
+                await found.json(start + path)
+        with pytest.raises(NotFound):
+            await found.json(f"{start}/sixth")
+        with pytest.raises(Unavailable, match="enough"):
+            await found.json(f"{start}/seventh")
+
+
+def a_registry(pages: int, *, versions: bool = False) -> Handler:
+    """An MCP registry of two servers a page, whose cursors are page numbers."""
+
+    async def answer(request: served.Request) -> served.StreamResponse:
+        if request.path != "/v0.1/servers":
+            raise served.HTTPNotFound
+        page = int(request.query.get("cursor", "0"))
+        rows = [
+            {
+                "server": {
+                    "name": f"com.example/s{page}-{number}",
+                    "description": "d",
+                    "version": "1.0.0",
+                    "remotes": [{"type": "sse", "url": "https://s.example.com"}],
+                },
+                "_meta": {},
+            }
+            for number in range(2)
+        ]
+        following = {"nextCursor": str(page + 1)} if page + 1 < pages else {}
+        return served.json_response({"servers": rows, "metadata": following | {"count": 2}})
+
+    return answer
+
+
+async def test_a_registry_is_read_to_its_end_by_its_cursors() -> None:
+    async with a_site(a_registry(5)) as start, Web(start) as found:
+        source, reading = await sources.of_url(start, "mcp", found, quiet, 1000)
+    assert source.url == f"{start}/v0.1/servers"
+    assert len(reading.listings) == 10
+    assert reading.whole
+
+
+async def test_a_host_is_asked_for_what_it_publishes_and_a_limit_ends_the_reading() -> None:
+    async with a_site(a_registry(50)) as start, Web(start) as found:
+        source, reading = await sources.of_url(start, None, found, quiet, 7)
+    assert (source.kind, len(reading.listings), reading.whole) == ("mcp", 7, False)
+
+
+async def test_a_registry_whose_cursor_never_ends_is_left() -> None:
+    async def answer(request: served.Request) -> served.StreamResponse:
+        return served.json_response({"servers": [], "metadata": {"nextCursor": "again"}})
+
+    async with a_site(answer) as start, Web(start) as found:
+        _, reading = await sources.of_url(f"{start}/v0/servers", None, found, quiet, 100)
+    assert reading.listings == []
+
+
+async def test_a_bazaar_is_read_to_its_end_by_its_offsets() -> None:
+    async def answer(request: served.Request) -> served.StreamResponse:
+        if "discovery" not in request.path:
+            raise served.HTTPNotFound
+        start, most = int(request.query["offset"]), int(request.query["limit"])
+        accepts: list[dict[str, Any]] = [{"scheme": "exact", "network": "base", "payTo": "0x"}]
+        items = [
+            {"resource": f"https://x.example/{n}", "type": "http", "accepts": accepts}
+            for n in range(start, min(start + most, 230))
+        ]
+        page = {"limit": most, "offset": start, "total": 230}
+        return served.json_response({"x402Version": 2, "items": items, "pagination": page})
+
+    async with a_site(answer) as start, Web(start) as found:
+        url = f"{start}/discovery/resources"
+        _, reading = await sources.of_url(url, "x402", found, quiet, 1000)
+    assert (len(reading.listings), reading.whole) == (230, True)
+
+
+async def test_a_host_that_names_its_key_proves_what_it_lists_of_its_own() -> None:
+    key = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+
+    async def answer(request: served.Request) -> served.StreamResponse:
+        if request.path == "/.well-known/nostr.json":
+            return served.json_response({"names": {"_": key}})
+        rows = [
+            {"name": "a/own", "remotes": [{"url": f"http://{request.host}/mcp"}]},
+            {"name": "a/other", "remotes": [{"url": "https://elsewhere.example/mcp"}]},
+        ]
+        return served.json_response({"servers": rows})
+
+    async with a_site(answer) as start, Web(start) as found:
+        _, reading = await sources.of_url(f"{start}/v0/servers", None, found, quiet, 10)
+    own, other = reading.listings
+    assert own.verified.startswith(f"domain {start.removeprefix('http://')} npub1")
+    assert other.verified == ""
