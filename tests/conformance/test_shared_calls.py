@@ -19,6 +19,7 @@ from hanse.protocol.amount import Amount
 from hanse.protocol.canonical import digest_hex
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
+from hanse.registry.model import Offer, Promise
 from hanse.registry.service import Registry
 
 PARTIES = Parties.new()

@@ -23,10 +23,11 @@ from hanse.registry.search import Constraints, Search
 
 NEAR_BITS = 96
 """Of 256 signs so many may differ in what is near in meaning: a cosine of about 0.4."""
-NEAREST_BITS = 114
+NEAREST_BITS = 116
 NEARER_BITS = 16
-"""Where the nearest is not that near, what is hardly farther than it matches too, up to a cosine of
-about 0.17: unrelated texts differ in 120 to 136 signs."""
+NEAREST = 10
+"""Where few are that near, the ten nearest match too, and what is hardly farther than the nearest,
+up to a cosine of about 0.15: unrelated texts differ in 120 to 136 signs."""
 BY_WORDS = 300
 BY_MEANING = 500
 """Rows looked at closely, at least, by each way of matching."""
@@ -178,8 +179,9 @@ class Lookup:
         least, most, margin = (
             bits * self._index.size // 256 for bits in (NEAR_BITS, NEAREST_BITS, NEARER_BITS)
         )
-        nearest = int(far.min(where=there, initial=most))
-        return min(most, max(least, nearest + margin))
+        counts = np.cumsum(np.bincount(far[there], minlength=most + 1)[: most + 1])
+        nearest, tenth = np.searchsorted(counts, (1, NEAREST)).tolist()
+        return int(min(most, max(least, nearest + margin, tenth)))
 
     def _taking(self, takes: Mapping[str, object]) -> Mask:
         """Rows whose every required input is among what the caller can give, with its type."""
