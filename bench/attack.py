@@ -2,8 +2,8 @@
 
 A whole node in this process, with its own log, ledger, broker and registry; providers answer over
 its bus. The honest offer has ten customers, ten operators whose money was granted to them, and
-fails once in fifty calls. The attackers promise more, cost less, fail never, stuff their texts with
-what is searched for, and name those words in every call.
+fails once in fifty calls. The attackers promise more, cost less, fail never, and name the words in
+every call; of their texts half are stuffed with what is searched for, half copy the honest one's.
 
     attested     the keys are attested agents of one operator, each with money of its own
     pretending   each key says it is its own operator; one grant is moved around between all of them
@@ -48,9 +48,14 @@ from hanse.registry.search import Search
 KEYS = 1000
 CUSTOMERS = 10
 CALLS_EACH = 5
-AT_ONCE = 64
+AT_ONCE = 200
+AHEAD_MAX = 1e6
+"""What is shown when no attacking offer is found at all."""
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Who is ahead does not depend on a disk."""
 QUERY = "send an sms to a us phone number"
-STUFFED = "send sms us phone number text message fast cheap best sms send number "
+HONEST = ("Short messages", "Sends a text message (SMS) to a phone number in the US.")
+STUFFED = (QUERY, "send sms us phone number text message fast cheap best sms send number " * 20)
 OUTPUT = {"content": [], "structuredContent": {"sent": True}}
 OUTPUT_SHA256 = digest_hex(OUTPUT)
 
@@ -191,10 +196,7 @@ class Harbour:
     async def honest(self) -> Party:
         """The offer with ten real customers."""
         provider = Party(new_secret())
-        text = "Sends a text message (SMS) to a phone number in the US."
-        await self.offers(
-            [provider], price=Amount(2000), promise=Promise(), texts=("Short messages", text)
-        )
+        await self.offers([provider], price=Amount(2000), promise=Promise(), texts=HONEST)
         customers = [Party(new_secret()) for _ in range(CUSTOMERS)]
         for customer in customers:
             await self.grant(customer, 100)
@@ -249,7 +251,8 @@ async def trading(harbour: Harbour, keys: int) -> list[Party]:
 
 async def _stuffed(harbour: Harbour, gang: Sequence[Party]) -> None:
     bold = Promise(latency_p95_ms=600_000, success_rate=1.0)
-    await harbour.offers(gang, price=Amount(1000), promise=bold, texts=(QUERY, STUFFED * 20))
+    await harbour.offers(gang[::2], price=Amount(1000), promise=bold, texts=HONEST)
+    await harbour.offers(gang[1::2], price=Amount(1000), promise=bold, texts=STUFFED)
 
 
 def _praise(gang: Sequence[Party]) -> list[tuple[Party, Party, str]]:
@@ -266,14 +269,13 @@ SCENES = {"attested": attested, "pretending": pretending, "trading": trading, "f
 async def scene(name: str, keys: int) -> dict[str, Any]:
     """One attack on a new node: who is ahead afterwards."""
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         config = Config(data=Path(folder), port=0, doors=frozenset())
         async with Node(config, new_secret(), new_secret().public) as node:
             harbour = Harbour(node)
             provider = await harbour.honest()
             gang = {party.key for party in await SCENES[name](harbour, keys)}
-            await node.quality.advance(int(time.time()))
-            await node.quality.catch_up(node.registry.observed)
+            await node.observing.count()
             await node.indexing.advance()
             await node.indexing.tend(int(time.time()))
             return {
@@ -290,7 +292,7 @@ async def _ranked(node: Node, provider: Party, gang: set[PublicKey]) -> dict[str
     best = max((hit.score for hit in found.hits if hit.offer.provider in gang), default=0.0)
     top = next((hit for hit in found.hits if hit.offer.provider in gang), None)
     return {
-        "ahead": round(honest.score / best, 3) if honest and best else 0.0,
+        "ahead": round(min(AHEAD_MAX, honest.score / max(best, 1e-9)), 3) if honest else 0.0,
         "place": places.index(provider.key) + 1 if honest else None,
         "honest_voices": round(honest.measured.voices, 2) if honest else None,
         "attacking_voices": round(top.measured.voices, 2) if top else None,

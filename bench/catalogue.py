@@ -42,8 +42,8 @@ def vocabulary(draw: np.random.Generator) -> list[str]:
     return list(words)
 
 
-def offers(count: int, seed: int = 1) -> Iterator[Offer]:
-    """`count` offers of one to three capabilities (1.2 on average)."""
+def offers(count: int, now_s: int, seed: int = 1) -> Iterator[Offer]:
+    """`count` offers of one to three capabilities (1.1 on average), of the last day."""
     draw = np.random.default_rng(seed)
     words = np.array(vocabulary(draw))
     odds = 1 / np.arange(1, len(words) + 1) ** 0.9
@@ -51,10 +51,10 @@ def offers(count: int, seed: int = 1) -> Iterator[Offer]:
     for number in range(count):
         if number % 1000 == 0:
             drawn = words[draw.choice(len(words), size=(1000, 30), p=odds)]
-        yield _offer(number, drawn[number % 1000], draw)
+        yield _offer(number, drawn[number % 1000], draw, now_s)
 
 
-def _offer(number: int, words: np.ndarray, draw: np.random.Generator) -> Offer:
+def _offer(number: int, words: np.ndarray, draw: np.random.Generator, now_s: int) -> Offer:
     verb, noun = VERBS[number % len(VERBS)], NOUNS[number * 7 % len(NOUNS)]
     size = int(draw.integers(1, 11)) // 10 + 1 + int(draw.integers(1, 41)) // 40
     capabilities = tuple(
@@ -87,7 +87,7 @@ def _offer(number: int, words: np.ndarray, draw: np.random.Generator) -> Offer:
         topics=(TOPICS[number % len(TOPICS)],),
         version=f"{number % 4}.{number % 7}.0",
         payment_methods=("hanse", "lightning") if number % 2 else ("hanse",),
-        created_at=1_700_000_000 + number,
+        created_at=now_s - number % 86_400,
     )
 
 

@@ -153,8 +153,7 @@ class Fair(Harbour):
             assert call["status"] == "settled", call
 
         await asyncio.gather(*(one(at, words, tool) for at, (words, tool) in enumerate(asked)))
-        await self.node.quality.advance(int(time.time()))
-        await self.node.quality.catch_up(self.node.registry.observed)
+        await self.node.observing.count()
         await self.node.indexing.advance()
         await self.node.indexing.tend(int(time.time()))
 
@@ -222,7 +221,7 @@ async def prepare(folder: Path, count: int) -> None:
 
     async with SqliteDatabase(str(folder / DATABASE)) as database:
         rows: list[tuple[Any, ...]] = []
-        for seq, one in enumerate(offers(count), 1):
+        for seq, one in enumerate(offers(count, int(time.time())), 1):
             document = msgspec.json.encode(one)
             rows.append(
                 (one.address, seq, one.identifier, one.name, one.created_at, None, document)

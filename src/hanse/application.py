@@ -107,6 +107,7 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     from hanse.servers.api.management import Management
     from hanse.servers.api.peers import PeerRoutes
     from hanse.servers.api.services import ServiceRoutes
+    from hanse.servers.api.trust import TrustRoutes
     from hanse.servers.api.twins import Twins
     from hanse.servers.api.watches import Watches
 
@@ -136,8 +137,10 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     services = ServiceRoutes(
         behind.desk, callers, Watches(behind.changed, lambda: behind.figures.draining)
     )
+    trust = TrustRoutes(behind.desk, callers)
     peers = PeerRoutes(behind.peers, callers)
-    return [services, twins, handles, health, management, peers, *_directories(behind, own)]
+    tables = _directories(behind, own)
+    return [services, trust, twins, handles, health, management, peers, *tables]
 
 
 def _directories(behind: Behind, own: dict[str, PublicKey]) -> "list[Routes]":

@@ -21,11 +21,13 @@ from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.peer import Peer
 from hanse.protocol.session import Limits, host_of
+from hanse.registry.liveness import Bounds as Liveness
 from hanse.registry.observed import QUALITY_MAX
 from hanse.servers.relay.compare import CompareLimits
 from hanse.servers.relay.reads import ReadLimits
 from hanse.servers.relay.relay import SocketLimits
 from hanse.servers.relay.rules import Rules
+from hanse.trust.permissions import DEFAULT_LEVELS, Levels
 
 PORT = 7447
 DOORS = frozenset({"api", "mcp"})
@@ -60,6 +62,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     query_limit_max: int = 500
     keeping: Keeping = Keeping()
     quality_max: int = QUALITY_MAX
+    liveness: Liveness = Liveness()
     drain_s: float = 5.0
     metrics_from: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     rules: Rules = Rules()
@@ -76,6 +79,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     peers: tuple[Peer, ...] = ()
     peer_pace: Pace = Pace()
     embeddings: Endpoint | None = None
+    levels: Levels = DEFAULT_LEVELS
+    by_level: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -43,16 +43,16 @@ from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.moderation import StoredModeration
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.peers import StoredPeers
-from hanse.engines.storage.quality import StoredQuality
 from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Upkeep
 from hanse.errors import HanseError, Unavailable
 from hanse.figures import Carrier, Figures, Parts
+from hanse.observing import Observing
 from hanse.payments.service import Payments
 from hanse.ports import Attendance
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.finder import Finder
-from hanse.registry.observed import Observed
 from hanse.registry.service import Registry
 from hanse.servers.contextvm.announcement import announce
 from hanse.servers.contextvm.door import ContextVmDoor
@@ -65,15 +65,15 @@ from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.moderation import Moderation
 from hanse.servers.relay.plugins import load_policies
+from hanse.servers.relay.policies.levels import ByLevel
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
-from hanse.views import Follower
+from hanse.trust.service import Trust
+from hanse.views import Follower, View
 
 log = structlog.get_logger("hanse")
 
 SWEEP_S = 60.0
-COUNT_S = 10.0
-"""How often calls are added to what is kept of measured quality."""
 
 GARBAGE = 20_000
 """Objects made and not freed after which Python looks for cycles among them."""
@@ -107,6 +107,7 @@ class Node:
         operator: PublicKey,
         *,
         rebuild: bool = False,
+        auth: tuple[str, ...] = (),
         agents: Mapping[str, PublicKey] | None = None,
     ) -> None:
         self.config = config
@@ -116,6 +117,7 @@ class Node:
         """The operator's own, by name."""
         self._secret = secret
         self._rebuild = rebuild
+        self._auth = auth
         self._stack = AsyncExitStack()
         self._stopping = asyncio.Event()
         self._clock = SystemClock()
@@ -176,9 +178,10 @@ class Node:
         await self.log.vanish()  # what a crash left undone
         self.calls = StoredCalls(database, self.log)
         self.offers = StoredOffers(database)
+        self.trust = self._trusting()
         bus = await self._joined()
         courier = BusCourier(bus, self.presence, self.pubkey)
-        self.registry = await self._directory()
+        self.registry = await self._directory(bus, courier)
         self.payments = Payments(StoredLedger(database), self._clock)
         self.broker = Broker(
             calls=self.calls,
@@ -192,20 +195,17 @@ class Node:
             bounds=config.broker_bounds,
             instance=self._instance,
         )
-        self.desk = Desk(
-            registry=self.registry,
-            broker=self.broker,
-            payments=self.payments,
-            calls=self.calls,
-            node=self.pubkey,
-            new_key=lambda: secrets.token_hex(16),
-        )
+        self.desk = self._staffed()
         self.log.follow(self.indexing.saw)
         self.recovered = await self.broker.recover()
+        views = await self._viewed()
         tasks = await enter(_Tasks())
-        self._follower = await self._following(tasks)
+        self._follower = follower = Follower(views)
+        self.log.follow(follower.saw)
+        tasks.start(follower.run())
+        tasks.start(self._finish())
         tasks.start(self._sweep())
-        tasks.start(self._count())
+        tasks.start(self.observing.run())
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
         self.watch = Watch()
         self.log.follow(self.watch.appended)
@@ -220,6 +220,7 @@ class Node:
         await self._announce()
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
+        self._announce_work(self._by_level.bits)
         self.moderation = self._moderation()
         await self.moderation.refresh()
         self.figures = self._counted()
@@ -232,40 +233,66 @@ class Node:
         self.figures.starting = False
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
 
-    async def _directory(self) -> Registry:
+    async def _viewed(self) -> list[View]:
+        """The views of the log, up to date."""
+        for view in (self.offers, self.evidence):
+            await (view.rebuild() if self._rebuild else view.advance())
+        await self.trust.standings.advance()
+        await self.indexing.fill()
+        return [self.offers, self.indexing, self.evidence, self.trust.standings]
+
+    def _trusting(self) -> Trust:
+        """What is known of whom, for any viewer."""
+        self.evidence = StoredTrust(self._database)
+        return Trust(self.evidence, self._clock, node=self.pubkey, table=self.config.levels)
+
+    def _staffed(self) -> Desk:
+        """The desk, over the rooms below."""
+        return Desk(
+            registry=self.registry,
+            broker=self.broker,
+            payments=self.payments,
+            calls=self.calls,
+            trust=self.trust,
+            node=self.pubkey,
+            new_key=lambda: secrets.token_hex(16),
+        )
+
+    async def _directory(self, bus: Carrier, courier: BusCourier) -> Registry:
         """The registry, with all that earlier calls showed."""
-        self.quality = StoredQuality(self._database)
-        now_s, most = self._clock.now_s, self.config.quality_max
-        observed = Observed(self.operator, now_s, quality_max=most)
-        await (self.quality.rebuild(now_s()) if self._rebuild else self.quality.advance(now_s()))
-        await self.quality.load(observed)
+        config = self.config
+        self.observing = Observing(
+            database=self._database,
+            log_=self.log,
+            clock=self._clock,
+            node=self._secret,
+            operator=self.operator,
+            standing=self.trust.standings,
+            quality_max=config.quality_max,
+            bounds=config.liveness,
+            auth=self._auth,
+            new_id=lambda: secrets.token_hex(16),
+        )
+        await self.observing.open(rebuild=self._rebuild)
+        self.observing.join(bus, self.presence, courier, self.offers)
         finder = Finder(
             store=self.offers,
             presence=self.presence,
             clock=self._clock,
-            observed=observed,
-            embedder=chosen(self.config.embeddings),
-            run=Searches(lambda: len(finder.index)).run,
+            observed=self.observing.observed,
+            liveness=self.observing.liveness,
+            embedder=chosen(config.embeddings),
+            standing=self.trust.standings,
+            run=Searches(lambda: len(finder.index), aside=config.embeddings is not None).run,
         )
         self.indexing = Indexing(self.offers, finder, self._database)
-        return Registry(self.offers, self._clock, finder, observed)
-
-    async def _following(self, tasks: _Tasks) -> Follower:
-        """Bring the views of offers up to the log, and keep them there."""
-        await (self.offers.rebuild() if self._rebuild else self.offers.advance())
-        whole = await self.indexing.fill()
-        follower = Follower([self.offers, self.indexing])
-        self.log.follow(follower.saw)
-        tasks.start(follower.run())
-        if not whole:
-            tasks.start(self._finish())
-        return follower
+        return Registry(self.offers, self._clock, finder)
 
     async def _finish(self) -> None:
         """Index what was too much to wait for."""
-        while True:
+        while not self.indexing.whole:
             try:
-                return await self.indexing.finish()
+                await self.indexing.finish()
             except Unavailable as exc:
                 log.warning("index.behind", reason=exc.reason)
                 await asyncio.sleep(1)
@@ -276,14 +303,23 @@ class Node:
         await announce(self.log, self._secret, self._clock, config.name, config.public_url)
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
+        config, standing = self.config, self.trust.standings.standing
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
+        self._by_level = ByLevel(config.levels, lambda key: standing(self.operator, key))
         return Admission(
-            rules=self.config.rules,
+            rules=config.rules,
             lists=Lists(),
             house=House(own, self.operator, hosts),
             clock=self._clock,
-            more=load_policies(self.config.policies),
+            more=(*((self._by_level,) if config.by_level else ()), *load_policies(config.policies)),
         )
+
+    def _announce_work(self, bits: int) -> None:
+        """NIP-11 says what writing takes now."""
+        if self.config.by_level:
+            limitation = self._info["limitation"]
+            limitation["min_pow_difficulty"] = max(bits, self.config.rules.work.bits)
+            limitation["restricted_writes"] = True
 
     def _moderation(self) -> Moderation:
         return Moderation(
@@ -353,6 +389,7 @@ class Node:
     async def _erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
         gone = await self.log.erase(ids=ids, pubkey=pubkey)
         await self.indexing.forget(await self.offers.prune())
+        await self.evidence.prune()
         return gone
 
     def _federated(self, hosts: frozenset[str]) -> Peers:
@@ -445,21 +482,13 @@ class Node:
             try:
                 await self.log.sweep(self._clock.now_s())
                 await self.indexing.tend(self._clock.now_s())
+                await self.evidence.sweep(self._clock.now_s())
                 await self.broker.expire()
+                self._announce_work(self._by_level.minute())
                 if self.config.database is not None:
                     await self.moderation.refresh()  # what was decided at other nodes
             except Unavailable as exc:
                 log.warning("sweep.failed", reason=exc.reason)
-
-    async def _count(self) -> None:
-        """Keep measured quality, and learn of calls that other nodes ended."""
-        while True:
-            await asyncio.sleep(COUNT_S)
-            try:
-                await self.quality.advance(self._clock.now_s())
-                await self.quality.catch_up(self.registry.observed)
-            except HanseError as exc:
-                log.warning("quality.behind", reason=exc.text)
 
     async def _keep(self, upkeep: Upkeep) -> None:
         """Apart from `_sweep`: a first run over a large log takes long, and calls must expire."""
@@ -468,6 +497,7 @@ class Node:
                 gone = await upkeep.run(self._clock.now_s())
                 if gone["trimmed"]:
                     await self.offers.prune()  # of those that nobody has called
+                    await self.evidence.prune()
                 if gone:
                     log.info("sweep.removed", **gone)
             except HanseError as exc:
@@ -496,6 +526,7 @@ class Node:
     def _call_ended(self, call: Call) -> None:
         if hasattr(self, "figures"):  # `recover` ends calls before there are any
             self.figures.call_ended(call)
+            self.observing.ended(call)
         if call.fault is not None:
             log.warning(
                 "call.refunded",

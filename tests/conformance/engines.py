@@ -17,6 +17,7 @@ from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.postgres import PostgresDatabase
 from hanse.engines.storage.quality import StoredQuality
 from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.engines.storage.trust import StoredTrust
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -58,6 +59,7 @@ class Stores(msgspec.Struct, frozen=True):
     ledger: StoredLedger
     offers: StoredOffers
     quality: StoredQuality
+    trust: StoredTrust
 
 
 Opening = Callable[[], AbstractAsyncContextManager[Stores]]
@@ -76,6 +78,7 @@ async def stores(name: str, folder: Path) -> AsyncIterator[Stores]:
             StoredLedger(database),
             StoredOffers(database),
             StoredQuality(database),
+            StoredTrust(database),
         )
 
 

@@ -1,5 +1,6 @@
 """Measured quality on every engine: what is kept is what the calls were."""
 
+import asyncio
 import hashlib
 import random
 
@@ -10,6 +11,7 @@ from tests.fakes.calls import CAPABILITY, NOW_S, Parties
 
 from hanse.broker.model import Call, CallState, Fault
 from hanse.broker.receipt import receipt_event
+from hanse.engines.storage.quality import StoredQuality
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
 from hanse.registry.observed import Observed
@@ -96,7 +98,11 @@ async def test_counting_again_counts_nothing_twice(kept: Stores) -> None:
     observed = await seen(kept)
     for _ in range(3):
         await kept.quality.catch_up(observed)
-    assert observed.quality(ADDRESS, CAPABILITY.name).measured().samples == 1
+    await end(kept, a_call("two"))
+    await asyncio.gather(*(kept.quality.catch_up(observed) for _ in range(3)))
+    observed.record((await end(kept, a_call("three"))).learned())
+    await asyncio.gather(*(kept.quality.catch_up(observed) for _ in range(3)))
+    assert observed.quality(ADDRESS, CAPABILITY.name).measured().samples == 3
 
 
 async def test_a_call_is_learned_once_whether_the_end_or_the_log_comes_first(kept: Stores) -> None:
@@ -106,14 +112,14 @@ async def test_a_call_is_learned_once_whether_the_end_or_the_log_comes_first(kep
     observed.record(ended)
     observed.record(ended)
     await kept.quality.catch_up(observed)
-    await end(kept, a_call("two"))  # at another node
+    early = (await end(kept, a_call("two"))).learned()
+    await kept.quality.catch_up(observed)
+    observed.record(early)  # the log came first
     await kept.quality.catch_up(observed)
     assert observed.quality(ADDRESS, CAPABILITY.name).measured().samples == 2
 
 
 async def test_two_nodes_that_count_at_once_count_each_call_once(reopened: Opening) -> None:
-    import asyncio
-
     async with reopened() as one:
         await paid(one)
         for number in range(30):
@@ -173,6 +179,21 @@ async def test_another_nodes_receipts_are_that_nodes_word_alone(kept: Stores) ->
     assert tally.ends == {"settled": 1, "too-late": 1}
     assert await kept.quality.said(PARTIES.node.public) == {}
     assert (await seen(kept)).quality(*key[:2]).measured().samples == 0
+
+
+async def test_a_long_log_is_looked_through_in_strides(kept: Stores) -> None:
+    await paid(kept)
+    store = StoredQuality(kept.database, stride=3)
+    for number in range(20):
+        await end(kept, a_call(f"c{number}"))
+    await store.advance(LATER_S)
+    observed = Observed(PARTIES.node.public, lambda: LATER_S)
+    await store.load(observed)
+    for number in range(20, 30):
+        await end(kept, a_call(f"c{number}"))
+    await store.catch_up(observed)
+    assert observed.quality(ADDRESS, CAPABILITY.name).measured().samples == 30
+    assert observed.seq == await kept.log.last_seq()
 
 
 async def test_a_call_that_is_open_is_not_counted(kept: Stores) -> None:

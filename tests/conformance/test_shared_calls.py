@@ -82,7 +82,7 @@ class Nodes:
         self.provider = Provider(kept)
         stall = Stall()
         stall.put(OFFER)
-        self.registry = Registry(stall.store, self.clock, stall.finder, stall.observed)
+        self.registry = Registry(stall.store, self.clock, stall.finder)
         self.one, self.two = self.node("one"), self.node("two")
 
     def node(self, instance: str) -> Broker:

@@ -15,7 +15,7 @@ from hanse.protocol.amount import Amount
 from hanse.protocol.canonical import digest_hex
 from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import SecretKey
-from hanse.registry.model import Capability
+from hanse.registry.model import Capability, Offer, Promise
 
 NOW_S = 1_800_000_000
 OUTPUT_SCHEMA = {
@@ -104,3 +104,26 @@ class Parties(msgspec.Struct, frozen=True, kw_only=True):
     def refunded(self) -> Call:
         """A call that came too late."""
         return self.ended(self.call(), Verdict(fault=Fault.TOO_LATE, detail="too late"))
+
+
+class PricedOffer:
+    """An offer with one capability, at whatever price and time."""
+
+    provider = new_secret().public
+    address = f"{kinds.OFFER}:{provider}:greet"
+
+    def priced(self, msat: int, at_s: int) -> Offer:
+        """As it was published then."""
+        return Offer(
+            provider=self.provider,
+            operator=self.provider,
+            identifier="greet",
+            name="greet",
+            summary="",
+            capabilities=(msgspec.structs.replace(CAPABILITY, price=Amount(msat)),),
+            promise=Promise(),
+            created_at=at_s,
+        )
+
+
+PRICE_OFFER = PricedOffer()

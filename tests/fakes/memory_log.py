@@ -83,8 +83,9 @@ class MemoryLog:
         return self._seq
 
     def _is_removed(self, event: Event) -> bool:
-        """NIP-62 takes all but the requests themselves; NIP-09 all but those and deletions."""
-        if event.kind == kinds.VANISH:
+        """NIP-62 takes all but the requests themselves and key statements; NIP-09 all but those and
+        deletions."""
+        if event.kind in kinds.LASTING:
             return False
         owners = owners_of(event)
         if any(event.created_at <= self._vanished.get(key, -1) for key in owners):

@@ -42,11 +42,11 @@ class Sdk:
     """What of the SDK is used."""
 
     def __init__(self) -> None:
-        self.signing = pytest.importorskip("a2a.utils.signing")
-        self.card = importlib.import_module("a2a.types").AgentCard
-        self.format = importlib.import_module("google.protobuf.json_format")
-        self.jwt = importlib.import_module("jwt")
-        self.algorithms = importlib.import_module("jwt.algorithms")
+        self.signing: Any = importlib.import_module("a2a.utils.signing")
+        self.card: Any = importlib.import_module("a2a.types").AgentCard
+        self.format: Any = importlib.import_module("google.protobuf.json_format")
+        self.jwt: Any = importlib.import_module("jwt")
+        self.algorithms: Any = importlib.import_module("jwt.algorithms")
 
     def read(self, card: dict[str, Any]) -> Any:
         """A card as the SDK has it; it refuses fields it does not know."""

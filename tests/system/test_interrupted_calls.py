@@ -141,7 +141,7 @@ async def test_an_answer_that_breaks_our_own_check_is_refunded(node: Node, tmp_p
     stall.put(offer)
     broker = Broker(
         calls=node.calls,
-        registry=Registry(stall.store, clock, stall.finder, stall.observed),
+        registry=Registry(stall.store, clock, stall.finder),
         courier=Prompt(answer),
         clock=clock,
         node=parties.node,

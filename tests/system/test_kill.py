@@ -31,6 +31,7 @@ from hanse.payments.model import ESCROW_NAME, FEES_NAME, ISSUE_NAME, TransferKin
 from hanse.protocol import attestation, kinds
 from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.registry.quality import DAY_S, HOUR_S, Tally
 
 KILLS = int(os.environ.get("HANSE_KILLS", "200"))
 LIFE_MAX_S = 0.06
@@ -237,7 +238,27 @@ class Books:
         assert pending == [(opened * PRICE_MSAT,) * 2]
         old = f"SELECT count(*) FROM call WHERE state = 'open' AND opened_ms < {born_ms}"
         assert self.one(old) == 0, "a call of an earlier life was not recovered"
+        assert self.tallied(HOUR_S) == self.tallied(DAY_S) == self.counted()
         return Stand(opened, sum(states.values()) - opened)
+
+    def counted(self) -> Counter[str]:
+        """How the calls ended that measured quality has counted: up to a place in the log."""
+        return Counter(
+            dict(
+                self.rows(
+                    "SELECT coalesce(fault, state), count(*) FROM call "
+                    "JOIN event ON event.id = call.receipt "
+                    "WHERE event.seq <= (SELECT seq FROM view WHERE name = 'quality') GROUP BY 1"
+                )
+            )
+        )
+
+    def tallied(self, span: int) -> Counter[str]:
+        """How calls ended as the tallies have it."""
+        found = Counter[str]()
+        for (tally,) in self.rows(f"SELECT tally FROM quality WHERE span = {span}"):
+            found.update(msgspec.msgpack.decode(tally, type=Tally).ends)
+        return found
 
 
 def look(path: Path, born_ms: int) -> Stand:
@@ -384,6 +405,7 @@ async def test_kill_9_at_any_point_loses_nothing_and_pays_once(
             assert_told_is_booked(books, found)
             assert_money_follows_calls(books, len(keys))
             assert_log_is_whole(books, found, node.node)
+            assert books.counted().total() > KILLS
         finally:
             books.close()
     endings = Counter(result.fault or result.status for result in found.told.values())

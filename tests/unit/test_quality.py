@@ -3,6 +3,7 @@ promised."""
 
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 
 from hanse.registry.model import Promise
@@ -237,3 +238,11 @@ def test_what_other_nodes_say_counts_as_the_calls_they_are_believed() -> None:
 )
 def test_the_major_number_of_a_version(version: str, major: int) -> None:
     assert major_of(version) == major
+
+
+def test_all_windows_can_be_written_as_json() -> None:
+    found = spread((10, True), (30 * HOUR_S, False)).windows(PROMISE)
+    text = msgspec.json.encode(found)
+    assert list(msgspec.json.decode(text)) == ["hour", "day", "month"]
+    assert found["month"].kept["latency_p95_ms"].kept
+    assert found["hour"].trend is None

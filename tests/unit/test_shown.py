@@ -4,7 +4,7 @@ from hanse.broker import shown
 from hanse.keyring import new_secret
 from hanse.protocol.amount import Amount
 from hanse.registry.model import Capability, Example, Metered, Offer, Period, Promise
-from hanse.registry.quality import Measured
+from hanse.registry.quality import Quality
 
 KEY = new_secret().public
 
@@ -32,12 +32,14 @@ def test_an_offer_shows_every_way_to_pay_and_what_a_call_does() -> None:
         payment_methods=("lightning",),
         terms="be kind",
     )
-    found = shown.offer(offer, lambda _name: Measured())
+    found = shown.offer(offer, lambda _name: Quality())
     (row,) = found["capabilities"]
     assert row["metered"] == [{"unit": "token", "per": 1000, "price_msat": 500}]
     assert row["period"] == {"span": "month", "price_msat": 9_000_000, "calls": 100}
     assert (row["by_call"], row["side_effects"], row["idempotent"]) == (False, "none", True)
-    assert row["examples"] == [{"input": {"text": "hi"}, "output": {"text": "salut"}}]
+    assert row["examples"] == [
+        {"input": {"text": "hi"}, "output": {"text": "salut"}, "probe": False}
+    ]
     assert (found["payment_methods"], found["terms"], found["source"]) == (
         ["lightning"],
         "be kind",

@@ -1,4 +1,4 @@
-"""The six tools: what is described to a model is exactly what is checked."""
+"""The seven tools: what is described to a model is exactly what is checked."""
 
 from typing import Any
 
@@ -16,6 +16,7 @@ NAMES = [
     "describe_service",
     "call_service",
     "get_receipt",
+    "explain_trust",
     "get_balance",
     "whoami",
 ]
@@ -39,6 +40,10 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         {"offer": "a", "capability": "b", "input": {}, "idempotency_key": "k" * 128},
     ],
     "get_receipt": [{"id": "f" * 64}],
+    "explain_trust": [
+        {"subject": "f" * 64},
+        {"subject": "npub1" + "q" * 58, "domain": "code.review"},
+    ],
     "get_balance": [{}],
     "whoami": [{}],
 }
@@ -78,12 +83,15 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("call_service", {"offer": "a", "capability": "b", "input": {}, "price": 1}, "price"),
     ("get_receipt", {"id": ["x"]}, "id"),
+    ("explain_trust", {}, "subject"),
+    ("explain_trust", {"subject": "x" * 129}, "subject"),
+    ("explain_trust", {"subject": "x", "domain": "x" * 129}, "domain"),
     ("get_balance", {"agent": "x"}, "agent"),
     ("whoami", {"agent": "x"}, "agent"),
 ]
 
 
-def test_there_are_exactly_the_six_tools() -> None:
+def test_there_are_exactly_the_seven_tools() -> None:
     assert [tool.name for tool in TOOLS] == NAMES
 
 
@@ -147,6 +155,7 @@ async def test_every_tool_has_a_verb_behind_it() -> None:
         broker=None,  # type: ignore[arg-type]
         payments=None,  # type: ignore[arg-type]
         calls=None,  # type: ignore[arg-type]
+        trust=None,  # type: ignore[arg-type]
         node=None,  # type: ignore[arg-type]
         new_key=lambda: "key",
     )
@@ -162,5 +171,6 @@ def test_the_argument_types_are_each_used_by_a_tool() -> None:
         tools.DescribeService,
         tools.CallService,
         tools.GetReceipt,
+        tools.ExplainTrust,
         tools.Nothing,
     }

@@ -16,15 +16,18 @@ from hanse.agent.connection import Connection
 from hanse.agent.functions import Function
 from hanse.agent.link import now_s
 from hanse.agent.provider import Provider, Runner
-from hanse.errors import Conflict, HanseError, Invalid, NotFound, Unavailable
+from hanse.errors import Conflict, HanseError, Invalid, NotFound, Restricted, Unavailable
 from hanse.keyring import Keyring
 from hanse.protocol import http_auth, kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.protocol.receipt import verify_receipt
 from hanse.registry.document import OfferDocument, offer_of
 from hanse.registry.model import Capability, Offer, Promise
 from hanse.registry.offer_event import offer_content, offer_tags
+from hanse.trust.attestation import DAY_S, Commitment, attestation_draft
+from hanse.trust.settlement import settlement_evidence
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -230,6 +233,59 @@ class Agent:
     async def receipt(self, id: str) -> dict[str, Any]:
         """A receipt by its id or its call's: `receipt` (the signed event) and `content`."""
         return await self.perform("get_receipt", {"id": id})
+
+    async def attest(
+        self,
+        call: "Result | str",
+        rating: int,
+        *,
+        context: str = "",
+        confidence: float = 1.0,
+        days: int = 90,
+    ) -> Event:
+        """Rate who served a call, for everybody to read: 1 cheated to 5 excellent.
+
+        The receipt of a settled call goes with it as proof of payment; without that proof praise
+        counts only with those who trust your operator anyway. `call` is a Result, or the id of a
+        call or receipt; `context` is what the rating is about, the capability's name if empty.
+        Rating the same provider in the same context again takes the place of the first. Raises
+        HanseError.
+        """
+        id = call.receipt if isinstance(call, Result) else call
+        found = msgspec.convert((await self.receipt(id))["receipt"], Event)
+        receipt = verify_receipt(found, self.node)
+        if receipt.caller != self.pubkey:
+            raise Restricted("another agent paid for this call", field="call")
+        paid = receipt.outcome == "settled"
+        proof = (settlement_evidence(found.id, receipt),) if paid else ()
+        for ahead_s in range(3):  # of two versions in one second a log keeps the lower id
+            at_s = max(now_s(), found.created_at) + ahead_s
+            content, tags = attestation_draft(
+                receipt.provider,
+                context or receipt.capability,
+                rating,
+                confidence,
+                created_at=at_s,
+                expires=at_s + days * DAY_S,
+                commitment=Commitment.ECONOMIC_SETTLEMENT if paid else Commitment.SELF_ASSERTION,
+                evidence=proof,
+            )
+            event = sign_event(
+                self._secret,
+                kind=kinds.ATTESTATION,
+                created_at=at_s,
+                content=content,
+                tags=(*tags, *self._auth),
+            )
+            with contextlib.suppress(Conflict):
+                await self._open.publish(event)
+                return event
+        raise Conflict("a newer version is kept", field="context")
+
+    async def trust(self, subject: str, domain: str = "") -> dict[str, Any]:
+        """What your operator should think of somebody (npub or hex key), and why: `level`, `score`,
+        `reasons`, what they `may` do."""
+        return await self.perform("explain_trust", {"subject": subject, "domain": domain})
 
     async def perform(
         self, tool: str, arguments: dict[str, Any], *, wait_s: float = ASK_S

@@ -5,6 +5,7 @@ import logging
 from typing import Any, Protocol
 
 from hanse.broker.answer import DELIVERY_META
+from hanse.broker.probe import PROBE_META, allowed
 from hanse.broker.receipt import delivery_digest
 from hanse.broker.service import CALL_META
 from hanse.errors import HanseError, Invalid, RateLimited
@@ -77,7 +78,8 @@ class Provider:
             self._running -= 1
 
     async def _call(self, params: dict[str, Any]) -> dict[str, Any]:
-        terms = _terms(params)
+        probe = _probe(params)
+        terms = probe or _terms(params)
         name, arguments = params.get("name"), params.get("arguments")
         if not isinstance(arguments, dict):
             raise Invalid.at("params.arguments", "must be an object")
@@ -85,6 +87,10 @@ class Provider:
         capability = offer.capability(str(name))
         if capability is None:
             raise Invalid.at("params.name", f"{str(name)[:64]!r} is not a capability of the offer")
+        if probe:
+            if not allowed(capability, arguments):
+                raise Invalid.at("arguments", "are no example that may be called for nothing")
+            return await runner.call(capability.name, arguments)
         if terms["price_msat"] != capability.price.msat:
             raise HanseError(f"the price is {capability.price}", field="price_msat")
         asked = digest_hex(arguments, "arguments")
@@ -111,8 +117,17 @@ def _terms(params: dict[str, Any]) -> dict[str, Any]:
     return terms
 
 
+def _probe(params: dict[str, Any]) -> dict[str, Any] | None:
+    """What a probe names, or None for a call that is paid."""
+    meta = params.get("_meta")
+    if not isinstance(meta, dict) or CALL_META in meta:
+        return None
+    found = meta.get(PROBE_META)
+    return found if isinstance(found, dict) else None
+
+
 def _offer_named(params: dict[str, Any]) -> str:
-    return str(_terms(params).get("offer"))
+    return str((_probe(params) or _terms(params)).get("offer"))
 
 
 def _tool(found: Capability) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import Principal
 from hanse.registry.service import Registry
 from hanse.registry.version import read_range
+from hanse.trust.service import Trust
 
 
 class Desk:
@@ -36,6 +37,7 @@ class Desk:
         broker: Broker,
         payments: Payments,
         calls: Calls,
+        trust: Trust,
         node: PublicKey,
         new_key: Callable[[], str],
     ) -> None:
@@ -43,6 +45,7 @@ class Desk:
         self._broker = broker
         self._payments = payments
         self._calls = calls
+        self._trust = trust
         self._node = node
         self._new_key = new_key
         self._verbs: dict[type, Callable[..., Awaitable[dict[str, Any]]]] = {
@@ -50,6 +53,7 @@ class Desk:
             tools.DescribeService: self._describe,
             tools.CallService: self._call,
             tools.GetReceipt: self._receipt,
+            tools.ExplainTrust: self._explain,
         }
 
     async def perform(
@@ -79,7 +83,7 @@ class Desk:
         offer = await self._registry.offer(asked.offer)
         return shown.offer(
             offer,
-            lambda name: self._registry.quality(offer.address, name, offer.version).measured(),
+            lambda name: self._registry.quality(offer.address, name, offer.version),
         )
 
     async def _call(self, who: Principal, asked: tools.CallService, request: str) -> dict[str, Any]:
@@ -127,6 +131,13 @@ class Desk:
             result["output"] = call.output
             result["untrusted"] = shown.untrusted(call.provider, call.offer)
         return result
+
+    async def _explain(
+        self, who: Principal, asked: tools.ExplainTrust, _request: str
+    ) -> dict[str, Any]:
+        subject = address.read_public_key(asked.subject, "subject")
+        found = await self._trust.explain(who.operator, subject, asked.domain)
+        return shown.trust(found, subject, self._trust.table)
 
     async def _balance(self, who: Principal) -> dict[str, Any]:
         available, held = await self._payments.balance(who.agent)

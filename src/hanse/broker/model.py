@@ -16,6 +16,8 @@ import msgspec
 
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
+from hanse.protocol.receipt import BLAMELESS as BLAMELESS
+from hanse.protocol.receipt import Fault as Fault
 from hanse.registry.quality import SETTLED, UNCOUNTED, Ended, major_of
 from hanse.registry.version import Range
 
@@ -28,24 +30,6 @@ class CallState(enum.StrEnum):
     REFUNDED = "refunded"
 
 
-class Fault(enum.StrEnum):
-    """Why a call was refunded. All but the BLAMELESS count against the provider: also an input that
-    met the schema and was declined, or a provider that declines everything would look perfect."""
-
-    TOO_LATE = "too-late"
-    IMPATIENT = "deadline-below-promise"
-    OFFLINE = "provider-offline"
-    DIED = "provider-died"
-    MALFORMED = "malformed-answer"
-    TOO_LARGE = "answer-too-large"
-    SCHEMA = "schema-violation"
-    UNSIGNED = "delivery-not-signed"
-    ERROR = "provider-error"
-    DECLINED = "declined-input"
-    NODE_STOPPED = "node-stopped"
-
-
-BLAMELESS = frozenset({Fault.IMPATIENT, Fault.NODE_STOPPED})
 assert {fault.value for fault in BLAMELESS} == UNCOUNTED
 
 

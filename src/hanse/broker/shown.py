@@ -13,8 +13,10 @@ from hanse.broker.model import Call, CallState, Fault
 from hanse.protocol import address, kinds
 from hanse.protocol.keys import PublicKey
 from hanse.registry.model import Capability, Offer, Period
-from hanse.registry.quality import Measured
+from hanse.registry.quality import Quality
 from hanse.registry.search import Found, Hit
+from hanse.trust.model import Answer
+from hanse.trust.permissions import Action, Levels, may
 
 SHOWN_SCHEMA_MAX = 4096
 """Bytes of a schema shown in a hit; 50 hits fit an answer. A longer one is in describe_service."""
@@ -37,8 +39,33 @@ def found(answer: Found) -> dict[str, Any]:
     }
 
 
-def offer(found: Offer, measured: Callable[[str], Measured]) -> dict[str, Any]:
-    """An offer in full; `measured` has the figures of a capability."""
+def trust(found: Answer, asked: PublicKey, table: Levels) -> dict[str, Any]:
+    """What a viewer should think of somebody, why, and what that level may do without work."""
+    return {
+        "viewer": found.viewer,
+        "asked": asked,
+        "subject": found.subject,
+        "npub": address.encode_npub(PublicKey(found.subject)),
+        "domain": found.domain,
+        "level": int(found.level),
+        "level_name": found.level.name.lower(),
+        "score": round(found.score, 4),
+        "lower_bound": round(found.lower_bound, 4),
+        "may": [action.value for action in Action if may(found.level, action, table=table) is None],
+        "reasons": [
+            {
+                "side": one.side.value,
+                "text": one.text,
+                "weight": round(one.weight, 4),
+                "path": list(one.path),
+            }
+            for one in found.reasons
+        ],
+    }
+
+
+def offer(found: Offer, quality: Callable[[str], Quality]) -> dict[str, Any]:
+    """An offer in full; `quality` is what is known of a capability."""
     pointer = address.AddressPointer(
         kind=kinds.OFFER, pubkey=found.provider, identifier=found.identifier
     )
@@ -62,7 +89,8 @@ def offer(found: Offer, measured: Callable[[str], Measured]) -> dict[str, Any]:
                 "input_schema": row.input_schema,
                 "output_schema": row.output_schema,
                 "examples": [msgspec.to_builtins(one) for one in row.examples],
-                "measured": msgspec.to_builtins(measured(row.name)),
+                "measured": msgspec.to_builtins(quality(row.name).measured()),
+                "windows": msgspec.to_builtins(quality(row.name).windows(found.promise)),
             }
             for row in found.capabilities
         ],

@@ -1,4 +1,4 @@
-"""The six tools an agent gets, whatever door it comes through: names, words, argument types.
+"""The seven tools an agent gets, whatever door it comes through: names, words, argument types.
 
 The descriptions are read by language models: they say when to use a tool and what comes back. The
 input schemas are made from the argument types, so that what is described is what is checked.
@@ -12,6 +12,7 @@ from hanse.broker.finding import FindServices, Milliseconds, Msat
 from hanse.errors import Invalid
 from hanse.protocol.event import field_error
 from hanse.registry.search import QUERY_MAX
+from hanse.trust.model import DOMAIN_LENGTH_MAX
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 Range = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -76,6 +77,25 @@ class GetReceipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Arguments of get_receipt."""
 
     id: Annotated[Text, msgspec.Meta(description="A `receipt` or `call` id from call_service.")]
+
+
+class ExplainTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of explain_trust."""
+
+    subject: Annotated[
+        Key,
+        msgspec.Meta(
+            description="Whom you ask about: the npub or hex key of an operator or agent."
+        ),
+    ]
+    domain: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=DOMAIN_LENGTH_MAX,
+            description="What it is about, dotted from wide to narrow, for example `sms` or "
+            "`code.review`. Empty: in general.",
+        ),
+    ] = ""
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,6 +175,17 @@ TOOLS: tuple[Tool, ...] = (
         ),
         arguments=GetReceipt,
         needs_identity=False,
+    ),
+    Tool(
+        name="explain_trust",
+        title="Whom to trust, and why",
+        description=(
+            "What your operator should think of somebody, by evidence seen from your operator's "
+            "own circle: a level (0 barred, 1 stranger, 2 accepted, 3 trusted, 4 circle), a score "
+            "with a cautious lower bound, the reasons for and against, and what would raise the "
+            "level. Ask before you hire a stranger, or let one do something. Costs nothing."
+        ),
+        arguments=ExplainTrust,
     ),
     Tool(
         name="get_balance",

@@ -24,8 +24,10 @@ from hanse.cli import (
     status,
     sync,
     token,
+    trust,
     up,
     vacuum,
+    vouch,
 )
 
 app = typer.Typer(
@@ -50,6 +52,9 @@ app.add_typer(offer.app, name="offer")
 app.command("call")(call.call)
 app.command("balance")(balance.balance)
 app.add_typer(receipt.app, name="receipt")
+app.command("trust")(trust.trust)
+app.command("vouch")(vouch.vouch)
+app.command("unvouch")(vouch.unvouch)
 app.command("mcp")(mcp.mcp)
 app.command("status")(status.status)
 app.add_typer(agents.app, name="agent")

@@ -64,7 +64,6 @@ def import_(
     your operator's key; they can be found, and are called at their source. Do it again to bring
     them up to date: what the source lists no more goes.
 
-    Example:  hanse import events.jsonl
     Example:  hanse import https://agent.example.com --dry-run
     """
     with told(json):

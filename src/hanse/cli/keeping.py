@@ -6,6 +6,7 @@ import typer
 
 if TYPE_CHECKING:
     from hanse.engines.storage.upkeep import Keeping
+    from hanse.registry.liveness import Bounds
 
 Retain = Annotated[
     list[str] | None,
@@ -27,6 +28,33 @@ VanishedMax = Annotated[
 QualityMax = Annotated[
     int, typer.Option("--quality-max", help="Capabilities whose measured calls are remembered.")
 ]
+Stale = Annotated[
+    str, typer.Option("--stale", help="An offer sinks when nobody was behind it for so long.")
+]
+Gone = Annotated[str, typer.Option("--gone", help="... and leaves searches after so long.")]
+Probes = Annotated[
+    int, typer.Option("--probes", help="Free example calls a minute, where offers allow them.")
+]
+Summaries = Annotated[
+    bool, typer.Option(help="Publish what was measured of offers, signed by the node.")
+]
+Telemetry = Annotated[
+    bool, typer.Option(help="Tell who listens what changes in the registry (kind 21402).")
+]
+
+
+def liveness(stale: str, gone: str, probes: int, summaries: bool, telemetry: bool) -> "Bounds":
+    """The settings. Raises Invalid."""
+    from hanse.cli.quantities import age_s
+    from hanse.registry.liveness import Bounds
+
+    return Bounds(
+        stale_s=age_s(stale, "stale"),
+        gone_s=age_s(gone, "gone"),
+        probes_a_minute=probes,
+        summaries=summaries,
+        telemetry=telemetry,
+    )
 
 
 def keeping(

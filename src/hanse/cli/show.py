@@ -58,11 +58,31 @@ def _show(row: dict[str, Any]) -> None:
             f"  measured  {measured['success_rate']:.1%} over {measured['samples']} "
             f"calls, p50 {measured['latency_p50_ms']} ms, p95 {measured['latency_p95_ms']} ms"
         )
+        for line in _kept(row["windows"]["month"], row["windows"]["day"]["trend"]):
+            out(line)
     out(f"  input     {orjson.dumps(row['input_schema']).decode()}")
     if row["output_schema"]:
         out(f"  output    {orjson.dumps(row['output_schema']).decode()}")
     for example in row["examples"]:
         out(f"  example   {orjson.dumps(example['input']).decode()}")
+
+
+def _kept(month: dict[str, Any], trend: dict[str, Any] | None) -> list[str]:
+    """Which promises were kept, as far as the calls tell, and what changed since the day before."""
+    found = []
+    for word, kept in (("kept", True), ("broken", False)):
+        names = [
+            name.replace("_", " ") + ("" if one["sure"] else " (few calls)")
+            for name, one in month["kept"].items()
+            if one["kept"] is kept
+        ]
+        if names:
+            found.append(f"  {word:8}  {', '.join(names)}")
+    if trend is not None and trend["success_sure"]:
+        found.append(f"  trend     success {trend['success']:+.1%} since the day before")
+    if trend is not None and trend["latency_sure"]:
+        found.append(f"  trend     p50 {trend['latency_p50_ms']:+} ms since the day before")
+    return found
 
 
 def _prices(row: dict[str, Any]) -> list[str]:

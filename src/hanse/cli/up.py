@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hanse.cli.keeping import (
+    Gone,
     KeepOutputs,
     LogMax,
+    Probes,
     QualityMax,
     Retain,
+    Stale,
+    Summaries,
+    Telemetry,
     TombstonesMax,
     VanishedMax,
     keeping,
+    liveness,
 )
 from hanse.cli.limits import Limit, limited
 from hanse.cli.terminal import Json, answer, out, run, told
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
     from hanse.keyring import Keyring
     from hanse.protocol.keys import PublicKey
     from hanse.servers.relay.rules import Rules
+    from hanse.trust.permissions import Levels
 
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -65,6 +72,13 @@ Admin = Annotated[
 AddressRate = Annotated[str, typer.Option(help="Events of an address: a second, at once.")]
 KeyRate = Annotated[str, typer.Option(help="Events of a key: a second, at once.")]
 OperatorRate = Annotated[str, typer.Option(help="Events of all agents of an operator.")]
+LevelsFile = Annotated[
+    Path | None,
+    typer.Option(help="TOML that changes what levels permit.", dir_okay=False),
+]
+ByLevel = Annotated[
+    bool, typer.Option("--by-level", help="Strangers do what their level permits, or work for it.")
+]
 PeerRate = Annotated[str, typer.Option(help="Events taken of a peer: a second, at once.")]
 Trusted = Annotated[str, typer.Option(help="Networks without limits on events, by comma.")]
 DatabaseUrl = Annotated[
@@ -97,6 +111,8 @@ def up(
     member: Member = None,
     work: WorkBits = 0,
     policy: PolicyName = None,
+    levels: LevelsFile = None,
+    by_level: ByLevel = False,
     admin: Admin = None,
     rate_address: AddressRate = "200/2000",
     rate_key: KeyRate = "50/500",
@@ -118,6 +134,11 @@ def up(
     vanished_max: VanishedMax = 1_000_000,
     quality_max: QualityMax = 100_000,
     limit: Limit = None,
+    stale: Stale = "7d",
+    gone: Gone = "30d",
+    probes: Probes = 30,
+    summaries: Summaries = True,
+    telemetry: Telemetry = True,
 ) -> None:
     """Run your node: relay (WebSocket), HTTP API (/docs) and MCP (/mcp) on one port.
 
@@ -157,6 +178,8 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
         metrics_from=_parts(flags["metrics_from"]),
         rules=_rules(flags),
         policies=tuple(flags["policy"] or ()),
+        levels=_levels(flags["levels"]),
+        by_level=flags["by_level"],
         admins=_keys(flags["admin"], "admin"),
         keeping=keeping(
             flags["retain"],
@@ -166,12 +189,31 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
             flags["vanished_max"],
         ),
         quality_max=flags["quality_max"],
+        liveness=liveness(
+            flags["stale"],
+            flags["gone"],
+            flags["probes"],
+            flags["summaries"],
+            flags["telemetry"],
+        ),
         database=server_url(flags["database"], "HANSE_DATABASE"),
         bus=server_url(flags["bus"], "HANSE_BUS"),
         instance=flags["instance"],
         peer_pace=_pace(flags["rate_peer"]),
         peers=tuple(read_peer(url, "both", ()) for url in flags["peer"] or ()),
     )
+
+
+def _levels(path: Path | None) -> "Levels":
+    from hanse.errors import Invalid
+    from hanse.trust.permissions import DEFAULT_LEVELS, read_levels
+
+    if path is None:
+        return DEFAULT_LEVELS
+    try:
+        return read_levels(path.read_text("utf-8"))
+    except (OSError, UnicodeError) as exc:
+        raise Invalid.at("levels", f"cannot be read: {exc}") from exc
 
 
 def _pace(text: str) -> "Pace":
@@ -217,7 +259,7 @@ async def _up(ring: "Keyring", config: "Config", rebuild: bool, json: bool) -> N
     secret, auth = ring.node()
     operator = public_key(auth[1], "node.auth")
     agents = {name: ring.agent(name)[0].public for name in ring.agents()}
-    node = Node(config, secret, operator, rebuild=rebuild, agents=agents)
+    node = Node(config, secret, operator, rebuild=rebuild, agents=agents, auth=auth)
 
     def started() -> None:
         ring.remember_node(NodeAddress(node.url, node.pubkey))

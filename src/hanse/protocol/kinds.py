@@ -40,12 +40,14 @@ SEAL: Final = 13
 GENERIC_REPOST: Final = 16
 VANISH: Final = 62
 RECEIPT: Final = 2402
+KEY_STATEMENT: Final = 2410
 GIFT_WRAP: Final = 1059
 REPORT: Final = 1984
 RELAY_LIST: Final = 10002
 INBOX_LIST: Final = 10050
 EPHEMERAL_GIFT_WRAP: Final = 21059
 CLIENT_AUTH: Final = 22242
+TELEMETRY: Final = 21402
 RPC: Final = 25910
 SERVER_ANNOUNCEMENT: Final = 11316
 TOOLS_ANNOUNCEMENT: Final = 11317
@@ -54,7 +56,10 @@ TEMPLATES_ANNOUNCEMENT: Final = 11319
 PROMPTS_ANNOUNCEMENT: Final = 11320
 HTTP_AUTH: Final = 27235
 TOKEN: Final = 27519
+ATTESTATION: Final = 30085
+QUALITY: Final = 30384
 OFFER: Final = 31402
+ENDORSEMENT: Final = 31410
 HANDLER: Final = 31990
 
 TABLE: Final[tuple[Kind, ...]] = (
@@ -73,6 +78,7 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=1111, name="comment", spec="NIP-22", searched=True),
     Kind(number=REPORT, name="report", spec="NIP-56"),
     Kind(number=RECEIPT, name="call receipt", spec="docs/protocol.md", ours=True),
+    Kind(number=KEY_STATEMENT, name="key statement", spec="docs/reference/keys.md", ours=True),
     Kind(number=RELAY_LIST, name="relay list", spec="NIP-65"),
     Kind(number=INBOX_LIST, name="inbox relays", spec="NIP-17"),
     Kind(number=SERVER_ANNOUNCEMENT, name="MCP server", spec="ContextVM CEP-6"),
@@ -82,11 +88,15 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=PROMPTS_ANNOUNCEMENT, name="MCP server's prompts", spec="ContextVM CEP-6"),
     Kind(number=EPHEMERAL_GIFT_WRAP, name="gift wrap, not kept", spec="NIP-59", private=True),
     Kind(number=CLIENT_AUTH, name="client authentication", spec="NIP-42"),
+    Kind(number=TELEMETRY, name="what changed in a registry", spec="docs/quality.md", ours=True),
     Kind(number=RPC, name="MCP JSON-RPC message", spec="ContextVM", private=True),
     Kind(number=HTTP_AUTH, name="HTTP authentication", spec="NIP-98"),
     Kind(number=TOKEN, name="bearer token", spec="nips PR 2187"),
     Kind(number=30023, name="article", spec="NIP-23", searched=True),
+    Kind(number=ATTESTATION, name="attestation", spec="nips PR 2320"),
+    Kind(number=QUALITY, name="assertion on an addressable event", spec="NIP-85"),
     Kind(number=OFFER, name="offer", spec="nips PR 2291", searched=True),
+    Kind(number=ENDORSEMENT, name="endorsement", spec="docs/reference/endorsements.md", ours=True),
     Kind(number=HANDLER, name="handler information", spec="NIP-89"),
 )
 
@@ -95,6 +105,11 @@ SERVER_ANNOUNCEMENTS: Final = frozenset(range(SERVER_ANNOUNCEMENT, PROMPTS_ANNOU
 PRIVATE: Final = frozenset(row.number for row in TABLE if row.private)
 
 SEARCHED: Final = frozenset(row.number for row in TABLE if row.searched)
+
+LASTING: Final = frozenset({VANISH, KEY_STATEMENT})
+"""Neither a deletion nor a request to vanish removes them: a request itself, which says why the
+rest is gone, and where an identity went, or who steals a key could erase what its owner prepared.
+"""
 
 NEVER_PUBLISHED: Final = frozenset({CLIENT_AUTH, HTTP_AUTH, TOKEN})
 """Proofs for one connection or request: whoever reads one could use it, so none is relayed."""

@@ -53,15 +53,18 @@ class Figured(msgspec.Struct, frozen=True):
     availability: float
     quality: float
     """`quality.figure`: the quality part of a score."""
+    seen_s: int
+    """The last sign that somebody stands behind it."""
 
     @classmethod
-    def of(cls, expected: Expected, promise: Promise) -> "Figured":
+    def of(cls, expected: Expected, promise: Promise, seen_s: int) -> "Figured":
         """From the figures to count on."""
         return cls(
             expected.latency_p95_ms,
             expected.success_rate,
             expected.availability or promise.availability or 0.0,
             figure(expected, promise),
+            seen_s,
         )
 
 

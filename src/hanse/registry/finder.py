@@ -17,6 +17,7 @@ from hanse.protocol.words import query_words
 from hanse.registry.entry import Entry, Figured, entries, key_of
 from hanse.registry.index import Index
 from hanse.registry.lessons import Lesson, Lessons
+from hanse.registry.liveness import SUNK, Liveness
 from hanse.registry.lookup import Aside, Lookup, Matches
 from hanse.registry.model import Offer
 from hanse.registry.observed import Observed
@@ -49,6 +50,7 @@ class Finder:
         presence: Presence,
         clock: Clock,
         observed: Observed,
+        liveness: Liveness | None = None,
         embedder: Embedder | None = None,
         standing: Standing | None = None,
         run: Run = at_once,
@@ -62,7 +64,8 @@ class Finder:
         self._store = store
         self._presence = presence
         self._clock = clock
-        self._observed = observed
+        self.observed = observed
+        self.liveness = liveness or Liveness()
         self._embedder = embedder
         self._standing = standing or OwnOnly()
         self._run = run
@@ -74,10 +77,10 @@ class Finder:
         """Index offers as (number, expiry, offer), in the place of any at the same addresses.
         False if they could not be embedded: they are found by their words alone."""
         rows: list[Entry] = []
-        called = {address for (address, _, _), _ in self._observed.each()}
+        called = {address for (address, _, _), _ in self.observed.each()}
         for seq, expires, offer in found:
             if offer.address in called:
-                self._observed.serves(offer.address, offer.operator)
+                self.observed.serves(offer.address, offer.operator)
             rows += entries(offer, seq, expires, partial(self._figured, offer))
         vectors, embedded = None, True
         if self._embedder is not None and rows:
@@ -95,8 +98,9 @@ class Finder:
         self.index.publish()
 
     def _figured(self, offer: Offer, name: str) -> Figured:
-        quality = self._observed.quality(offer.address, name, offer.version)
-        return Figured.of(quality.expected(offer.promise), offer.promise)
+        quality = self.observed.quality(offer.address, name, offer.version)
+        seen_s = self.liveness.last_seen(offer, quality)
+        return Figured.of(quality.expected(offer.promise), offer.promise, seen_s)
 
     def refigure(self, offers: Iterable[Offer]) -> None:
         """Take the figures of these offers' capabilities as they are now."""
@@ -120,7 +124,7 @@ class Finder:
     def everything_called(self) -> list[str]:
         """The addresses of all offers with measured quality, whose figures voices and time move."""
         self.lessons.refresh()
-        return sorted({address for (address, _, _), _ in self._observed.each()})
+        return sorted({address for (address, _, _), _ in self.observed.each()})
 
     # --- searching ----------------------------------------------------------------------------
 
@@ -149,6 +153,7 @@ class Finder:
             now_s=now_s,
             vector=vector,
             online=online,
+            gone_s=self.liveness.bounds.gone_s,
             level=(lambda operator: self._standing.level(viewer, operator)) if viewer else None,
             lessons=self.lessons.telling(query_words(search.words), vector, now_s),
         )
@@ -164,7 +169,12 @@ class Finder:
             scores = [self._standing.score(viewer, PublicKey(keys[id])) for id in ids.tolist()]
             trust = np.array(scores, dtype=np.float64)[which] if scores else np.zeros(0)
         most = search.offset + search.limit
-        ranked = rank(found, search.weights, present, trust, most)
+        bounds = self.liveness.bounds
+        quiet = now_s - column("seen")[found.rows]
+        part = (quiet - bounds.stale_s) / max(1, bounds.gone_s - bounds.stale_s)
+        sunk = np.clip(1 - (1 - SUNK) * part, SUNK, 1.0)
+        fresh = np.where(present, 1.0, sunk)
+        ranked = rank(found, search.weights, present, fresh, trust, most)
         words = [lookup.shared(row) for row in ranked.rows[search.offset :].tolist()]
         return ranked, found, words
 
@@ -196,9 +206,12 @@ class Finder:
         words: tuple[str, ...],
     ) -> Hit:
         capability = offer.capabilities[place]
-        quality = self._observed.quality(offer.address, capability.name, offer.version)
+        quality = self.observed.quality(offer.address, capability.name, offer.version)
         measured, expected = quality.measured(), quality.expected(offer.promise)
         online = self._presence.is_present(offer.provider)
+        signs = self.liveness.signs(
+            offer, capability.name, quality, online=online, now_s=self._clock.now_s()
+        )
         level = None
         if search.viewer is not None:
             level = self._standing.level(search.viewer, offer.operator)
@@ -210,16 +223,19 @@ class Finder:
             measured=measured,
             expected=expected,
             online=online,
-            reasons=reasons(
-                offer=offer,
-                capability=capability,
-                words=words,
-                figures=figures,
-                measured=measured,
-                expected=expected,
-                online=online,
-                cap=search.constraints.max_price,
-                level=level,
+            reasons=(
+                *reasons(
+                    offer=offer,
+                    capability=capability,
+                    words=words,
+                    figures=figures,
+                    measured=measured,
+                    expected=expected,
+                    online=online,
+                    cap=search.constraints.max_price,
+                    level=level,
+                ),
+                *signs.reasons,
             ),
             figures=figures,
             level=level,

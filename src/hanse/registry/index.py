@@ -9,7 +9,7 @@ are whole numbers, so that an index built in any order, in one go or by and by, 
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -46,6 +46,7 @@ _COLUMNS: dict[str, type[np.generic]] = {
     "quality": np.float32,
     "created": np.int64,
     "expires": np.int64,
+    "seen": np.int64,
     "imported": np.bool_,
     "needs": np.uint8,
     "live": np.bool_,
@@ -186,6 +187,7 @@ class Index:
             "quality": [one.figured.quality for one in found],
             "created": [one.created_at for one in found],
             "expires": [one.expires for one in found],
+            "seen": [one.figured.seen_s for one in found],
             "imported": [one.imported for one in found],
             "needs": [one.needs for one in found],
             "live": [True] * len(found),
@@ -238,6 +240,18 @@ class Index:
         gone = (table.written("expires") <= now_s) & table.written("live")
         return self.remove(set(table.written("offer")[gone].tolist())) if gone.any() else 0
 
+    def saw(self, seen: Mapping[str, int]) -> None:
+        """When providers were last connected."""
+        at = np.zeros(len(self.keys), dtype=np.int64)
+        for provider, seen_s in list(seen.items()):
+            id = self.keys.get(provider)
+            if 0 <= id < len(at):
+                at[id] = seen_s
+        table = self._table
+        with self._writing:
+            column = table.written("seen")
+            np.maximum(column, at[table.written("provider")[: len(column)]], out=column)
+
     def offers_of(self, provider: PublicKey) -> set[int]:
         """The offers of a provider that are indexed."""
         id = self.keys.get(provider)
@@ -280,6 +294,7 @@ class Index:
                 columns["success"].array[row] = now.success
                 columns["availability"].array[row] = now.availability
                 columns["quality"].array[row] = now.quality
+                columns["seen"].array[row] = max(now.seen_s, columns["seen"].array[row])
 
     def row_of(self, key: int) -> int:
         """The row of a capability, or -1. Remembered: who asks once asks again."""

@@ -49,6 +49,8 @@ class Aside(msgspec.Struct, frozen=True, kw_only=True):
     vector: NDArray[np.float32] | None = None
     """Of the words; None without an embedder, or when it failed."""
     online: frozenset[PublicKey] = frozenset()
+    gone_s: int = 2**40
+    """An offer leaves once nobody stood behind it for so long."""
     level: Callable[[PublicKey], int] | None = None
     """The viewer's level for an operator."""
     lessons: Mapping[int, float] = {}
@@ -217,6 +219,13 @@ class Lookup:
     def _constrained(self, matching: Mask) -> tuple[Mask, dict[str, int]]:
         excluded: dict[str, int] = {}
         allowed = matching
+        gone = matching & (self._view.column("seen") < self._aside.now_s - self._aside.gone_s)
+        if gone.any():
+            gone &= ~self._online()
+            excluded["gone"] = int(np.count_nonzero(gone))
+            allowed = matching = matching & ~gone
+            if not excluded["gone"]:
+                del excluded["gone"]
         asked = self._search.constraints
         if asked == Constraints():
             return allowed, excluded

@@ -113,10 +113,12 @@ NOTHING_PROMISED = Promise(latency_p95_ms=LATENCY_MAX_MS, success_rate=0.0001)
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """A call as it could be: its input and, if shown, the output (the structured part)."""
+    """A call as it could be: its input and, if shown, the output (the structured part). With
+    `probe` a node may make it for nothing, to see whether the service works."""
 
     input: dict[str, Any]
     output: dict[str, Any] | None = None
+    probe: bool = False
 
 
 class Metered(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,9 @@ from hanse.registry.voices import Voices
 QUALITY_MAX = 100_000
 """Capabilities whose calls are remembered in memory; the oldest unused goes first."""
 
+TOLD_MAX = 20_000
+"""Calls read from the store that may yet be recorded here: more than can be open."""
+
 Key = tuple[str, str, int]
 """Address, capability, major version."""
 
@@ -59,6 +62,8 @@ class Observed:
         self._newest: dict[tuple[str, str], int] = {}
         self._operators: dict[str, str] = {}
         self._ahead: set[bytes] = set()
+        self._told: dict[bytes, None] = {}
+        self._said: dict[str, set[tuple[str, int]]] = {}
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -76,17 +81,25 @@ class Observed:
 
     def record(self, ended: Ended) -> None:
         """Learn from a call that ended here, before the log tells of it."""
-        if ended.id not in self._ahead:
+        if ended.id in self._told:
+            del self._told[ended.id]  # its commit was read before its ending went on here
+        elif ended.id not in self._ahead:
             self._ahead.add(ended.id)
             self._learn(ended)
 
-    def catch_up(self, calls: Iterable[Ended], seq: int) -> None:
-        """Learn from calls in the order of the log, up to a number: each that was not learned
-        yet."""
-        for ended in calls:
+    def catch_up(self, calls: Iterable[tuple[int, Ended]], seq: int) -> None:
+        """Learn from calls, each with its receipt's number, in the order of the log, up to a
+        number: each that was not learned yet. Who reads twice at once teaches nothing twice."""
+        for number, ended in calls:
+            if number <= self.seq:
+                continue
+            self.seq = number
             if ended.id in self._ahead:
                 self._ahead.remove(ended.id)
             else:
+                self._told[ended.id] = None
+                if len(self._told) > TOLD_MAX:
+                    del self._told[next(iter(self._told))]
                 self._learn(ended)
         self.seq = max(self.seq, seq)
 
@@ -101,6 +114,7 @@ class Observed:
         self._newest.clear()
         self._operators.clear()
         self._ahead.clear()
+        self._told.clear()
         self.seq = 0
 
     def load(self, kept: Iterable[Kept], seq: int) -> None:
@@ -113,11 +127,18 @@ class Observed:
         """Who answers for an offer: its own operator's calls count for nothing."""
         self._operators[address.split(":", 2)[1]] = operator
 
+    def said_of(self, address: str) -> set[tuple[str, int]]:
+        """Capabilities (name, major) of an offer that other nodes' words are kept of."""
+        return self._said.get(address, set())
+
     def said(self, key: Key, words: list[Word]) -> None:
         """What other nodes say of a capability, as far as they are believed."""
+        of_offer = self._said.setdefault(key[0], set())
+        (of_offer.add if words else of_offer.discard)(key[1:])
+        if not of_offer:
+            del self._said[key[0]]
         if words or key in self._quality:
             self._of(key).words = words
-            self._of(key).refresh()
 
     def refresh(self) -> None:
         """Voices changed by what is not a call: money came in, somebody is trusted now."""

@@ -125,7 +125,9 @@ def capability_row(found: Capability) -> dict[str, Any]:
 
 def _example_row(found: Example) -> dict[str, Any]:
     row: dict[str, Any] = {"input": found.input}
-    return row if found.output is None else row | {"output": found.output}
+    if found.output is not None:
+        row["output"] = found.output
+    return row | {"probe": True} if found.probe else row
 
 
 def _price_tags(found: Capability) -> Tags:
@@ -413,5 +415,8 @@ def _examples(rows: Any, where: str) -> tuple[Example, ...]:
         output = row.get("output")
         if output is not None and not isinstance(output, dict):
             raise Invalid.at(f"{where}[{index}].output", "must be an object")
-        found.append(Example(input=row["input"], output=output))
+        probe = row.get("probe", False)
+        if not isinstance(probe, bool):
+            raise Invalid.at(f"{where}[{index}].probe", "must be true or false")
+        found.append(Example(input=row["input"], output=output, probe=probe))
     return tuple(found)

@@ -10,7 +10,7 @@ little and one broken promise is felt at once.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -175,6 +175,15 @@ class Trend(msgspec.Struct, frozen=True, kw_only=True):
     latency_sure: bool
 
 
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """A window: what was measured in it, which promises were kept, how it differs from the one
+    before."""
+
+    measured: Measured
+    kept: dict[str, Kept]
+    trend: Trend | None
+
+
 class Word(msgspec.Struct, frozen=True):
     """What another node says it measured, as far as this viewer believes it: so many calls."""
 
@@ -213,12 +222,13 @@ class Quality:
 
     def __init__(self, weigh: Weigh = _equal, now_s: Callable[[], int] | None = None) -> None:
         self.tallies: dict[Place, Tally] = {}
-        self.words: list[Word] = []
+        self.words: Sequence[Word] = ()
         self.latest_s = 0
         self._weigh = weigh
         self._now_s = now_s
         self._cached: dict[tuple[WindowName, int], Reading] = {}
-        self._payers: set[str] = set()
+        self._payers: set[str] | None = None
+        """Counted only once there may be too many: most capabilities have a few."""
         self._swept = 0
 
     # --- learning -----------------------------------------------------------------------------
@@ -253,6 +263,10 @@ class Quality:
 
     def _known(self, payer: str) -> str:
         """The payer, or OTHERS when there are too many to tell apart."""
+        if len(self.tallies) < PAYERS_MAX:
+            return payer
+        if self._payers is None:
+            self._payers = {found for found, _, _ in self.tallies}
         if payer not in self._payers:
             if len(self._payers) >= PAYERS_MAX:
                 return OTHERS
@@ -268,13 +282,18 @@ class Quality:
         least = {span: oldest_slot(span, now_s) for span in (HOUR_S, DAY_S)}
         for place in [found for found in self.tallies if found[2] < least[found[1]]]:
             del self.tallies[place]
-        self._payers = {payer for payer, _, _ in self.tallies}
+        self._payers = None
 
     # --- reading ------------------------------------------------------------------------------
 
     def measured(self, window: WindowName = "month") -> Measured:
         """The figures over a window that ends now."""
         return self._reading(window).measured
+
+    def weighed(self, window: WindowName = "month") -> tuple[Measured, dict[int, float]]:
+        """The figures of a window with the latencies they come from, by bucket."""
+        found = self._reading(window)
+        return found.measured, found.latencies
 
     def expected(self, promise: Promise) -> Expected:
         """The figures to count on, given what was promised."""
@@ -287,6 +306,15 @@ class Quality:
     def trend(self, window: WindowName = "day") -> Trend | None:
         """This window against the one before; None if one of them is empty."""
         return _trend(self._reading(window), self._reading(window, back=1))
+
+    def windows(self, promise: Promise) -> dict[WindowName, Window]:
+        """All that is known, against what is promised, by window."""
+        return {
+            name: Window(
+                measured=self.measured(name), kept=self.kept(promise, name), trend=self.trend(name)
+            )
+            for name in _WINDOWS
+        }
 
     def _reading(self, window: WindowName, back: int = 0) -> "Reading":
         span, slots = _WINDOWS[window]

@@ -11,7 +11,8 @@ quality   `quality.figure`: expected success⁴ × latency × how far independen
 price     1 / (1 + log10(1 + sat) / 4): ten times the price costs about a quarter; 0.5 for a
           capability without a price per call
 trust     0.5 for a stranger to the viewer, to 1; 1 for all if nobody asks
-presence  1 if the provider is connected, 0.05 if not; 0.3 for what was imported
+presence  1 if the provider is connected, 0.05 if not; 0.3 for what was imported; less for what
+          nobody stood behind for long (liveness.py)
 
 w, v, l, q, p, t are the request's weights. What fits less by SOFTNESS is worth 0.37 of the other:
 ten times the price outweighs 0.03 of fit, a lost connection 0.3. Without words all fit the same.
@@ -52,9 +53,15 @@ class Ranked(msgspec.Struct, frozen=True):
 
 
 def rank(
-    found: Matches, weights: Weights, online: NDArray[np.bool_], trust: Floats | None, most: int
+    found: Matches,
+    weights: Weights,
+    online: NDArray[np.bool_],
+    fresh: Floats,
+    trust: Floats | None,
+    most: int,
 ) -> Ranked:
-    """The best `most` of what was found, in order. `online` and `trust` run along its rows."""
+    """The best `most` of what was found, in order. `online`, `fresh` and `trust` run along its
+    rows."""
     column, rows = found.view.column, found.rows
     fit = weights.words * WORDS * found.words
     fit = fit + weights.vectors * found.vectors + weights.lessons * LESSONS * found.lessons
@@ -63,7 +70,7 @@ def rank(
     price = price_factor(column("price")[rows])
     believed = np.ones(len(rows)) if trust is None else STRANGER + (1 - STRANGER) * trust
     away = np.where(column("imported")[rows], IMPORTED_FACTOR, OFFLINE_FACTOR)
-    presence = np.where(online, 1.0, away)
+    presence = np.where(online, 1.0, away) * fresh
     scores = relevance * quality**weights.quality * price**weights.price
     # Rounded: what differs less is a matter of rounding, and ties have an order of their own.
     scores = np.round(scores * believed**weights.trust * presence, 9)

@@ -7,7 +7,6 @@ from hanse.ports import Clock
 from hanse.protocol import address as addresses
 from hanse.protocol import kinds
 from hanse.registry.model import Offer
-from hanse.registry.observed import Observed
 from hanse.registry.quality import Ended, Quality
 from hanse.registry.search import Found, Search
 from hanse.registry.store import OfferStore
@@ -24,9 +23,9 @@ class Registry:
         store: OfferStore,
         clock: Clock,
         finder: "Finder",
-        observed: Observed,
     ) -> None:
-        self.observed = observed
+        self.observed = finder.observed
+        self.liveness = finder.liveness
         self.finder = finder
         self._store = store
         self._clock = clock

@@ -44,7 +44,7 @@ class Voices:
 
     def __init__(self, viewer: PublicKey, standing: Standing) -> None:
         self._viewer = viewer
-        self._standing = standing
+        self.standing = standing
         self._outside: dict[str, int] = {}
         self._earned: dict[str, int] = {}
         self._paid: dict[str, dict[str, int]] = defaultdict(dict)
@@ -160,7 +160,7 @@ class Voices:
 
     def _is_known(self, operator: str) -> bool:
         return (
-            operator == self._viewer or self._standing.level(self._viewer, PublicKey(operator)) >= 1
+            operator == self._viewer or self.standing.level(self._viewer, PublicKey(operator)) >= 1
         )
 
 

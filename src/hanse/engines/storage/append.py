@@ -118,7 +118,7 @@ def _refuse_removed(
     if not forbidden and not vanished:
         return
     kind, at = event.kind, event.created_at
-    if kind == kinds.VANISH:
+    if kind in kinds.LASTING:
         return  # NIP-62: nothing undoes a request to vanish, nor a deletion of it
     for key in _owners(event):
         if at <= vanished.get(key, -1):
@@ -212,7 +212,7 @@ def _delete(tx: Transaction, deletion: Event, number: int, hash: TagHash) -> Non
             forbidden.append((id.hex(), pubkey, FOREVER, number))
             continue
         seq, _, author, _, kind, json = row
-        if kind in (kinds.DELETION, kinds.VANISH):
+        if kind == kinds.DELETION or kind in kinds.LASTING:
             continue
         if bytes(author) != pubkey and not _is_wrapped_for(deletion.pubkey, kind, json):
             continue

@@ -45,6 +45,8 @@ class Indexing:
         self._taught = 0
         self._turn = 0
         self._news = False
+        self.whole = False
+        """Whether all that is kept was indexed."""
         self._lock = asyncio.Lock()
 
     # --- starting -----------------------------------------------------------------------------
@@ -55,6 +57,7 @@ class Indexing:
             if not await self._page():
                 await self._done()
                 return True
+        self._finder.notes = ("offers are still being read",)
         await asyncio.to_thread(self._finder.publish)
         return False
 
@@ -71,6 +74,7 @@ class Indexing:
 
     async def _done(self) -> None:
         self._finder.notes = ()
+        self.whole = True
         await asyncio.to_thread(self._finder.publish)
         await self._teach()
 
@@ -152,6 +156,7 @@ class Indexing:
         anew what calls and voices changed."""
         async with self._lock:
             self._finder.index.expire(now_s)
+            self._finder.index.saw(self._finder.liveness.seen)
             if self._plain:
                 again, self._plain = sorted(self._plain)[:PAGE], set(sorted(self._plain)[PAGE:])
                 await self._refresh(again)

@@ -31,10 +31,11 @@ VIEW = "quality"
 STEP = 500
 """Calls in one commit."""
 
+STRIDE = 50_000
+"""Events of the log looked through in one step: most are no receipts, and others wait to write."""
+
 PAGE = 5000
 """Tallies read at once."""
-
-SEQ_MAX = 2**62
 
 LOADS_MAX = 10
 
@@ -45,12 +46,13 @@ _unpack = msgspec.msgpack.Decoder(Tally).decode
 class StoredQuality:
     """Keeps the tallies up to date, and fills an `Observed` from them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, stride: int = STRIDE) -> None:
         self._database = database
+        self._stride = stride
 
     async def advance(self, now_s: int) -> None:
         """Count all calls that ended since the last time, and forget slots that are too old."""
-        while await self._database.write(_step, now_s):
+        while await self._database.write(_step, now_s, self._stride):
             pass
         await self._database.write(_forget, now_s)
 
@@ -85,11 +87,9 @@ class StoredQuality:
     async def catch_up(self, observed: Observed) -> None:
         """Tell it of the calls that ended since, at whichever node."""
         while True:
-            last, rows = await self._database.read(_after, observed.seq)
-            full = len(rows) == STEP
-            upto = int(rows[-1][0]) if full else last
-            observed.catch_up((_ended(row) for row in rows), upto)
-            if not full:
+            upto, more, rows = await self._database.read(_after, observed.seq, self._stride)
+            observed.catch_up(((int(row[0]), _ended(row)) for row in rows), upto)
+            if not more:
                 break
         for operator, msat in await self._database.all("outside_by_operator"):
             observed.voices.brought(operator, int(msat))
@@ -112,8 +112,9 @@ class StoredQuality:
 # --- operations -------------------------------------------------------------------------------
 
 
-def _step(tx: Transaction, now_s: int) -> bool:
-    seq, last = _place(tx)
+def _step(tx: Transaction, now_s: int, stride: int) -> bool:
+    seq, end = _place(tx)
+    last = min(end, seq + stride)
     rows = tx.all("calls_ended_after", seq, last, STEP)
     foreign = tx.all("receipts_after", seq, last, STEP)
     full = [found for found in (rows, foreign) if len(found) == STEP]
@@ -131,7 +132,7 @@ def _step(tx: Transaction, now_s: int) -> bool:
         tx.all("trader_set", agent, operator)
     if upto > seq:
         tx.all("view_set", VIEW, upto)
-    return bool(full)
+    return upto < end
 
 
 def _add(tx: Transaction, source: str, calls: Iterable[Ended], since_s: int, now_s: int) -> None:
@@ -219,10 +220,14 @@ def _page(tx: Transaction, start: Row) -> tuple[int, list[Row]]:
     return _seq(tx), tx.all("tallies", *start, PAGE)
 
 
-def _after(tx: Transaction, seq: int) -> tuple[int, list[Row]]:
-    last = tx.one("event_last_seq")
-    assert last is not None
-    return int(last[0]), tx.all("calls_ended_after", seq, SEQ_MAX, STEP)
+def _after(tx: Transaction, seq: int, stride: int) -> tuple[int, bool, list[Row]]:
+    """How far these calls go, and whether there is more beyond."""
+    found = tx.one("event_last_seq")
+    assert found is not None
+    last = min(int(found[0]), seq + stride)
+    rows = tx.all("calls_ended_after", seq, last, STEP)
+    upto = int(rows[-1][0]) if len(rows) == STEP else last
+    return upto, upto < int(found[0]), rows
 
 
 def _kept(row: Row) -> Kept:

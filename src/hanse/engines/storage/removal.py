@@ -21,10 +21,10 @@ Place = tuple[int, int]
 
 START: Place = (-1, 0)
 
-KEPT = frozenset({kinds.RECEIPT, kinds.OFFER, kinds.DELETION, kinds.VANISH})
+KEPT = frozenset({kinds.RECEIPT, kinds.OFFER, kinds.DELETION}) | kinds.LASTING
 """Kinds that no age takes, and a bound only when nothing else is left: receipts, the offers they
-speak of, and what forbids a return. What a deletion or a request to vanish forbids is remembered
-apart from it, and stays forbidden without it."""
+speak of, what forbids a return, and where identities went. What a deletion or a request to vanish
+forbids is remembered apart from it, and stays forbidden without it."""
 
 
 class Reach(enum.IntEnum):
@@ -99,10 +99,10 @@ def erase_ids(tx: Transaction, ids: list[str], hash: TagHash) -> int:
 
 def vanish_step(tx: Transaction, *, hash: TagHash) -> tuple[int, bool]:
     """One step of NIP-62: the events of authors who asked to vanish, deletions with them, and gift
-    wraps addressed to them. Their requests stay, to say so."""
+    wraps addressed to them. Their requests stay, to say so, and their key statements."""
     gone = 0
     for pubkey, until in tx.all("vanishing"):
-        rows = tx.all("events_to_vanish", pubkey, until, kinds.VANISH, STEP)
+        rows = tx.all("events_to_vanish", pubkey, until, kinds.VANISH, kinds.KEY_STATEMENT, STEP)
         tag = hash("p", bytes(pubkey).hex())
         wraps = tx.all("events_tagged", tag, until, kinds.GIFT_WRAP, STEP)
         remove(tx, rows + [row for row in wraps if row not in rows], hash)

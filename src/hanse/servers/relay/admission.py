@@ -6,7 +6,8 @@ A policy is a function `(event, context) -> None` that raises what it refuses wi
     before the      size, kind, denied, time, marks,          2 µs; a signature costs 30. They
     signature       contents, work of strangers               change nothing and run in threads
     after it        work of agents, membership, offers,       the author is known; on the loop
-                    rate of key and operator, the operator's own
+                    evidence, rate of key and operator,
+                    the operator's own
 
 What is refused before the signature check is the message that came: the answer blames nobody whose
 name it only bears, and takes nothing from their share.
@@ -32,12 +33,29 @@ from hanse.servers.relay.policies.standing import (
     work_of_strangers,
 )
 from hanse.servers.relay.rules import Rules
+from hanse.trust.attestation import is_attestation, read_attestation
+from hanse.trust.endorsement import read_endorsement
+from hanse.trust.rotation import check_fresh, read_statement
 
 
 def offers_hold(event: Event, context: Context) -> None:
     """An offer must be one: schemas, prices and promises are checked before anybody can find it."""
     if event.kind == kinds.OFFER:
         read_offer(event)
+
+
+def evidence_holds(event: Event, context: Context) -> None:
+    """What trust is computed from must hold by its kind's rules; a key statement must be fresh, but
+    from a peer, whose log is copied."""
+    if event.kind == kinds.ATTESTATION:
+        if is_attestation(event):
+            read_attestation(event, context.now_s)
+    elif event.kind == kinds.ENDORSEMENT:
+        read_endorsement(event)
+    elif event.kind == kinds.KEY_STATEMENT:
+        read_statement(event)
+        if context.source.door != "peer":
+            check_fresh(event, context.now_s)
 
 
 class Admission:
@@ -69,6 +87,7 @@ class Admission:
             *((work_of_agents,) if works else ()),
             *((membership,) if closed else ()),
             offers_hold,
+            evidence_holds,
             rate,
             *more,
         )

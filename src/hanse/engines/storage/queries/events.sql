@@ -42,8 +42,9 @@ SELECT seq, json FROM event WHERE expires <= $1 LIMIT $2;
 SELECT seq, json FROM event WHERE pubkey = $1 AND created_at <= $2 ORDER BY created_at LIMIT $3;
 
 -- name: events_to_vanish
--- The same, but for the requests themselves, which say why the rest is gone.
-SELECT seq, json FROM event WHERE pubkey = $1 AND created_at <= $2 AND kind <> $3 LIMIT $4;
+-- The same, but for the requests themselves, which say why the rest is gone, and key statements.
+SELECT seq, json FROM event
+WHERE pubkey = $1 AND created_at <= $2 AND kind <> $3 AND kind <> $4 LIMIT $5;
 
 -- name: events_tagged
 -- Events of one kind that carry a tag, up to a time.

@@ -1,0 +1,79 @@
+"""Where operators stand with each other, told from memory: for what asks about many at once.
+
+A search cannot read evidence for every hit. This knows circles, acceptance and the graph; records
+of dealings, and levels 3 and 0, only `Trust.explain` knows. Strangers, and keys that speak for
+nobody any more, are 0 here: nothing is known for them.
+"""
+
+from typing import Final
+
+from hanse.ports import Clock
+from hanse.protocol.event import Event
+from hanse.protocol.keys import PublicKey
+from hanse.trust.acceptance import accept
+from hanse.trust.circles import Circles
+from hanse.trust.model import Level
+
+MEMO_MAX: Final = 10_000
+ACCEPTED_SCORE, BACKED_SCORE, REACHED_SCORE = 0.75, 0.5, 0.25
+
+
+class Standings:
+    """Levels and scores of pairs, as of the last `advance`. A view of the log (`views.View`)."""
+
+    def __init__(self, circles: Circles, clock: Clock) -> None:
+        self._circles = circles
+        self._clock = clock
+        self._memo: dict[tuple[PublicKey, PublicKey], tuple[int, float]] = {}
+
+    def cares_for(self, event: Event) -> bool:
+        """Whether an appended event can change this view: what it reads is told by another one."""
+        return False
+
+    async def advance(self) -> None:
+        """Follow what changed."""
+        await self._circles.refresh(self._clock.now_s())
+        self._memo.clear()
+
+    def level(self, viewer: PublicKey, operator: PublicKey) -> int:
+        """4 for the viewer and its circle, 2 for whom the circle accepts, else 0."""
+        return self._known(viewer, operator)[0]
+
+    def standing(self, viewer: PublicKey, operator: PublicKey) -> Level:
+        """The level as permissions know it: a stranger's at least, but none for a key that speaks
+        for nobody any more."""
+        if not self._circles.spoke(operator, self._clock.now_s()):
+            return Level.BARRED
+        return Level(max(Level.STRANGER, self.level(viewer, operator)))
+
+    def score(self, viewer: PublicKey, operator: PublicKey) -> float:
+        """0 to 1: how near they stand."""
+        return self._known(viewer, operator)[1]
+
+    def _known(self, viewer: PublicKey, operator: PublicKey) -> tuple[int, float]:
+        pair = (viewer, operator)
+        found = self._memo.get(pair)
+        if found is None:
+            if len(self._memo) >= MEMO_MAX:
+                self._memo.clear()
+            found = self._memo[pair] = self._judge(viewer, operator)
+        return found
+
+    def _judge(self, viewer: PublicKey, operator: PublicKey) -> tuple[int, float]:
+        circles, now_s = self._circles, self._clock.now_s()
+        if not circles.spoke(operator, now_s):
+            return 0, 0.0
+        me = circles.current(viewer)
+        circle = circles.circle(me, "", now_s)
+        if operator == me or operator in circle:
+            return int(Level.CIRCLE), 1.0
+        if accept(circles.counted(circle, operator), circle, operator).accepted:
+            return int(Level.ACCEPTED), ACCEPTED_SCORE
+        graph = circles.graph("")
+        number = graph.index(operator)
+        if not circle or number is None:
+            return 0, 0.0
+        seen = graph.view(circle).of(number)
+        if seen.backed:
+            return 0, BACKED_SCORE
+        return 0, REACHED_SCORE if seen.reach > 0 else 0.0
