@@ -103,6 +103,7 @@ class Harbour:
             self._providers[party.key] = party.secret
             self.node.presence.arrive(party.key)
         await self.node.offers.advance()
+        await self.node.indexing.advance()
 
     def _offer(
         self, party: Party, price: Amount, promise: Promise, texts: tuple[str, str]
@@ -275,6 +276,8 @@ async def scene(name: str, keys: int) -> dict[str, Any]:
             provider = await harbour.honest()
             gang = {party.key for party in await SCENES[name](harbour, keys)}
             await node.observing.count()
+            await node.indexing.advance()
+            await node.indexing.tend(int(time.time()))
             return {
                 **await _ranked(node, provider, gang),
                 "paid_calls": harbour.paid,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hanse.broker.service import Bounds
+from hanse.engines.embedders.endpoint import Endpoint
 from hanse.engines.peers.mirror import Pace
 from hanse.engines.storage.upkeep import Keeping
 from hanse.errors import Invalid
@@ -77,6 +78,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = ""
     peers: tuple[Peer, ...] = ()
     peer_pace: Pace = Pace()
+    embeddings: Endpoint | None = None
     levels: Levels = DEFAULT_LEVELS
     by_level: bool = False
 

@@ -29,6 +29,7 @@ from hanse.config import Config
 from hanse.engines.bus.courier import BusCourier
 from hanse.engines.bus.local import LocalBus
 from hanse.engines.bus.presence import LocalPresence
+from hanse.engines.embedders.choice import Searches, chosen
 from hanse.engines.peers.peers import Peers
 from hanse.engines.peers.ports import submitting
 from hanse.engines.storage.calls import StoredCalls
@@ -36,6 +37,7 @@ from hanse.engines.storage.catalog import StoredCatalog
 from hanse.engines.storage.database import Database
 from hanse.engines.storage.folder import DATABASE, alone
 from hanse.engines.storage.handles import StoredHandles
+from hanse.engines.storage.indexing import Indexing
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.moderation import StoredModeration
@@ -50,6 +52,7 @@ from hanse.observing import Observing
 from hanse.payments.service import Payments
 from hanse.ports import Attendance
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.registry.finder import Finder
 from hanse.registry.service import Registry
 from hanse.servers.contextvm.announcement import announce
 from hanse.servers.contextvm.door import ContextVmDoor
@@ -193,12 +196,14 @@ class Node:
             instance=self._instance,
         )
         self.desk = self._staffed()
+        self.log.follow(self.indexing.saw)
         self.recovered = await self.broker.recover()
         views = await self._viewed()
         tasks = await enter(_Tasks())
         self._follower = follower = Follower(views)
         self.log.follow(follower.saw)
         tasks.start(follower.run())
+        tasks.start(self._finish())
         tasks.start(self._sweep())
         tasks.start(self.observing.run())
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
@@ -233,7 +238,8 @@ class Node:
         for view in (self.offers, self.evidence):
             await (view.rebuild() if self._rebuild else view.advance())
         await self.trust.standings.advance()
-        return [self.offers, self.evidence, self.trust.standings]
+        await self.indexing.fill()
+        return [self.offers, self.indexing, self.evidence, self.trust.standings]
 
     def _trusting(self) -> Trust:
         """What is known of whom, for any viewer."""
@@ -269,13 +275,27 @@ class Node:
         )
         await self.observing.open(rebuild=self._rebuild)
         self.observing.join(bus, self.presence, courier, self.offers)
-        return Registry(
-            self.offers,
-            self.presence,
-            self._clock,
+        finder = Finder(
+            store=self.offers,
+            presence=self.presence,
+            clock=self._clock,
             observed=self.observing.observed,
             liveness=self.observing.liveness,
+            embedder=chosen(config.embeddings),
+            standing=self.trust.standings,
+            run=Searches(lambda: len(finder.index), aside=config.embeddings is not None).run,
         )
+        self.indexing = Indexing(self.offers, finder, self._database)
+        return Registry(self.offers, self._clock, finder)
+
+    async def _finish(self) -> None:
+        """Index what was too much to wait for."""
+        while not self.indexing.whole:
+            try:
+                await self.indexing.finish()
+            except Unavailable as exc:
+                log.warning("index.behind", reason=exc.reason)
+                await asyncio.sleep(1)
 
     async def _announce(self) -> None:
         """Say on Nostr that this node is there, if others can reach it."""
@@ -368,7 +388,7 @@ class Node:
 
     async def _erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
         gone = await self.log.erase(ids=ids, pubkey=pubkey)
-        await self.offers.prune()
+        await self.indexing.forget(await self.offers.prune())
         await self.evidence.prune()
         return gone
 
@@ -461,6 +481,7 @@ class Node:
             await asyncio.sleep(SWEEP_S)
             try:
                 await self.log.sweep(self._clock.now_s())
+                await self.indexing.tend(self._clock.now_s())
                 await self.evidence.sweep(self._clock.now_s())
                 await self.broker.expire()
                 self._announce_work(self._by_level.minute())

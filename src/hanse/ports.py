@@ -4,7 +4,7 @@ Each is a small Protocol; engines and fakes implement them, `node.py` joins them
 room needs kept stands in that room's `store.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -33,6 +33,9 @@ class Presence(Protocol):
 
     def is_present(self, pubkey: PublicKey) -> bool:
         """Whether somebody with this key is connected now, to any node of the cluster."""
+
+    def keys(self) -> Iterable[PublicKey]:
+        """Everybody who is connected, to any node of the cluster; some may be named twice."""
 
     def arrive(self, pubkey: PublicKey) -> None:
         """One more connection proved this key."""

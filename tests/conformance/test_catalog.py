@@ -1,7 +1,8 @@
 """What everybody who lists all offers reads: in order, each once, only live ones."""
 
 from tests.conformance.engines import Stores
-from tests.conformance.test_offers import NOW, offer
+from tests.conformance.test_offers import offer
+from tests.fakes.offers import NOW
 
 from hanse.engines.storage.catalog import StoredCatalog
 from hanse.keyring import new_secret

@@ -1,37 +1,59 @@
 """The offers' view: follows the log, and can be thrown away."""
 
 import asyncio
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.conformance.engines import Stores
+from tests.fakes.offers import NOW, VIEWER, Connected, Still
 
-from hanse.errors import Conflict, Invalid
+from hanse.engines.storage.indexing import Indexing
+from hanse.errors import Conflict, Invalid, Unavailable
 from hanse.keyring import new_secret
 from hanse.protocol import kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import SecretKey
-from hanse.registry.model import Capability, Match, Offer, Promise
+from hanse.registry.finder import Finder
+from hanse.registry.model import Capability, Offer, Promise
+from hanse.registry.observed import Observed
 from hanse.registry.offer_event import offer_content, offer_tags
-
-NOW = 1_800_000_000
+from hanse.registry.search import Search
 
 
 class View:
-    """A log and the view that follows it."""
+    """A log, the view that follows it, and the index that follows the view."""
 
     def __init__(self, kept: Stores) -> None:
+        self.kept = kept
         self.log = kept.log
         self.offers = kept.offers
+        self.finder, self.indexing = self.fresh()
+        self.log.follow(self.indexing.saw)
+
+    def fresh(self) -> tuple[Finder, Indexing]:
+        """An empty index of the same offers."""
+        finder = Finder(
+            store=self.offers,
+            presence=Connected(),
+            clock=Still(),
+            observed=Observed(VIEWER, lambda: NOW),
+        )
+        return finder, Indexing(self.offers, finder, self.kept.database)
 
     async def add(self, *events: Event) -> None:
-        """Append, and let the view follow."""
+        """Append, and let the views follow."""
         await self.log.append_many(list(events))
         await self.offers.advance()
+        await self.indexing.advance()
 
-    async def found(self, *words: str) -> list[Match]:
-        """What a search finds."""
-        return await self.offers.search(list(words), 50, NOW)
+    async def found(self, *words: str) -> list[str]:
+        """The capabilities a search finds."""
+        found = await self.finder.find(Search(words=" ".join(words), limit=50))
+        assert found.total == len(found.hits)
+        return [hit.capability.name for hit in found.hits]
 
 
 @pytest.fixture
@@ -64,7 +86,7 @@ def offer(
 async def test_an_offer_is_found_by_its_words_and_by_its_name(view: View) -> None:
     secret = new_secret()
     await view.add(offer(secret, "translate", "Turn German text into English"))
-    assert [match.capability for match in await view.found("german", "english")] == ["translate_it"]
+    assert await view.found("german", "english") == ["translate_it"]
     assert await view.found("weather") == []
     assert [found.name for found in await view.offers.named("translate", NOW)] == ["translate"]
 
@@ -109,16 +131,18 @@ async def test_the_view_rebuilt_from_the_log_answers_the_same(view: View) -> Non
         )
     )
     before = await view.found("text", "thing")
-    await view.offers.rebuild()
     assert len(before) == 19
-    assert sorted(await view.found("text", "thing"), key=str) == sorted(before, key=str)
+    await view.offers.rebuild()
+    view.finder, rebuilt = view.fresh()
+    assert await rebuilt.fill()
+    assert await view.found("text", "thing") == before
 
 
 async def test_the_offers_of_who_vanished_are_not_found(view: View) -> None:
     secret, other = new_secret(), new_secret()
     await view.add(offer(secret, "clock", "Tells the time"), offer(other, "watch", "Tells time"))
     await view.add(sign_event(secret, kind=kinds.VANISH, created_at=NOW))
-    assert [match.offer.identifier for match in await view.found("time")] == ["watch"]
+    assert await view.found("time") == ["watch_it"]
     assert await view.offers.named("clock", NOW) == []
     await view.add(offer(secret, "clock", "Tells the time", NOW + 1))
     assert len(await view.found("time")) == 2
@@ -128,8 +152,58 @@ async def test_an_erased_offer_is_pruned(view: View) -> None:
     secret, event = new_secret(), offer(new_secret(), "clock", "Tells the time")
     await view.add(event, offer(secret, "watch", "Tells the time"))
     await view.log.erase(ids=[event.id])
-    assert (await view.offers.prune(), await view.offers.prune()) == (1, 0)
-    assert [match.offer.identifier for match in await view.found("time")] == ["watch"]
+    gone = await view.offers.prune()
+    assert (len(gone), await view.offers.prune()) == (1, [])
+    await view.indexing.forget(gone)
+    assert await view.found("time") == ["watch_it"]
+
+
+async def test_what_another_node_indexed_is_found_here(view: View) -> None:
+    """Two nodes on one database: whoever moves the view on, each hears of every event."""
+    finder, other = view.fresh()
+    await other.fill()
+    view.log.follow(other.saw)
+    secret = new_secret()
+    event = offer(secret, "clock", "Tells the time")
+    await view.add(event)
+    await view.offers.advance()
+    await other.advance()
+    assert len((await finder.find(Search(words="time"))).hits) == 1
+    tag = ("e", event.id)
+    await view.add(sign_event(secret, kind=kinds.DELETION, created_at=NOW + 1, tags=(tag,)))
+    await other.advance()
+    assert (await finder.find(Search(words="time"))).hits == []
+
+
+async def test_an_offer_that_could_not_be_embedded_is_when_that_works(view: View) -> None:
+    embedder = Shaky()
+    view.finder = Finder(
+        store=view.offers,
+        presence=Connected(),
+        clock=Still(),
+        observed=Observed(VIEWER, lambda: NOW),
+        embedder=embedder,
+    )
+    indexing = Indexing(view.offers, view.finder, view.kept.database)
+    await view.add(offer(new_secret(), "clock", "Tells the time"))
+    assert await indexing.fill()
+    assert (await view.finder.find(Search(words="time"))).hits[0].figures["vectors"] == 0
+    embedder.works = True
+    await indexing.tend(NOW)
+    assert (await view.finder.find(Search(words="time"))).hits[0].figures["vectors"] == 1
+
+
+class Shaky:
+    """Implements `registry.store.Embedder`: it works when told; all texts mean the same."""
+
+    name, size = "shaky", 64
+    works = False
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Embedder`."""
+        if not self.works:
+            raise Unavailable("no answer")
+        return np.full((len(texts), 64), 0.125, dtype=np.float32)
 
 
 # --- one version after another ----------------------------------------------------------------

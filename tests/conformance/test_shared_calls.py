@@ -8,10 +8,10 @@ import orjson
 import pytest
 from tests.conformance.engines import Stores
 from tests.fakes.calls import CAPABILITY, NOW_S, Parties
+from tests.fakes.offers import Stall
 
 from hanse.broker.model import Call, CallState, Fault, Order
 from hanse.broker.service import Bounds, Broker
-from hanse.engines.bus.presence import LocalPresence
 from hanse.errors import Unavailable
 from hanse.payments.model import Fee
 from hanse.ports import Answered, Reply
@@ -19,7 +19,7 @@ from hanse.protocol.amount import Amount
 from hanse.protocol.canonical import digest_hex
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
-from hanse.registry.model import Match, Offer, Promise
+from hanse.registry.model import Offer, Promise
 from hanse.registry.service import Registry
 
 PARTIES = Parties.new()
@@ -44,28 +44,15 @@ class Clock:
         return self.ms
 
 
-class OneOffer:
-    """Implements `registry.store.OfferStore` with one offer."""
-
-    async def offer(self, address: str, now_s: int) -> Offer | None:
-        return Offer(
-            provider=PARTIES.provider.public,
-            operator=PARTIES.provider.public,
-            identifier="greet",
-            name="greet",
-            summary="",
-            capabilities=(CAPABILITY,),
-            promise=Promise(),
-        )
-
-    async def named(self, name: str, now_s: int) -> list[Offer]:
-        return []
-
-    async def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
-        return []
-
-    async def count(self, now_s: int) -> int:
-        return 1
+OFFER = Offer(
+    provider=PARTIES.provider.public,
+    operator=PARTIES.provider.public,
+    identifier="greet",
+    name="greet",
+    summary="",
+    capabilities=(CAPABILITY,),
+    promise=Promise(),
+)
 
 
 class Provider:
@@ -93,12 +80,15 @@ class Nodes:
         self.kept = kept
         self.clock = Clock()
         self.provider = Provider(kept)
+        stall = Stall()
+        stall.put(OFFER)
+        self.registry = Registry(stall.store, self.clock, stall.finder)
         self.one, self.two = self.node("one"), self.node("two")
 
     def node(self, instance: str) -> Broker:
         return Broker(
             calls=self.kept.calls,
-            registry=Registry(OneOffer(), LocalPresence(), self.clock),
+            registry=self.registry,
             courier=self.provider,
             clock=self.clock,
             node=PARTIES.node,

@@ -140,9 +140,8 @@ async def test_one_provider_cannot_fill_a_search(node: Node, people: People) -> 
         await offered(stuffer, Returns(1), name=f"s{number}_", many=100, price="0sat")
     await offered(honest, Returns(1), name="honest")
     caller = await people.connected()
-    found = await caller.find("walrus", limit=50)
-    assert "honest" in {hit.name for hit in found}
-    assert len(found) == 21
+    found = await caller.find("walrus", limit=10)
+    assert "honest" in {hit.name for hit in found[:4]}
 
 
 async def test_a_second_node_on_the_same_folder_is_refused(

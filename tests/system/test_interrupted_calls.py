@@ -10,20 +10,20 @@ import msgspec
 import pytest
 from tests.conftest import People, running_node
 from tests.fakes.calls import CAPABILITY, Parties
+from tests.fakes.offers import Stall
 
 from hanse.agent import Agent
 from hanse.broker.model import CallState, Fault, Order
 from hanse.broker.service import Broker
 from hanse.clock import SystemClock
 from hanse.config import Config
-from hanse.engines.bus.presence import LocalPresence
 from hanse.node import Node
 from hanse.ports import Answered, Reply
 from hanse.protocol.canonical import digest_hex
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.protocol.principal import Principal
-from hanse.registry.model import Capability, Match, Offer, Promise
+from hanse.registry.model import Capability, Offer, Promise
 from hanse.registry.service import Registry
 
 
@@ -120,25 +120,6 @@ async def test_a_call_that_runs_does_not_expire(node: Node, people: People) -> N
 # --- an answer that cannot be judged --------------------------------------------------------------
 
 
-class OneOffer:
-    """Implements `registry.store.OfferStore` with one offer."""
-
-    def __init__(self, offer: Offer) -> None:
-        self._offer = offer
-
-    async def offer(self, address: str, now_s: int) -> Offer | None:
-        return self._offer
-
-    async def named(self, name: str, now_s: int) -> list[Offer]:
-        return []
-
-    async def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
-        return []
-
-    async def count(self, now_s: int) -> int:
-        return 1
-
-
 class Prompt:
     """Implements `ports.Courier`: the answer is there at once."""
 
@@ -156,10 +137,11 @@ async def test_an_answer_that_breaks_our_own_check_is_refunded(node: Node, tmp_p
     answer = parties.answer(call, result=parties.delivered(call))
     unusable = msgspec.structs.replace(CAPABILITY, output_schema={"const": object()})
     offer = _offer(parties, unusable)
-    clock = SystemClock()
+    clock, stall = SystemClock(), Stall()
+    stall.put(offer)
     broker = Broker(
         calls=node.calls,
-        registry=Registry(OneOffer(offer), LocalPresence(), clock),
+        registry=Registry(stall.store, clock, stall.finder),
         courier=Prompt(answer),
         clock=clock,
         node=parties.node,

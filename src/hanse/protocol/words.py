@@ -13,6 +13,12 @@ _SUFFIXES = (
     *("ations", "ation", "ating", "ates", "ated", "ate"),
     *("ings", "ions", "ing", "ion", "ies", "ed", "es", "er", "s", "e"),
 )
+_MORE = (
+    *("izations", "ization", "izing", "izes", "ized", "ize", "ises", "ised", "ising"),
+    *("ments", "ment", "ness", "ances", "ance", "ences", "ence", "ally", "ively", "ive", "ives"),
+    *("fully", "ful", "able", "ible", "ably", "ities", "ity", "ical", "ics", "ic", "al", "als"),
+    *("ors", "or", "ers", "er", "ists", "ist", "ly", "ants", "ant", "ents", "ent", "ures", "ure"),
+)
 _STOP_TEXT = """
 a an and any are as at be by can could do does for from give has have how i in into is it its me my
 need no not of on or our please should so some somebody someone something tell than that the their
@@ -44,17 +50,36 @@ def search_words(text: str) -> frozenset[str]:
 
 def query_words(text: str) -> list[str]:
     """The words of a query worth searching for, each once, at most QUERY_WORDS_MAX."""
+    return list(dict.fromkeys(useful_words(text)))[:QUERY_WORDS_MAX]
+
+
+def useful_words(text: str) -> list[str]:
+    """Words of a text in order without those that say nothing; all of them if none says much."""
     found = words_of(text)
-    useful = [word for word in found if word not in _STOP] or found
-    return list(dict.fromkeys(useful))[:QUERY_WORDS_MAX]
+    return [word for word in found if word not in _STOP] or found
 
 
+@functools.lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
-    """A rough root, only to tell which query words a text shares."""
+    """A rough root, by which words in other forms are the same: endings of English are taken off
+    twice (`recommendations`), then what changes before them (`planning`, `stories`)."""
+    return _shortened(_shortened(word))
+
+
+def _shortened(word: str) -> str:
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
-            return word[: -len(suffix)]
-    return word
+            word = word[: -len(suffix)]
+            break
+    for suffix in _MORE:
+        if word.endswith(suffix) and len(word) - len(suffix) >= 4:
+            word = word[: -len(suffix)]
+            break
+    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiouls":
+        word = word[:-1]
+    if len(word) > 3 and word[-1] == "y":
+        word = word[:-1]
+    return word[:-1] if len(word) > 4 and word[-1] in "ie" else word
 
 
 def shared_words(query: list[str], text: str) -> tuple[str, ...]:

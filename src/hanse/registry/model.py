@@ -203,12 +203,3 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     def capability(self, name: str) -> Capability | None:
         """The capability called `name`, or None."""
         return next((found for found in self.capabilities if found.name == name), None)
-
-
-class Match(msgspec.Struct, frozen=True):
-    """What a store's word search found: a capability of an offer, and how well it fits (0 to 1)."""
-
-    offer: Offer
-    capability: str
-    relevance: float
-    words: tuple[str, ...]

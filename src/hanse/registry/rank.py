@@ -1,74 +1,155 @@
 """From what matched to a ranked, explained list.
 
-score = relevance × quality × price × presence        each factor 0 to 1
+relevance = e^((fit - best fit) / SOFTNESS)
+fit       = words × WORDS × w + vectors × v + lessons × LESSONS × l
+score     = relevance × quality^q × price^p × trust^t × presence        each factor 0 to 1
 
-relevance  how well the words fit (the store's figure)
-quality    expected success rate to the fourth power × 1 while the expected p95 is inside the
-           promise, promise / expected beyond it × 0.25 unproven to 1 proven (`quality.figure`)
-price      1 / (1 + log10(1 + sat) / 4): ten times the price costs about a quarter
-presence   1 if the provider is connected, 0.05 if not
+words     share of the query's words that the capability has, weighed by how rare they are (BM25)
+vectors   how near the two are in meaning: the cosine of their vectors
+lessons   how telling it is that like words led to paid calls of it (lessons.py), -1 to 1
+quality   `quality.figure`: expected success⁴ × latency × how far independent payers prove it
+price     1 / (1 + log10(1 + sat) / 4): ten times the price costs about a quarter; 0.5 for a
+          capability without a price per call
+trust     0.5 for a stranger to the viewer, to 1; 1 for all if nobody asks
+presence  1 if the provider is connected, 0.05 if not; 0.3 for what was imported; less for what
+          nobody stood behind for long (liveness.py)
+
+w, v, l, q, p, t are the request's weights. What fits less by SOFTNESS is worth 0.37 of the other:
+ten times the price outweighs 0.03 of fit, a lost connection 0.3. Without words all fit the same.
 """
 
-import math
-from typing import Literal
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from hanse.registry.model import Capability, Match
-from hanse.registry.quality import Expected, Measured, Quality, figure
-from hanse.registry.search import Constraints, Hit
+from hanse.protocol.amount import Amount
+from hanse.registry.entry import NO_PRICE
+from hanse.registry.lookup import Matches
+from hanse.registry.model import Capability, Offer
+from hanse.registry.postings import Rows
+from hanse.registry.quality import Expected, Measured
+from hanse.registry.search import Weights
 
+WORDS = 0.8
+LESSONS = 5.0
+SOFTNESS = 0.1
 OFFLINE_FACTOR = 0.05
+IMPORTED_FACTOR = 0.3
+STRANGER = 0.5
+PAGE_SHARE = 3
+"""Of ten hits in a row so many may be of one operator while others match."""
+LEARNED_MIN = 0.02
+"""Lessons below this are not worth a word."""
 
-Excluded = Literal["price", "latency", "success"]
-
-
-def judge(
-    match: Match, quality: Quality, constraints: Constraints, *, online: bool
-) -> Hit | Excluded:
-    """Score one match, or say which constraint it fails."""
-    capability = match.offer.capability(match.capability)
-    assert capability is not None  # the store indexes only capabilities of the offer it returns
-    measured, expected = quality.measured(), quality.expected(match.offer.promise)
-    if constraints.max_price is not None and capability.price > constraints.max_price:
-        return "price"
-    if (
-        constraints.latency_p95_ms is not None
-        and expected.latency_p95_ms > constraints.latency_p95_ms
-    ):
-        return "latency"
-    # Shrunk figures rarely reach the promise exactly: a hair of rounding must not exclude it.
-    if (
-        constraints.success_rate is not None
-        and expected.success_rate + 1e-9 < constraints.success_rate
-    ):
-        return "success"
-    return Hit(
-        offer=match.offer,
-        capability=capability,
-        score=_score(match, capability, expected, online),
-        measured=measured,
-        expected=expected,
-        online=online,
-        reasons=_reasons(match, capability, measured, expected, constraints, online),
-    )
+Floats = NDArray[np.float64]
 
 
-def _score(match: Match, capability: Capability, expected: Expected, online: bool) -> float:
-    price = 1 / (1 + math.log10(1 + capability.price.msat / 1000) / 4)
-    presence = 1.0 if online else OFFLINE_FACTOR
-    score = match.relevance * figure(expected, match.offer.promise) * price * presence
-    return round(score, 6)
+class Ranked(msgspec.Struct, frozen=True):
+    """Rows best first, each with its score and what made it. All arrays run along `rows`."""
+
+    rows: Rows
+    scores: Floats
+    parts: dict[str, Floats]
 
 
-def _reasons(
-    match: Match,
+def rank(
+    found: Matches,
+    weights: Weights,
+    online: NDArray[np.bool_],
+    fresh: Floats,
+    trust: Floats | None,
+    most: int,
+) -> Ranked:
+    """The best `most` of what was found, in order. `online`, `fresh` and `trust` run along its
+    rows."""
+    column, rows = found.view.column, found.rows
+    fit = weights.words * WORDS * found.words
+    fit = fit + weights.vectors * found.vectors + weights.lessons * LESSONS * found.lessons
+    relevance = np.exp((fit - fit.max(initial=-1e9)) / SOFTNESS)
+    quality = column("quality")[rows].astype(np.float64)
+    price = price_factor(column("price")[rows])
+    believed = np.ones(len(rows)) if trust is None else STRANGER + (1 - STRANGER) * trust
+    away = np.where(column("imported")[rows], IMPORTED_FACTOR, OFFLINE_FACTOR)
+    presence = np.where(online, 1.0, away) * fresh
+    scores = relevance * quality**weights.quality * price**weights.price
+    # Rounded: what differs less is a matter of rounding, and ties have an order of their own.
+    scores = np.round(scores * believed**weights.trust * presence, 9)
+    order = np.lexsort((column("key")[rows], -column("created")[rows], -scores))
+    order = spread(order[: 4 * most], column("operator")[rows])[:most]
+    parts = {
+        "words": found.words,
+        "vectors": found.vectors,
+        "lessons": found.lessons,
+        "relevance": relevance,
+        "quality": quality,
+        "price": price,
+        "trust": believed,
+        "presence": presence,
+    }
+    return Ranked(rows[order], scores[order], {name: part[order] for name, part in parts.items()})
+
+
+def price_factor(msat: NDArray[np.int64]) -> Floats:
+    """What a price leaves of a score."""
+    sat = np.where(msat >= NO_PRICE, 9999.0, msat / 1000)
+    found: Floats = 1 / (1 + np.log10(1 + sat) / 4)
+    return found
+
+
+def spread(order: NDArray[np.intp], operators: NDArray[np.int32]) -> NDArray[np.intp]:
+    """The same order, but of any ten that follow at most PAGE_SHARE are of one operator while
+    others are left."""
+    waiting = list(order.tolist())
+    owners = operators[order].tolist()
+    if len(set(owners)) == 1:
+        return order
+    by = dict(zip(waiting, owners, strict=True))
+    found: list[int] = []
+    while waiting:
+        page: dict[int, int] = {}
+        late = []
+        size = len(found) + 10
+        for at, one in enumerate(waiting):
+            if len(found) == size:
+                late += waiting[at:]
+                break
+            owner = by[one]
+            if page.get(owner, 0) >= PAGE_SHARE:
+                late.append(one)
+                continue
+            page[owner] = page.get(owner, 0) + 1
+            found.append(one)
+        if len(found) < size:  # only operators with their share are left for this page
+            room = size - len(found)
+            found += late[:room]
+            late = late[room:]
+        waiting = late
+    return np.array(found, dtype=np.intp)
+
+
+def reasons(
+    *,
+    offer: Offer,
     capability: Capability,
+    words: tuple[str, ...],
+    figures: dict[str, float],
     measured: Measured,
     expected: Expected,
-    constraints: Constraints,
     online: bool,
+    cap: Amount | None,
+    level: int | None,
 ) -> tuple[str, ...]:
-    promise = match.offer.promise
-    found = [f"matches {', '.join(match.words)}" if match.words else "matches by related words"]
+    """Why a hit stands where it stands, in plain words."""
+    found = []
+    if words:
+        found.append(f"matches {', '.join(words)}")
+    if figures["vectors"] > 0:
+        found.append(f"{figures['vectors']:.0%} alike in meaning")
+    if figures["lessons"] >= LEARNED_MIN:
+        found.append("others paid for it after like words")
+    elif figures["lessons"] <= -LEARNED_MIN:
+        found.append("others were refunded after like words")
+    promise = offer.promise
     if measured.samples and measured.success_rate is not None:
         calls = "call" if measured.samples == 1 else "calls"
         found.append(
@@ -85,7 +166,18 @@ def _reasons(
             f"no calls measured yet; promises {promise.success_rate:.1%} "
             f"within {promise.latency_p95_ms} ms"
         )
-    cap = f", your cap is {constraints.max_price}" if constraints.max_price is not None else ""
-    found.append(f"price {capability.price} a call{cap}")
-    found.append("provider is connected" if online else "provider is not connected now")
+    limit = f", your cap is {cap}" if cap is not None else ""
+    price = f"price {capability.price} a call" if capability.by_call else "no price per call"
+    found.append(f"{price}{limit}")
+    if level is not None:
+        found.append(f"your level for its operator is {level}")
+    if offer.source:
+        found.append(f"imported from {offer.source}, not verified")
+    else:
+        found.append("provider is connected" if online else "provider is not connected now")
     return tuple(found)
+
+
+def rounded(parts: dict[str, Floats], at: int) -> dict[str, float]:
+    """One hit's figures."""
+    return {name: round(float(part[at]), 4) for name, part in parts.items()}

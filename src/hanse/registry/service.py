@@ -1,23 +1,18 @@
 """The registry's verbs: find, look up an offer, and learn from finished calls."""
 
-from collections import Counter
+from typing import TYPE_CHECKING
 
 from hanse.errors import Invalid, NotFound
-from hanse.ports import Clock, Presence
+from hanse.ports import Clock
 from hanse.protocol import address as addresses
 from hanse.protocol import kinds
-from hanse.protocol.keys import PublicKey
-from hanse.protocol.words import query_words
-from hanse.registry.liveness import Liveness
 from hanse.registry.model import Offer
-from hanse.registry.observed import QUALITY_MAX, Observed
 from hanse.registry.quality import Ended, Quality
-from hanse.registry.rank import judge
-from hanse.registry.search import Found, Hit, Search
+from hanse.registry.search import Found, Search
 from hanse.registry.store import OfferStore
 
-CANDIDATES = 200
-"""Matches judged per search: enough that constraints leave some, bounded whatever the words."""
+if TYPE_CHECKING:
+    from hanse.registry.finder import Finder
 
 
 class Registry:
@@ -26,40 +21,18 @@ class Registry:
     def __init__(
         self,
         store: OfferStore,
-        presence: Presence,
         clock: Clock,
-        quality_max: int = QUALITY_MAX,
-        observed: Observed | None = None,
-        liveness: Liveness | None = None,
+        finder: "Finder",
     ) -> None:
-        self.observed = observed or Observed(PublicKey(""), clock.now_s, quality_max=quality_max)
-        self.liveness = liveness or Liveness()
+        self.observed = finder.observed
+        self.liveness = finder.liveness
+        self.finder = finder
         self._store = store
-        self._presence = presence
         self._clock = clock
 
     async def find(self, search: Search) -> Found:
-        """Ranked capabilities for one question."""
-        words = query_words(search.words)
-        matches = await self._store.search(words, CANDIDATES, self._clock.now_s())
-        hits: list[Hit] = []
-        excluded: Counter[str] = Counter()
-        for match in matches:
-            judged = judge(
-                match,
-                self.quality(match.offer.address, match.capability, match.offer.version),
-                search.constraints,
-                online=self._presence.is_present(match.offer.provider),
-            )
-            if isinstance(judged, Hit):
-                hits.append(judged)
-            else:
-                excluded[judged] += 1
-        hits, gone = self.liveness.apply(hits, self._quality_of, self._clock.now_s())
-        if gone:
-            excluded["gone"] = gone
-        page = hits[search.offset : search.offset + search.limit]
-        return Found(page, dict(excluded), len(hits))
+        """Ranked capabilities for one question. Raises Invalid."""
+        return await self.finder.find(search)
 
     async def offer(self, reference: str) -> Offer:
         """An offer by address (`31402:pubkey:d`), naddr, or by identifier or name if only one has
@@ -90,12 +63,10 @@ class Registry:
         """What is known of one capability's calls in an offer's major version."""
         return self.observed.quality(address, capability, version)
 
-    def _quality_of(self, hit: Hit) -> Quality:
-        return self.quality(hit.offer.address, hit.capability.name, hit.offer.version)
-
     def learn(self, ended: Ended) -> None:
         """Learn from one ended call."""
         self.observed.record(ended)
+        self.finder.called(ended.address)
 
     async def offers(self) -> int:
         """How many live offers there are."""

@@ -1,10 +1,15 @@
-"""What the registry asks of others: offers by address, found by words, a view of the log; and where
-operators stand with each other."""
+"""What the registry asks of others: offers kept by address (a view of the log), texts made into
+vectors, and where operators stand with each other."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from hanse.protocol.keys import PublicKey
-from hanse.registry.model import Match, Offer
+from hanse.registry.model import Offer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Standing(Protocol):
@@ -38,8 +43,20 @@ class OfferStore(Protocol):
     async def named(self, name: str, now_s: int) -> list[Offer]:
         """Live offers whose identifier or name is exactly this, newest first, at most 10."""
 
-    async def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
-        """Capabilities that share words, best first. No words: the newest offers."""
+    async def by_seq(self, seqs: Sequence[int], now_s: int) -> dict[int, Offer]:
+        """The live offers whose events have these numbers."""
 
     async def count(self, now_s: int) -> int:
         """How many live offers there are."""
+
+
+class Embedder(Protocol):
+    """Makes texts into vectors. It may be called from any thread."""
+
+    name: str
+    """Vectors of two names do not compare."""
+    size: int
+
+    def embed(self, texts: Sequence[str]) -> "NDArray[np.float32]":
+        """One row for each text, of length 1, or zeros for one that says nothing. Raises
+        Unavailable."""

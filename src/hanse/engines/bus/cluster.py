@@ -5,7 +5,8 @@ itself with the next beat. A node that is silent for SILENT_S is gone, and its k
 the bus carries the words and brings the time.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -65,6 +66,10 @@ class ClusterPresence:
     def is_present(self, pubkey: PublicKey) -> bool:
         """See `ports.Presence`."""
         return pubkey in self._here or pubkey in self._elsewhere
+
+    def keys(self) -> Iterable[PublicKey]:
+        """See `ports.Presence`."""
+        return itertools.chain(self._here, self._elsewhere)
 
     def is_elsewhere(self, pubkey: PublicKey) -> bool:
         """Whether the key is connected to another node."""

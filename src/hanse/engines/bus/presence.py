@@ -1,6 +1,6 @@
 """Who is connected to this process, counted per key, and whose last connection just ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from hanse.protocol.keys import PublicKey
 
@@ -15,6 +15,10 @@ class LocalPresence:
     def is_present(self, pubkey: PublicKey) -> bool:
         """See `ports.Presence`."""
         return pubkey in self._counts
+
+    def keys(self) -> Iterable[PublicKey]:
+        """See `ports.Presence`."""
+        return self._counts.keys()
 
     def arrive(self, pubkey: PublicKey) -> None:
         """See `ports.Presence`."""

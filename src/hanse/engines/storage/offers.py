@@ -1,11 +1,11 @@
-"""The offers' view: follows the log, keeps each live offer and the words of its capabilities.
+"""The offers' view: follows the log, keeps each live offer. `indexing.py` makes it searchable.
 
 It may be thrown away: `rebuild` reads the log again from the start. `advance` applies what the log
 got since; it is called after commits and at start, never by what reads a socket.
 """
 
 import contextlib
-from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
@@ -14,14 +14,11 @@ from hanse.engines.storage.database import Database, Transaction
 from hanse.errors import Invalid
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
-from hanse.protocol.words import shared_words, words_of
-from hanse.registry.model import Match, Offer
+from hanse.protocol.keys import PublicKey
+from hanse.registry.model import Offer
 from hanse.registry.offer_event import read_offer
 
 VIEW = "offers"
-LOOKED_AT = 2000
-SHARE_MAX = 20
-"""Matches of one provider in a search: no key can fill it with its own."""
 
 STEP = 500
 """Events applied in one commit."""
@@ -52,39 +49,30 @@ class StoredOffers:
         found = await self._database.one("offer_count", now_s)
         return int(found[0]) if found else 0
 
-    async def search(self, words: list[str], limit: int, now_s: int) -> list[Match]:
-        """See `registry.store.OfferStore`. Relevance is half the text score (against the best hit)
-        and half the share of the words that match."""
-        if not words:
-            return await self._newest(limit, now_s)
-        asked = " OR ".join(f'"{word}"' for word in words)  # words hold letters and digits only
-        rows = await self._database.all("capability_search", asked, now_s, LOOKED_AT)
-        best = max((row[2] for row in rows), default=0.0)
-        found: list[Match] = []
-        offers: dict[str, Offer | None] = {}
-        shares: Counter[str] = Counter()
-        for name, address, score in rows:
-            provider = address.split(":")[1]
-            if shares[provider] >= SHARE_MAX or len(found) >= limit:
-                continue
-            shares[provider] += 1
-            if address not in offers:
-                offers[address] = await self.offer(address, now_s)
-            offer = offers[address]
-            if offer is None:
-                continue
-            shared = shared_words(words, " ".join(_texts(offer, name)))
-            text = score / best if best > 0 else 0.0
-            relevance = 0.5 * text + 0.5 * len(shared) / len(words)
-            found.append(Match(offer, name, relevance, shared))
-        return found
+    async def by_seq(self, seqs: Sequence[int], now_s: int) -> dict[int, Offer]:
+        """See `registry.store.OfferStore`."""
+        rows = await self._database.read(lambda tx: tx.among("offers_by_seq", list(seqs)))
+        return {
+            seq: _decode(document)
+            for seq, expires, document in rows
+            if expires is None or expires > now_s
+        }
 
-    async def _newest(self, limit: int, now_s: int) -> list[Match]:
-        rows = await self._database.all("offers_newest", now_s, limit)
-        offers = [_decode(row[0]) for row in rows]
-        return [
-            Match(offer, found.name, 1.0, ()) for offer in offers for found in offer.capabilities
-        ][:limit]
+    async def at(self, addresses: Sequence[str]) -> list[tuple[str, int, int | None, Offer]]:
+        """What is kept at these addresses: address, number, expiry, offer."""
+        rows = await self._database.read(lambda tx: tx.among("offers_at", list(addresses)))
+        return [(row[0], row[1], row[2], _decode(row[3])) for row in rows]
+
+    async def after(self, seq: int, most: int) -> list[tuple[int, int | None, Offer]]:
+        """The next offers in the order of the log: number, expiry, offer."""
+        rows = await self._database.all("offers_after", seq, most)
+        return [(row[0], row[1], _decode(row[2])) for row in rows]
+
+    async def addresses_of(self, author: PublicKey) -> list[str]:
+        """Where an author's offers are kept."""
+        start = f"{kinds.OFFER}:{author}"
+        rows = await self._database.all("offers_of", f"{start}:", f"{start};")
+        return [address for (address,) in rows]
 
     # --- following the log --------------------------------------------------------------------
 
@@ -102,9 +90,9 @@ class StoredOffers:
         await self._database.write(self._clear)
         await self.advance()
 
-    async def prune(self) -> int:
+    async def prune(self) -> list[str]:
         """Forget offers that left the log without an event that says so: erased by the operator.
-        How many."""
+        Their addresses."""
         return await self._database.write(_prune)
 
     def _clear(self, tx: Transaction) -> None:
@@ -152,24 +140,17 @@ def _index(tx: Transaction, seq: int, event: Event) -> None:
             expiration_of(event.tags),
             msgspec.json.encode(offer),
         )
-        for found in offer.capabilities:
-            row = tx.one("capability_insert", address, found.name)
-            assert row is not None
-            tx.all("capability_text_insert", row[0], *_texts(offer, found.name))
 
 
 def _forget(tx: Transaction, address: str) -> None:
-    for (id,) in tx.all("capabilities_of", address):
-        tx.all("capability_text_delete", id)
-        tx.all("capability_delete", id)
     tx.all("offer_delete", address)
 
 
-def _prune(tx: Transaction) -> int:
-    gone = tx.all("offers_gone")
-    for (address,) in gone:
+def _prune(tx: Transaction) -> list[str]:
+    gone = [address for (address,) in tx.all("offers_gone")]
+    for address in gone:
         _forget(tx, address)
-    return len(gone)
+    return gone
 
 
 def _offers_of(tx: Transaction, pubkey: str) -> list[str]:
@@ -182,18 +163,3 @@ def _drop_if_gone(tx: Transaction, address: str, vanished_s: int = -1) -> None:
     found = tx.one("event_by_address", address)
     if found is None or found[3] <= vanished_s:
         _forget(tx, address)
-
-
-def _texts(offer: Offer, name: str) -> tuple[str, str, str, str]:
-    """What is searched of a capability: its name, description, the offer's words, its inputs."""
-    found = offer.capability(name)
-    assert found is not None
-    properties = found.input_schema.get("properties", {})
-    inputs = " ".join(properties) if isinstance(properties, dict) else ""
-    topics = " ".join(offer.topics)
-    return (
-        " ".join(words_of(name)),
-        " ".join(words_of(found.description)),
-        " ".join(words_of(f"{offer.name} {offer.summary} {topics}")),
-        " ".join(words_of(inputs)),
-    )

@@ -22,21 +22,17 @@ SELECT document FROM offer
 WHERE (identifier = $1 OR name = $1) AND (expires IS NULL OR expires > $2)
 ORDER BY created_at DESC LIMIT 10;
 
--- name: offers_newest
-SELECT document FROM offer WHERE expires IS NULL OR expires > $1
-ORDER BY created_at DESC LIMIT $2;
-
 -- name: offer_count
 SELECT count(*) FROM offer WHERE expires IS NULL OR expires > $1;
 
--- name: capabilities_of
-SELECT id FROM capability WHERE address = $1;
+-- name: offers_by_seq
+SELECT seq, expires, document FROM offer WHERE seq IN ($values);
 
--- name: capability_insert
-INSERT INTO capability (address, name) VALUES ($1, $2) RETURNING id;
+-- name: offers_at
+SELECT address, seq, expires, document FROM offer WHERE address IN ($values);
 
--- name: capability_delete
-DELETE FROM capability WHERE id = $1;
+-- name: offers_after
+SELECT seq, expires, document FROM offer WHERE seq > $1 ORDER BY seq LIMIT $2;
 
 -- name: offer_addresses
 SELECT address FROM offer;
@@ -49,3 +45,14 @@ SELECT address FROM offer WHERE address >= $1 AND address < $2;
 -- Offers whose event the log does not keep any more.
 SELECT offer.address FROM offer LEFT JOIN event ON event.address = offer.address
 WHERE event.address IS NULL;
+
+-- name: lessons_after
+-- What paid calls taught, in the order of their receipts. The plus keeps the planner off the index
+-- of kinds.
+SELECT event.seq, call.id, call.offer, call.capability, call.words, call.operator, call.payee,
+       call.provider, call.state, call.closed_ms
+FROM event JOIN call ON call.receipt = event.id
+WHERE event.seq > $1 AND event.seq <= $2 AND +event.kind = 2402
+  AND call.words <> '' AND call.price_msat > 0
+  AND (call.fault IS NULL OR call.fault NOT IN ('deadline-below-promise', 'node-stopped'))
+ORDER BY event.seq LIMIT $3;

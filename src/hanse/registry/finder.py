@@ -1,0 +1,242 @@
+"""Answers searches: asks the index, puts what it found in order, says why.
+
+Kept apart from `service.py` so that the rest of the registry needs no arrays.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hanse.errors import Unavailable
+from hanse.ports import Clock, Presence
+from hanse.protocol.keys import PublicKey
+from hanse.protocol.words import query_words
+from hanse.registry.entry import Entry, Figured, entries, key_of
+from hanse.registry.index import Index
+from hanse.registry.lessons import Lesson, Lessons
+from hanse.registry.liveness import SUNK, Liveness
+from hanse.registry.lookup import Aside, Lookup, Matches
+from hanse.registry.model import Offer
+from hanse.registry.observed import Observed
+from hanse.registry.rank import Ranked, rank, reasons, rounded
+from hanse.registry.search import Found, Hit, Search
+from hanse.registry.store import Embedder, OfferStore, OwnOnly, Standing
+
+Floats = NDArray[np.float64]
+Work = tuple[Ranked, Matches, list[tuple[str, ...]]]
+"""What a search found, in order; and of each hit of the page, the words it has."""
+Run = Callable[[Callable[[], Work]], Awaitable[Work]]
+
+VECTORS_MAX = 1024
+"""Texts of searches whose vectors are remembered: pages, saved searches."""
+
+
+async def at_once(work: Callable[[], Work]) -> Work:
+    """A Run for what is small: here and now."""
+    return work()
+
+
+class Finder:
+    """The index with all that its answers need. `run` decides where the work of a search is done:
+    it holds no lock and may run in another thread."""
+
+    def __init__(
+        self,
+        *,
+        store: OfferStore,
+        presence: Presence,
+        clock: Clock,
+        observed: Observed,
+        liveness: Liveness | None = None,
+        embedder: Embedder | None = None,
+        standing: Standing | None = None,
+        run: Run = at_once,
+    ) -> None:
+        self.index = Index(embedder.size if embedder else 0)
+        self.lessons = Lessons(observed.voices, embedder.size if embedder else 0)
+        self.notes: tuple[str, ...] = ()
+        """What every answer should say of itself, e.g. that offers are still being read."""
+        self.touched: set[str] = set()
+        """Addresses of offers whose figures changed since somebody took them."""
+        self._store = store
+        self._presence = presence
+        self._clock = clock
+        self.observed = observed
+        self.liveness = liveness or Liveness()
+        self._embedder = embedder
+        self._standing = standing or OwnOnly()
+        self._run = run
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+
+    # --- what is searched ---------------------------------------------------------------------
+
+    def put(self, found: Sequence[tuple[int, int | None, Offer]]) -> bool:
+        """Index offers as (number, expiry, offer), in the place of any at the same addresses.
+        False if they could not be embedded: they are found by their words alone."""
+        rows: list[Entry] = []
+        called = {address for (address, _, _), _ in self.observed.each()}
+        for seq, expires, offer in found:
+            if offer.address in called:
+                self.observed.serves(offer.address, offer.operator)
+            rows += entries(offer, seq, expires, partial(self._figured, offer))
+        vectors, embedded = None, True
+        if self._embedder is not None and rows:
+            try:
+                vectors = self._embedder.embed([row.text for row in rows])
+            except Unavailable:
+                embedded = False
+        self.index.remove({row.offer for row in rows})
+        self.index.add(rows, vectors)
+        return embedded
+
+    def publish(self) -> None:
+        """Let what was put be found."""
+        self.index.tidy()
+        self.index.publish()
+
+    def _figured(self, offer: Offer, name: str) -> Figured:
+        quality = self.observed.quality(offer.address, name, offer.version)
+        seen_s = self.liveness.last_seen(offer, quality)
+        return Figured.of(quality.expected(offer.promise), offer.promise, seen_s)
+
+    def refigure(self, offers: Iterable[Offer]) -> None:
+        """Take the figures of these offers' capabilities as they are now."""
+        for offer in offers:
+            for one in offer.capabilities:
+                now = self._figured(offer, one.name)
+                self.index.figure(key_of(offer.address, one.name), now)
+
+    def teach(self, found: Sequence[Lesson]) -> None:
+        """Learn what paid calls say of words, and figures that the calls changed."""
+        vectors = None
+        if self._embedder is not None:
+            with contextlib.suppress(Unavailable):  # then their words alone teach
+                vectors = self._embedder.embed([one.words for one in found])
+        self.lessons.add(found, vectors)
+
+    def called(self, address: str) -> None:
+        """A call of this offer ended: its figures may have changed."""
+        self.touched.add(address)
+
+    def everything_called(self) -> list[str]:
+        """The addresses of all offers with measured quality, whose figures voices and time move."""
+        self.lessons.refresh()
+        return sorted({address for (address, _, _), _ in self.observed.each()})
+
+    # --- searching ----------------------------------------------------------------------------
+
+    async def find(self, search: Search) -> Found:
+        """See `Registry.find`."""
+        notes = list(self.notes)
+        online = frozenset(self._presence.keys())
+        ranked, matches, words = await self._run(lambda: self._ranked(search, online, notes))
+        end = search.offset + search.limit
+        at = range(min(search.offset, len(ranked.rows)), min(end, len(ranked.rows)))
+        seqs = matches.view.column("seq")[ranked.rows].tolist()
+        places = matches.view.column("position")[ranked.rows].tolist()
+        offers = await self._store.by_seq([seqs[one] for one in at], self._clock.now_s())
+        hits = [
+            self._hit(search, offers[seqs[one]], places[one], ranked, one, shared)
+            for one, shared in zip(at, words, strict=True)
+            if seqs[one] in offers
+        ]
+        return Found(hits, matches.excluded, matches.total, matches.facets, tuple(notes))
+
+    def _ranked(self, search: Search, online: frozenset[PublicKey], notes: list[str]) -> Work:
+        vector = self._vector(search.words, notes)
+        now_s = self._clock.now_s()
+        viewer = search.viewer
+        aside = Aside(
+            now_s=now_s,
+            vector=vector,
+            online=online,
+            gone_s=self.liveness.bounds.gone_s,
+            level=(lambda operator: self._standing.level(viewer, operator)) if viewer else None,
+            lessons=self.lessons.telling(query_words(search.words), vector, now_s),
+        )
+        lookup = Lookup(self.index, search, aside)
+        found = lookup.run()
+        keys = self.index.keys.texts
+        column = found.view.column
+        here = {self.index.keys.get(key) for key in online}
+        present = np.isin(column("provider")[found.rows], sorted(here))
+        trust = None
+        if viewer is not None:
+            ids, which = np.unique(column("operator")[found.rows], return_inverse=True)
+            scores = [self._standing.score(viewer, PublicKey(keys[id])) for id in ids.tolist()]
+            trust = np.array(scores, dtype=np.float64)[which] if scores else np.zeros(0)
+        most = search.offset + search.limit
+        bounds = self.liveness.bounds
+        quiet = now_s - column("seen")[found.rows]
+        part = (quiet - bounds.stale_s) / max(1, bounds.gone_s - bounds.stale_s)
+        sunk = np.clip(1 - (1 - SUNK) * part, SUNK, 1.0)
+        fresh = np.where(present, 1.0, sunk)
+        ranked = rank(found, search.weights, present, fresh, trust, most)
+        words = [lookup.shared(row) for row in ranked.rows[search.offset :].tolist()]
+        return ranked, found, words
+
+    def _vector(self, words: str, notes: list[str]) -> NDArray[np.float32] | None:
+        if self._embedder is None:
+            notes.append("by words only: no embedder is installed (pip install 'hanse[vectors]')")
+            return None
+        if not words:
+            return None
+        known = self._vectors.get(words)
+        if known is None:
+            try:
+                known = self._embedder.embed([words])[0]
+            except Unavailable as exc:
+                notes.append(f"by words only: {exc.reason}")
+                return None
+            if len(self._vectors) >= VECTORS_MAX:
+                self._vectors.clear()
+            self._vectors[words] = known
+        return known
+
+    def _hit(
+        self,
+        search: Search,
+        offer: Offer,
+        place: int,
+        ranked: Ranked,
+        at: int,
+        words: tuple[str, ...],
+    ) -> Hit:
+        capability = offer.capabilities[place]
+        quality = self.observed.quality(offer.address, capability.name, offer.version)
+        measured, expected = quality.measured(), quality.expected(offer.promise)
+        online = self._presence.is_present(offer.provider)
+        signs = self.liveness.signs(
+            offer, capability.name, quality, online=online, now_s=self._clock.now_s()
+        )
+        level = None
+        if search.viewer is not None:
+            level = self._standing.level(search.viewer, offer.operator)
+        figures = rounded(ranked.parts, at)
+        return Hit(
+            offer=offer,
+            capability=capability,
+            score=round(float(ranked.scores[at]), 6),
+            measured=measured,
+            expected=expected,
+            online=online,
+            reasons=(
+                *reasons(
+                    offer=offer,
+                    capability=capability,
+                    words=words,
+                    figures=figures,
+                    measured=measured,
+                    expected=expected,
+                    online=online,
+                    cap=search.constraints.max_price,
+                    level=level,
+                ),
+                *signs.reasons,
+            ),
+            figures=figures,
+            level=level,
+        )
