@@ -73,7 +73,7 @@ async def test_every_door_gives_the_same_answer(
     assert by_query["excluded_by"] == {"price": 1}
     assert by_body == by_query
     assert by_mcp == by_query
-    # Who asks with a name also hears the level of trust that its operator has in each.
+    # Who asks with a name sees each operator as its own does: a level, and a score to match.
     for signed in (by_cli, by_agent):
         assert _unnamed(signed) == _unnamed(by_query)
 
@@ -152,7 +152,8 @@ async def test_a_question_that_cannot_be_asked_cannot_be_watched(node: Node) -> 
 
 
 def _unnamed(found: dict[str, Any]) -> dict[str, Any]:
-    hits = [hit | {"level": None} for hit in found["services"]]
+    seen = ("level", "score", "figures", "reasons")
+    hits = [{name: hit[name] for name in hit if name not in seen} for hit in found["services"]]
     return found | {"services": hits}
 
 
