@@ -158,6 +158,23 @@ def database_url(environment: Mapping[str, str] | None = None) -> str | None:
     return (os.environ if environment is None else environment).get("HANSE_DATABASE") or None
 
 
+def embeddings(environment: Mapping[str, str] | None = None) -> Endpoint | None:
+    """The endpoint that $HANSE_EMBEDDINGS, _MODEL, _SIZE and _KEY name, or None. Raises Invalid."""
+    found = os.environ if environment is None else environment
+    url = found.get("HANSE_EMBEDDINGS")
+    if not url:
+        return None
+    size = found.get("HANSE_EMBEDDINGS_SIZE", "256")
+    if not (size.isascii() and size.isdigit() and len(size) <= 6):
+        raise Invalid.at("embeddings.size", "must be a number")
+    return Endpoint(
+        url=url,
+        model=found.get("HANSE_EMBEDDINGS_MODEL", ""),
+        size=int(size),
+        key=found.get("HANSE_EMBEDDINGS_KEY") or None,
+    )
+
+
 def passphrase(environment: Mapping[str, str] | None = None) -> str | None:
     """$HANSE_PASSPHRASE, or None."""
     return (os.environ if environment is None else environment).get("HANSE_PASSPHRASE") or None

@@ -286,6 +286,7 @@ class Node:
             run=Searches(lambda: len(finder.index), aside=config.embeddings is not None).run,
         )
         self.indexing = Indexing(self.offers, finder, self._database)
+        finder.caught_up = self.indexing.caught_up
         return Registry(self.offers, self._clock, finder)
 
     async def _finish(self) -> None:

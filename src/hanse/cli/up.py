@@ -161,7 +161,7 @@ def up(
 
 def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
     """The settings that the flags say. Raises Invalid."""
-    from hanse.config import Config, server_url
+    from hanse.config import Config, embeddings, server_url
     from hanse.payments.model import Fee
     from hanse.protocol.amount import Amount
     from hanse.protocol.peer import read_peer
@@ -201,6 +201,7 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
         instance=flags["instance"],
         peer_pace=_pace(flags["rate_peer"]),
         peers=tuple(read_peer(url, "both", ()) for url in flags["peer"] or ()),
+        embeddings=embeddings(),
     )
 
 

@@ -55,6 +55,8 @@ class Finder:
         standing: Standing | None = None,
         run: Run = at_once,
     ) -> None:
+        self.caught_up: Callable[[], Awaitable[None]] | None = None
+        """Waits a moment for what was published before."""
         self.index = Index(embedder.size if embedder else 0)
         self.lessons = Lessons(observed.voices, embedder.size if embedder else 0)
         self.notes: tuple[str, ...] = ()
@@ -130,6 +132,8 @@ class Finder:
 
     async def find(self, search: Search) -> Found:
         """See `Registry.find`."""
+        if self.caught_up is not None:
+            await self.caught_up()
         notes = list(self.notes)
         online = frozenset(self._presence.keys())
         ranked, matches, words = await self._run(lambda: self._ranked(search, online, notes))

@@ -5,6 +5,7 @@ answers, and brought forward with what the log tells. Nothing here decides what 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import structlog
@@ -23,6 +24,8 @@ from hanse.registry.model import Offer
 log = structlog.get_logger("hanse")
 
 PAGE = 500
+CATCH_UP_S = 0.1
+"""How long a search waits for offers that were just published."""
 AT_ONCE = 20_000
 """Offers that are indexed before the node says it is up (two seconds); more go on behind."""
 FIGURED = 5000
@@ -45,6 +48,8 @@ class Indexing:
         self._taught = 0
         self._turn = 0
         self._news = False
+        self._came = self._through = 0
+        self._round = asyncio.Event()
         self.whole = False
         """Whether all that is kept was indexed."""
         self._lock = asyncio.Lock()
@@ -99,6 +104,19 @@ class Indexing:
             self._authors.add(event.pubkey)
         elif event.kind == kinds.RECEIPT:
             self._news = True
+            return
+        else:
+            return
+        self._came += 1
+
+    async def caught_up(self) -> None:
+        """Until what was committed before is indexed, but not long: who publishes and then searches
+        finds it, and a stream of offers does not keep others waiting."""
+        came = self._came
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_S):
+                while self._through < came:
+                    await self._round.wait()
 
     def cares_for(self, event: Event) -> bool:
         """See `views.View`."""
@@ -106,6 +124,7 @@ class Indexing:
 
     async def advance(self) -> None:
         """Index what changed. The offers' view is up to date already."""
+        came = self._came
         addresses, self._addresses = self._addresses, set()
         authors, self._authors = self._authors, set()
         try:
@@ -116,6 +135,9 @@ class Indexing:
                     await self._recheck(author)
                 if addresses or authors:
                     await asyncio.to_thread(self._finder.publish)
+            self._through = came
+            ended, self._round = self._round, asyncio.Event()
+            ended.set()
             touched, self._finder.touched = self._finder.touched, set()
             await self._figure(sorted(touched))
             if self._news:
