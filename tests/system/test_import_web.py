@@ -52,6 +52,8 @@ def quiet(stage: str, done: int, whole: int) -> None:
         "fe80::1%eth0",
         "fc00::1",
         "::ffff:10.0.0.1",
+        "::127.0.0.1",
+        "fec0::1",
         "64:ff9b::a00:1",
         "2002:a00:1::",
         "ff02::1",
@@ -77,6 +79,14 @@ def test_addresses_of_the_open_internet_are(address: str) -> None:
         "https://127.0.0.1/",
         "https://[::1]/",
         "https://10.0.0.1/x",
+        "https://[::ffff:127.0.0.1]/",
+        "https://127\u30020\u30020\u30021/",  # ideographic full stops: 127.0.0.1 when connected to
+        "https://\u2460\u2461\u2466.\u24ea.\u24ea.\u2460/",  # circled digits: the same
+        "https://\uff11\uff12\uff17.0.0.1/",
+        "https://2130706433/",
+        "https://0177.0.0.1/",
+        "https://0x7f000001/",
+        "https://127.1/",
         "http://localhost:1/",
         "https://169.254.169.254/latest/meta-data",
         "https://exa mple.com/",
@@ -112,6 +122,7 @@ async def test_a_redirect_leads_no_further_than_a_link_would() -> None:
                 "/private": "https://10.0.0.1/",
                 "/plain": "http://example.com/",
                 "/loop": "/loop",
+                "/wide": f"https://\uff11\uff12\uff17.0.0.1:{port}/",
             }
             if request.path == "/fine":
                 return served.json_response({"fine": True})
@@ -121,7 +132,7 @@ async def test_a_redirect_leads_no_further_than_a_link_would() -> None:
 
         async with a_site(away) as start, Web(start) as found:
             assert await found.json(f"{start}/near") == {"fine": True}
-            for path in ("/other", "/same", "/private", "/plain"):
+            for path in ("/other", "/same", "/private", "/plain", "/wide"):
                 with pytest.raises(Refused):
                     await found.json(start + path)
             with pytest.raises(Unavailable, match="redirects"):

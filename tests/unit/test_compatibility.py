@@ -9,6 +9,7 @@ from hanse.errors import Invalid
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import SecretKey
 from hanse.registry.compatibility import Change, compare, refuse_breaking
+from hanse.registry.inclusion import breaks
 from hanse.registry.model import Capability, Metered, Offer, Period, Promise
 
 KEY = SecretKey((1).to_bytes(32, "big")).public
@@ -227,6 +228,42 @@ def test_schemas_that_double_themselves_end_as_undecided() -> None:
 
     (change,) = input_changes(doubling(TEXT), doubling({"type": ["string", "null"]}))
     assert change.level == "minor" or "too much" in change.reason
+
+
+AB = "abbabaabbaababba" * 1800
+RARE = [{"pattern": f"[ab]*a[ab]{{{380 + n}}}x"} for n in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"const": AB}, {"anyOf": RARE}),
+        ({"const": AB, "allOf": RARE}, {"allOf": [*RARE, {"maxLength": 3}]}),
+        ({"const": {AB: 1}}, {"patternProperties": {"[ab]*a[ab]{380}x": {}}, "minProperties": 2}),
+        ({"prefixItems": [{"minimum": 1}] * 3800}, {"prefixItems": [{"minimum": 0}] * 3800}),
+        (
+            {"type": "object", "allOf": [{"minProperties": n} for n in range(1500)]},
+            {"properties": {f"p{n}": {"minimum": 1} for n in range(1500)}},
+        ),
+        (
+            {"anyOf": [{"type": "string", "maxLength": n} for n in range(1500)]},
+            {"enum": [f"v{n}" for n in range(7000)]},
+        ),
+        (
+            {"type": "object", "required": [f"r{n}" for n in range(3000)], "maxProperties": 3000},
+            {"oneOf": [{"maxProperties": 4000 + n} for n in range(2000)]},
+        ),
+        (
+            {"anyOf": [{"maxLength": n} for n in range(1900)]},
+            {f"x{n}": 1 for n in range(6000)} | {"minLength": 3},
+        ),
+    ],
+    ids=["text", "texts", "name", "items", "properties", "values", "choices", "keywords"],
+)
+def test_a_comparison_made_to_be_long_is_ended_by_its_steps(old: Any, new: Any) -> None:
+    """Each took from 200 ms to 3 s of a transaction; what is costly is counted, so none can."""
+    found = breaks(old, new, strict=False)
+    assert [(one.code, one.values) for one in found] == [("undecided", ("too much",))]
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,38 @@ async def test_catalogs_within_catalogs_end_somewhere() -> None:
     assert "nested over 3 levels" in reasons(await ard.read(catalog))
 
 
+async def test_a_catalog_that_names_itself_is_read_once() -> None:
+    asked: list[str] = []
+
+    async def fetch(url: str) -> Any:
+        asked.append(url)
+        return catalog
+
+    entries = [
+        an_entry("application/ai-catalog+json", f"c{n}", url="https://acme.example/c")
+        for n in range(300)
+    ]
+    catalog = a_catalog(*entries)
+    reading = await ard.read(catalog, fetch=fetch)
+    assert (asked, reading.listings) == (["https://acme.example/c"], [])
+
+
+async def test_catalogs_hold_so_many_entries_together() -> None:
+    async def fetch(url: str) -> Any:
+        if url.startswith("https://acme.example/"):
+            return a_catalog(
+                *[an_entry("application/parquet", f"d{n}", url="x") for n in range(999)]
+            )
+        raise AssertionError
+
+    entries = [
+        an_entry("application/ai-catalog+json", f"c{n}", url=f"https://acme.example/{n}")
+        for n in range(50)
+    ]
+    reading = await ard.read(a_catalog(*entries), fetch=fetch)
+    assert not reading.whole
+
+
 async def test_an_entry_that_cannot_be_had_makes_the_reading_less_than_whole() -> None:
     entry = an_entry("application/a2a-agent-card+json", url="https://acme.example/card.json")
     reading = await ard.read(a_catalog(entry))

@@ -14,15 +14,15 @@ the value lies between.
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from hanse.registry.schema import checker
+from hanse.registry.schema import PATTERNS_MAX, checker
 from hanse.registry.schema_cost import resolve
 from hanse.registry.schema_draft import DIFFER, comparable, is_old_draft, words
 from hanse.registry.schema_facts import ANY_TYPE, Facts, json_key
 from hanse.registry.schema_scalars import Break, place, scalars, shown
 
 STEPS_MAX = 4_000
-"""Pairs of schemas compared for one offer: 40 ms at worst, while nothing else is written. Ten
-capabilities of fifty properties each, all changed, take half of it."""
+"""Pairs of schemas compared for one offer, 10 us each: 40 ms at worst, while nothing else is
+written. Ten capabilities of fifty properties each, all changed, take half of it."""
 
 DEPTH_MAX = 64
 VALUES_MAX = 200
@@ -126,7 +126,7 @@ class _Comparison:
         self._level = 0
         self._depth = 0
         self._equal: set[tuple[int, int]] = set()
-        self._checks: dict[int, Callable[[Any], bool] | None] = {}
+        self._checks: dict[int, tuple[Callable[[Any], bool] | None, int]] = {}
 
     # --- the same -----------------------------------------------------------------------------
 
@@ -140,6 +140,7 @@ class _Comparison:
         pair = (id(x.schema), id(y.schema))
         if pair in self._equal:
             return True
+        self._budget.spend((len(x.schema) + len(y.schema)) // 128)
         keys = [key for key in x.schema if key not in _ANNOTATIONS]
         if set(keys) != {key for key in y.schema if key not in _ANNOTATIONS}:
             return False
@@ -253,6 +254,7 @@ class _Comparison:
         if known is not None:
             return known
         schema, a = b.schema, (*flat,)
+        self._budget.spend(len(schema.get("enum", ())) // 16)
         for name in _WHOLE:
             if name in schema:
                 return [Break(path, "undecided", (name,))]
@@ -285,7 +287,7 @@ class _Comparison:
             return None
         found = []
         for value in values:
-            self._budget.spend(1 + len(json_key(value)) // 256)
+            self._budget.spend(1 + len(json_key(value)) // 256 + len(flat) // 4)
             if any(self._accepts(one, value) is False for one in flat):
                 continue
             there = self._accepts(b, value)
@@ -304,8 +306,11 @@ class _Comparison:
             named = list(words(node.schema))
             self._budget.spend(10 + len(named) // 4)
             alone = DIFFER.isdisjoint(named) and "$schema" not in node.schema
-            self._checks[key] = checker(node.schema) if alone else None
-        check = self._checks[key]
+            patterns = named.count("pattern") + PATTERNS_MAX * named.count("patternProperties")
+            self._checks[key] = checker(node.schema) if alone else None, patterns
+        check, patterns = self._checks[key]
+        if check is not None and patterns:  # linear in the text: up to 3 us a character
+            self._budget.spend(patterns * len(json_key(value)) // 3)
         return None if check is None else check(value)
 
     # --- choices ------------------------------------------------------------------------------
@@ -331,9 +336,10 @@ class _Comparison:
         nearest: list[Break] | None = None
         for branch in branches:
             found = self.included(a, branch, path, split)
-            others = [one for one in branches if one is not branch]
             if not found and all(
-                self._one_only(a, branch, one) or self._apart(a, facts, one) for one in others
+                self._one_only(a, branch, one) or self._apart(a, facts, one)
+                for one in branches
+                if one is not branch
             ):
                 return []
             found = found or [Break(path, "undecided", ("oneOf",))]
@@ -357,6 +363,7 @@ class _Comparison:
         if flat is None:
             return True
         other = Facts([one.schema for one in flat])
+        self._budget.spend((facts.listed + other.listed) // 16)
         common = facts.types & other.types
         if not common:
             return True
@@ -365,7 +372,9 @@ class _Comparison:
             return all(self._accepts(b, value) is False for value in values)
         if common == {"object"}:
             # A property that one must have, fixed to different values: a discriminator.
-            for name in facts.required() | other.required():
+            names = facts.required() | other.required()
+            self._budget.spend(len(names) * (1 + len(a) + len(flat)) // 8)
+            for name in names:
                 mine = self._fixed(_parts_of([*a], name))
                 theirs = self._fixed(_parts_of(flat, name))
                 if mine is not None and theirs is not None and not mine & theirs:
@@ -407,6 +416,8 @@ class _Comparison:
 
     def _object(self, flat: list[Node], facts: Facts, b: Node, path: str) -> list[Break]:
         schema = b.schema
+        listed = ("properties", "patternProperties", "dependentRequired")
+        self._budget.spend(len(flat) * sum(len(schema.get(name, ())) for name in listed) // 16)
         there = facts.required()
         missing = [one for one in schema.get("required", []) if one not in there]
         self._budget.spend((len(there) + len(schema.get("required", []))) // 16)
@@ -450,6 +461,7 @@ class _Comparison:
         listed = b.schema.get("properties", {})
         found: list[Break] = []
         names = dict.fromkeys(name for one in flat for name in one.schema.get("properties", {}))
+        self._budget.spend(len(flat) * len(names) // 16)
         for name in names:
             if name not in listed:
                 where = place(path, "properties", name)
@@ -471,6 +483,8 @@ class _Comparison:
 
     def _array(self, flat: list[Node], facts: Facts, b: Node, path: str) -> list[Break]:
         first, rest = _items(b)
+        longest = max([len(first), *(len(_items(one)[0]) for one in flat)])
+        self._budget.spend(len(flat) * (1 + longest) // 16)
         most = facts.most("maxItems")
         found: list[Break] = []
         if b.schema.get("uniqueItems") is True and not (
@@ -480,10 +494,9 @@ class _Comparison:
         for index, one in enumerate(first):
             if most is None or index < most:
                 where = place(path, f"prefixItems[{index}]")
-                found += self._below(_items_of(flat, index), one, where)
+                found += self._below(_items_of(flat, index), Node(one, b.root), where)
         if rest is None or _as_bool(rest.schema) is True:
             return found
-        longest = max([len(first), *(len(_items(one)[0]) for one in flat)])
         where = place(path, "items")
         for index in range(len(first), longest + 1):
             if most is not None and index >= most:
@@ -566,15 +579,13 @@ def _is_unsaid(flat: list[Node], name: str) -> bool:
     return bool(listed) and not any(name in names for names in listed)
 
 
-def _items(node: Node) -> tuple[list[Node], Node | None]:
+def _items(node: Node) -> tuple[list[Any], Node | None]:
     """The schemas of an array's first items, and of all beyond; a list of `items` is how drafts
     up to 2019-09 wrote the first ones."""
-    schema, rest = node.schema, node.schema.get("items")
-    first = schema.get("prefixItems", [])
+    first, rest = node.schema.get("prefixItems", []), node.schema.get("items")
     if isinstance(rest, list):
-        first, rest = rest, schema.get("additionalItems")
-    nodes = [Node(one, node.root) for one in first]
-    return nodes, None if rest is None else Node(rest, node.root)
+        first, rest = rest, node.schema.get("additionalItems")
+    return first, None if rest is None else Node(rest, node.root)
 
 
 def _items_of(flat: Iterable[Node], index: int) -> tuple[Node, ...]:
@@ -582,7 +593,7 @@ def _items_of(flat: Iterable[Node], index: int) -> tuple[Node, ...]:
     for one in flat:
         first, rest = _items(one)
         if index < len(first):
-            found.append(first[index])
+            found.append(Node(first[index], one.root))
         elif rest is not None:
             found.append(rest)
     return (*found,)

@@ -241,8 +241,7 @@ async def _prove(reading: Reading, url: str, web: Web) -> None:
     """Domain proof: the host that lists a service of its own names the key behind it (NIP-05's
     `_`). It is asked once, and only if something of its own is listed there."""
     host = urlsplit(url).netloc
-    own = [one for one in reading.listings if one.urls and _is_at(one.urls[0], host)]
-    if not any(not one.verified for one in own):
+    if not any(_is_own(one, host) for one in reading.listings):
         return
     place = f"/.well-known/nostr.json?name={_ANNOUNCED}"
     try:
@@ -254,13 +253,14 @@ async def _prove(reading: Reading, url: str, web: Web) -> None:
         return
     proof = f"domain {host} {encode_npub(key)}"  # type: ignore[arg-type]  # checked just above
     reading.listings = [
-        msgspec.structs.replace(one, verified=proof) if one in own and not one.verified else one
+        msgspec.structs.replace(one, verified=proof) if _is_own(one, host) else one
         for one in reading.listings
     ]
 
 
-def _is_at(url: str, host: str) -> bool:
-    return urlsplit(url).netloc == host
+def _is_own(listing: Listing, host: str) -> bool:
+    """Whether a listing that nothing proves yet is of a service at the host."""
+    return bool(listing.urls and not listing.verified and urlsplit(listing.urls[0]).netloc == host)
 
 
 # --- relays ---------------------------------------------------------------------------------------

@@ -17,14 +17,19 @@ import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from yarl import URL
+
 from hanse.errors import HanseError, Invalid, NotFound, TooLarge, Unavailable
 from hanse.protocol.canonical import read_json
 
 URL_MAX = 2048
 READ_BYTES = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_WRAPPED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("2002::/16"))
-"""Addresses that hold an IPv4 one, which need not be public."""
+_NOT_PUBLIC = tuple(
+    IPv6Network(text)
+    for text in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "fec0::/10")
+)
+"""Addresses that hold an IPv4 one, which need not be public, and those of a site."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +54,7 @@ def is_public(text: str) -> bool:
     except ValueError:
         return False
     if isinstance(address, IPv6Address):
-        if any(address in network for network in _WRAPPED):
+        if any(address in network for network in _NOT_PUBLIC):
             return False
         address = address.ipv4_mapped or address
     return address.is_global and not address.is_multicast
@@ -94,7 +99,7 @@ class Web:
         self.requests = 0
         self.bytes = 0
         self._named = _place(_parts(start))
-        self._documents: dict[str, Any] = {}
+        self._documents: dict[str, bytes] = {}  # as they came: read, they take twenty times as much
 
     async def __aenter__(self) -> Self:
         self._end = asyncio.get_running_loop().time() + self.bounds.whole_s
@@ -111,13 +116,14 @@ class Web:
         await self._session.close()
 
     async def json(self, url: str) -> Any:
-        """A document, once however often it is asked for. Raises Refused, NotFound, TooLarge,
-        Unavailable, Invalid for what is not JSON."""
+        """A document, fetched once however often it is asked for. Raises Refused, NotFound,
+        TooLarge, Unavailable, Invalid for what is not JSON."""
         address = urlunsplit(_parts(url)._replace(fragment=""))
+        if self._left_s() <= 0:
+            raise _enough(address)
         if address not in self._documents:
-            raw = await self._read(address)
-            self._documents[address] = read_json(raw, address, bytes_max=self.bounds.document_bytes)
-        return self._documents[address]
+            self._documents[address] = await self._read(address)
+        return read_json(self._documents[address], address, bytes_max=self.bounds.document_bytes)
 
     async def _read(self, url: str) -> bytes:
         try:
@@ -126,7 +132,7 @@ class Web:
                 answer = await self._asked(url)
                 if isinstance(answer, bytes):
                     return answer
-                url = urljoin(url, answer)
+                url = urlunsplit(_parts(urljoin(url, answer)))
         except HanseError:
             raise
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
@@ -139,9 +145,9 @@ class Web:
     async def _asked(self, url: str) -> bytes | str:
         """The document, or where it is instead."""
         self.requests += 1
-        left_s = self._end - asyncio.get_running_loop().time()
+        left_s = self._left_s()
         if self.requests > self.bounds.requests or left_s <= 0:
-            raise Unavailable(f"{url}: the import has asked for enough", hint="see docs/import.md")
+            raise _enough(url)
         async with (
             asyncio.timeout(min(left_s, self.bounds.request_s)),
             self._session.get(url, allow_redirects=False) as found,
@@ -162,6 +168,9 @@ class Web:
                 parts.append(part)
             return b"".join(parts)
 
+    def _left_s(self) -> float:
+        return self._end - asyncio.get_running_loop().time()
+
     def _check(self, url: str) -> None:
         parts = _parts(url)
         host = (parts.hostname or "").lower()
@@ -174,16 +183,26 @@ class Web:
             raise Refused.at("url", f"{host} is not on the open internet")
 
 
+def _enough(url: str) -> Unavailable:
+    return Unavailable(f"{url}: the import has asked for enough", hint="see docs/import.md")
+
+
 def _parts(url: str) -> Any:
+    """A URL's parts, in the form that is connected to: of its host, too. Digits of other scripts
+    (`127。0。0。1`) become digits there."""
+    if len(url) > URL_MAX or not url.isprintable() or " " in url:
+        raise Refused.at("url", f"{url[:200]!r} is not a URL")
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(str(URL(url)))
         _ = parts.port  # raises for one that is no number
     except ValueError as exc:
         raise Refused.at("url", f"{url[:200]!r} is not a URL") from exc
-    if len(url) > URL_MAX or not url.isprintable() or " " in url or not parts.hostname:
+    if not parts.hostname:
         raise Refused.at("url", f"{url[:200]!r} is not a URL")
     if parts.username is not None or parts.password is not None:
         raise Refused.at("url", "must hold no user and no password")
+    if _ends_in_number(parts.hostname) and not _is_literal(parts.hostname):
+        raise Refused.at("url", f"{parts.hostname} is no name and no address")
     return parts
 
 
@@ -192,9 +211,14 @@ def _place(parts: Any) -> tuple[str, int]:
     return (parts.hostname or "").lower(), parts.port or default
 
 
+def _ends_in_number(host: str) -> bool:
+    """Whether a host's name is one that is read as an IPv4 address (`127.1`, `2130706433`)."""
+    last = host.rstrip(".").rpartition(".")[2]
+    return last.isdigit() or last.startswith("0x")
+
+
 def _is_literal(host: str) -> bool:
-    """Whether it is an address: those are connected to without being resolved. What a resolver
-    would read as one (`127.1`, `0x7f000001`) goes through the resolver, and is seen there."""
+    """Whether it is an address: those are connected to without being resolved."""
     try:
         ip_address(host)
     except ValueError:
