@@ -11,11 +11,11 @@ from hanse.broker.desk import Desk
 from hanse.config import Config
 from hanse.engines.peers.peers import Peers
 from hanse.engines.storage.catalog import StoredCatalog
-from hanse.engines.storage.handles import StoredHandles
 from hanse.figures import Figures
+from hanse.identity.resolver import Resolver
+from hanse.identity.service import Names
 from hanse.payments.service import Payments
 from hanse.ports import Clock
-from hanse.protocol.handle import ROOT
 from hanse.protocol.http_gate import HttpGate
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.search import Search
@@ -51,7 +51,8 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     relay: Relay
     moderation: Moderation
     peers: Peers
-    handles: StoredHandles
+    names: Names
+    resolver: Resolver
     catalog: StoredCatalog
     registry: Registry
     secret: SecretKey
@@ -132,18 +133,17 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
         callers=callers,
         admins=behind.config.admins | {behind.operator},
     )
-    own = {ROOT: behind.operator, **behind.agents}
-    handles = HandleRoutes(behind.handles, own, [behind.url], callers)
+    handles = HandleRoutes(behind.names, behind.resolver, [behind.url], callers, behind.operator)
     services = ServiceRoutes(
         behind.desk, callers, Watches(behind.changed, lambda: behind.figures.draining)
     )
     trust = TrustRoutes(behind.desk, callers)
     peers = PeerRoutes(behind.peers, callers)
-    tables = _directories(behind, own)
+    tables = _directories(behind)
     return [services, trust, twins, handles, health, management, peers, *tables]
 
 
-def _directories(behind: Behind, own: dict[str, PublicKey]) -> "list[Routes]":
+def _directories(behind: Behind) -> "list[Routes]":
     """What other directories read: agent cards, a catalog, an MCP registry."""
     from hanse.servers.api.directories import directories
     from hanse.servers.api.shown import Hit, Site
@@ -161,4 +161,4 @@ def _directories(behind: Behind, own: dict[str, PublicKey]) -> "list[Routes]":
         found = await behind.registry.find(Search(words=words, limit=limit, offset=offset))
         return [Hit(hit.offer, hit.score) for hit in found.hits]
 
-    return directories(site, behind.catalog, behind.handles, own, look, behind.clock)
+    return directories(site, behind.catalog, behind.names, behind.names.own, look, behind.clock)

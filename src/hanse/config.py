@@ -16,8 +16,10 @@ from hanse.engines.embedders.endpoint import Endpoint
 from hanse.engines.peers.mirror import Pace
 from hanse.engines.storage.upkeep import Keeping
 from hanse.errors import Invalid
+from hanse.identity.model import Terms
 from hanse.payments.model import Fee
 from hanse.protocol.amount import Amount
+from hanse.protocol.handle import read_handle
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.peer import Peer
 from hanse.protocol.session import Limits, host_of
@@ -34,6 +36,7 @@ DOORS = frozenset({"api", "mcp"})
 DATABASES = ("postgresql", "postgres")
 BUSES = ("nats", "tls")
 INSTANCE_MAX = 128
+NEAR_MAX = 64
 
 
 class SecretUrl(msgspec.Struct, frozen=True):
@@ -81,6 +84,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     embeddings: Endpoint | None = None
     levels: Levels = DEFAULT_LEVELS
     by_level: bool = False
+    handle_terms: Terms = Terms()
+    near: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -105,6 +110,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         if self.database is not None and self.keeping.bytes_max is not None:
             text = "PostgreSQL does not tell how full it is"
             raise Invalid.at("log-max", text, "bound it by events, e.g. 5000000events")
+        if len(self.near) > NEAR_MAX:
+            raise Invalid.at("near", f"at most {NEAR_MAX} of them")
+        for host in self.near:
+            if read_handle(host, "near").domain != host:
+                raise Invalid.at("near", f"{host[:64]!r} is no host:port in lower case")
         if len(self.instance) > INSTANCE_MAX:
             raise Invalid.at("instance", f"must have at most {INSTANCE_MAX} characters")
 

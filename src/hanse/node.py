@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import cached_property
 from typing import Any, Self
 
 import structlog
@@ -46,12 +47,17 @@ from hanse.engines.storage.peers import StoredPeers
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Upkeep
+from hanse.engines.web.domains import WebDomains
 from hanse.errors import HanseError, Unavailable
 from hanse.figures import Carrier, Figures, Parts
+from hanse.identity.resolver import Resolver
+from hanse.identity.service import Names
 from hanse.observing import Observing
 from hanse.payments.service import Payments
 from hanse.ports import Attendance
+from hanse.protocol.handle import ROOT
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.protocol.session import host_of
 from hanse.registry.finder import Finder
 from hanse.registry.service import Registry
 from hanse.servers.contextvm.announcement import announce
@@ -440,11 +446,40 @@ class Node:
             relay=self.relay,
             moderation=self.moderation,
             peers=self.peers,
-            handles=StoredHandles(self._database),
+            names=self.names,
+            resolver=self.resolver,
             catalog=StoredCatalog(self._database),
             registry=self.registry,
             secret=self._secret,
             changed=self._follower.changed,
+        )
+
+    @cached_property
+    def names(self) -> Names:
+        """The handles at this node."""
+        lists = self.admission.lists
+        return Names(
+            store=StoredHandles(self._database),
+            log=self.log,
+            clock=self._clock,
+            operator=self.operator,
+            own={ROOT: self.operator, **self.agents},
+            domain=host_of(self.url),
+            terms=self.config.handle_terms,
+            standing=self.trust.standings,
+            is_barred=lambda key: key in lists.denied_keys,
+        )
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """Look-ups of handles anywhere."""
+        return Resolver(
+            names=self.names,
+            domains=WebDomains(self.config.near),
+            log=self.log,
+            clock=self._clock,
+            hosts=self.config.hosts(self.port),
+            url=self.url,
         )
 
     def _counted(self) -> Figures:
@@ -486,6 +521,7 @@ class Node:
                 await self.evidence.sweep(self._clock.now_s())
                 await self.broker.expire()
                 self._announce_work(self._by_level.minute())
+                await self.names.sweep()
                 if self.config.database is not None:
                     await self.moderation.refresh()  # what was decided at other nodes
             except Unavailable as exc:

@@ -14,11 +14,11 @@ import pytest
 from tests.conftest import People, running_node
 
 from hanse.agent import Agent
+from hanse.engines.web.reader import Web
 from hanse.keyring import new_secret
 from hanse.node import Node
 from hanse.operations.imports import a2a, announced, sources
 from hanse.operations.imports.listing import Listing
-from hanse.operations.imports.web import Web
 from hanse.protocol import kinds
 from hanse.protocol.address import encode_npub
 from hanse.protocol.event import Event, parse_event, sign_event

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import web as served
 
+from hanse.engines.web.reader import Bounds, Refused, Web, is_public
 from hanse.errors import Invalid, NotFound, TooLarge, Unavailable
 from hanse.operations.imports import sources
-from hanse.operations.imports.web import Bounds, Refused, Web, is_public
 
 Handler = Callable[[served.Request], Awaitable[served.StreamResponse]]
 

@@ -14,9 +14,11 @@ import msgspec
 
 from hanse.agent.connection import Connection
 from hanse.agent.functions import Function
+from hanse.agent.handles import Handles
 from hanse.agent.link import now_s
 from hanse.agent.provider import Provider, Runner
 from hanse.errors import Conflict, HanseError, Invalid, NotFound, Restricted, Unavailable
+from hanse.identity.resolver import Resolved
 from hanse.keyring import Keyring
 from hanse.protocol import http_auth, kinds
 from hanse.protocol.amount import Amount
@@ -133,6 +135,17 @@ class Agent:
     async def __aexit__(self, *exc: object) -> None:
         connection, self._connection = self._open, None
         await connection.__aexit__()
+
+    @property
+    def handles(self) -> Handles:
+        """This agent's names at its node: claim, move, release. Needs no connection."""
+        return Handles(self._url, self._secret, self._auth)
+
+    async def resolve(self, handle: str) -> Resolved:
+        """Who `name@domain` is, asked at its domain by this agent's node and followed to where its
+        key has moved. `both` says whether the key names the handle too; follow the key, not the
+        name. Raises HanseError."""
+        return await self.handles.resolve(handle)
 
     # --- consumer -----------------------------------------------------------------------------
 

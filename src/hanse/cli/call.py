@@ -9,7 +9,10 @@ from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, err, out, perfo
 
 
 def call(
-    offer: Annotated[str, typer.Argument(help="An offer's address, naddr, identifier or name.")],
+    offer: Annotated[
+        str,
+        typer.Argument(help="An offer's address, naddr, identifier or name; or HANDLE/IDENTIFIER."),
+    ],
     capability: Annotated[str, typer.Argument(help="Which capability of it.")],
     input: Annotated[str, typer.Argument(help="Its input, a JSON object.")] = "{}",
     max_price: Annotated[
@@ -49,7 +52,7 @@ def call(
 
         wait_ms = milliseconds(deadline, "deadline") if deadline else None
         asked = {
-            "offer": offer,
+            "offer": _offer(offer, agent, node),
             "capability": capability,
             "input": _object(input),
             "max_price_msat": Amount.parse(max_price, "max-price").msat if max_price else None,
@@ -68,6 +71,17 @@ def call(
         answer(json, found, lambda: _show(found))
         if found["status"] != "settled":
             raise typer.Exit(3)
+
+
+def _offer(text: str, agent: str, node: str | None) -> str:
+    """The address behind `name@domain/identifier`; anything else as it is."""
+    owner, slash, identifier = text.partition("/")
+    if not slash or "@" not in owner or ":" in owner.partition("@")[0]:
+        return text
+    from hanse.cli.home import key_of
+    from hanse.protocol import kinds
+
+    return f"{kinds.OFFER}:{key_of(owner, 'offer', agent, node)}:{identifier}"
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -52,10 +52,10 @@ SideEffects = Annotated[
     ),
 ]
 Provider = Annotated[
-    str | None, typer.Option("--provider", help="Of this provider only (npub or hex).")
+    str | None, typer.Option("--provider", help="Of this provider only: npub, hex or name@domain.")
 ]
 Operator = Annotated[
-    str | None, typer.Option("--operator", help="Of this operator only (npub or hex).")
+    str | None, typer.Option("--operator", help="Of this operator only: npub, hex or name@domain.")
 ]
 Online = Annotated[bool | None, typer.Option("--online/--offline", help="Connected now, or not.")]
 Imported = Annotated[
@@ -112,8 +112,8 @@ def find(
     Example:  hanse find "what time is it in another city" --max-price 3sat --latency-p95 500ms
     """
     with told(json):
+        from hanse.cli.home import key_of
         from hanse.cli.quantities import milliseconds, share
-        from hanse.protocol.address import read_public_key
         from hanse.protocol.amount import Amount
 
         asked = {
@@ -133,8 +133,8 @@ def find(
             "takes": _shape(takes, "takes"),
             "returns": _shape(returns, "returns"),
             "side_effects": side_effects,
-            "provider": read_public_key(provider, "provider") if provider else None,
-            "operator": read_public_key(operator, "operator") if operator else None,
+            "provider": key_of(provider, "provider", agent, node) if provider else None,
+            "operator": key_of(operator, "operator", agent, node) if operator else None,
             "online": online,
             "imported": imported,
             "weights": _weights(weight),

@@ -178,9 +178,9 @@ async def _gathered(
 ) -> "tuple[Source, Reading]":
     import time
 
+    from hanse.engines.web.reader import Web
     from hanse.errors import Invalid
     from hanse.operations.imports import sources
-    from hanse.operations.imports.web import Web
     from hanse.protocol.session import host_of
 
     if source.startswith(("wss://", "ws://")):

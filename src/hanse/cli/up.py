@@ -93,6 +93,16 @@ Instance = Annotated[
 PeerUrl = Annotated[
     list[str] | None, typer.Option("--peer", help="Mirror this relay; may be repeated.")
 ]
+OpenHandles = Annotated[
+    bool, typer.Option("--open-handles", help="Let agents that are not yours claim names here.")
+]
+HandleWork = Annotated[
+    int, typer.Option(min=0, max=28, help="Bits of work a claimed name needs below level 2.")
+]
+Near = Annotated[
+    list[str] | None,
+    typer.Option(help="HOST:PORT of your own networks that handles may name; may be repeated."),
+]
 Proxies = Annotated[str, typer.Option(help="Networks whose X-Forwarded-For is believed, by comma.")]
 
 
@@ -127,6 +137,9 @@ def up(
     log_level: LogLevel = "warning",
     log_json: LogJson = True,
     peer: PeerUrl = None,
+    open_handles: OpenHandles = False,
+    handle_work: HandleWork = 20,
+    near: Near = None,
     retain: Retain = None,
     log_max: LogMax = None,
     keep_outputs: KeepOutputs = "30d",
@@ -162,6 +175,7 @@ def up(
 def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
     """The settings that the flags say. Raises Invalid."""
     from hanse.config import Config, embeddings, server_url
+    from hanse.identity.model import Terms
     from hanse.payments.model import Fee
     from hanse.protocol.amount import Amount
     from hanse.protocol.peer import read_peer
@@ -199,6 +213,8 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
         database=server_url(flags["database"], "HANSE_DATABASE"),
         bus=server_url(flags["bus"], "HANSE_BUS"),
         instance=flags["instance"],
+        handle_terms=Terms(open=flags["open_handles"], bits=flags["handle_work"]),
+        near=tuple(flags["near"] or ()),
         peer_pace=_pace(flags["rate_peer"]),
         peers=tuple(read_peer(url, "both", ()) for url in flags["peer"] or ()),
         embeddings=embeddings(),

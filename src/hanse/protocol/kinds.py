@@ -60,6 +60,7 @@ ATTESTATION: Final = 30085
 QUALITY: Final = 30384
 OFFER: Final = 31402
 ENDORSEMENT: Final = 31410
+HANDLE: Final = 31411
 HANDLER: Final = 31990
 
 TABLE: Final[tuple[Kind, ...]] = (
@@ -97,6 +98,7 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=QUALITY, name="assertion on an addressable event", spec="NIP-85"),
     Kind(number=OFFER, name="offer", spec="nips PR 2291", searched=True),
     Kind(number=ENDORSEMENT, name="endorsement", spec="docs/reference/endorsements.md", ours=True),
+    Kind(number=HANDLE, name="handle statement", spec="docs/protocol.md", ours=True),
     Kind(number=HANDLER, name="handler information", spec="NIP-89"),
 )
 

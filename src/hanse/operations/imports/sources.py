@@ -13,11 +13,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from hanse.engines.peers.link import Link
+from hanse.engines.web.reader import Web
 from hanse.errors import HanseError, Invalid, NotFound
 from hanse.operations.files import Report
 from hanse.operations.imports import a2a, announced, ard, mcp, openapi, x402
 from hanse.operations.imports.listing import Listing, Reading, held
-from hanse.operations.imports.web import Web
 from hanse.protocol.address import encode_npub
 from hanse.protocol.canonical import read_json
 from hanse.protocol.event import parse_event

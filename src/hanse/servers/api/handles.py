@@ -1,36 +1,33 @@
-"""Handles: /.well-known/nostr.json for whoever asks (NIP-05), /api/v1/handles for the operator.
+"""Handles: /.well-known/nostr.json for whoever asks (NIP-05); /api/v1/handles for the operator, for
+keys that claim or move one, and for agents that look one up at its domain.
 
 A name the operator gave comes before one of their own agents'; those are served without asking.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Protocol
 
 import msgspec
 from fastapi import Query, Request
 from fastapi.responses import Response
 
-from hanse.errors import NotFound
+from hanse.errors import AuthRequired, NotFound
+from hanse.identity.resolver import Resolver
+from hanse.identity.service import Names
 from hanse.protocol.address import encode_npub, read_public_key
-from hanse.protocol.handle import Handle, handle_name, is_handle_name, nostr_json
+from hanse.protocol.event import parse_event
+from hanse.protocol.handle import Handle, handle_name, nostr_json, read_handle
 from hanse.protocol.keys import PublicKey
+from hanse.servers.api import reply
 from hanse.servers.api.reply import Callers, answers, body_of, decoded, json, read
+
+STATEMENT_BYTES_MAX = 8 * 1024
 
 
 class Handles(Protocol):
-    """What is kept of handles."""
+    """What other routes ask of handles."""
 
     async def handle(self, name: str) -> Handle | None:
         """One by its name."""
-
-    async def handles(self) -> list[Handle]:
-        """All, by name."""
-
-    async def add(self, handle: Handle) -> None:
-        """Keep it. Raises Conflict if another key has the name, TooLarge when full."""
-
-    async def remove(self, name: str) -> bool:
-        """Forget it; False if there is none."""
 
 
 class NewHandle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,16 +38,21 @@ class NewHandle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HandleRoutes:
-    """The routes over a store. `own` are the names of the operator's own agents."""
+    """The routes over the node's names and its look-ups."""
 
     def __init__(
-        self, handles: Handles, own: Mapping[str, PublicKey], relays: list[str], callers: Callers
+        self,
+        names: Names,
+        resolver: Resolver,
+        relays: list[str],
+        callers: Callers,
+        operator: PublicKey,
     ) -> None:
-        self._handles = handles
-        # An agent may have a name that no reader could ask for: it has no handle then.
-        self._own = {name: key for name, key in own.items() if is_handle_name(name)}
+        self._names = names
+        self._resolver = resolver
         self._relays = relays
         self._callers = callers
+        self._operator = operator
 
     def add_to(self, app: Any) -> None:
         """See `Routes`."""
@@ -75,51 +77,85 @@ class HandleRoutes:
             path + "/{name}",
             self._remove,
             methods=["DELETE"],
-            summary="Take a handle away (operator)",
+            summary="Take a handle away (operator), or give your own back",
         )
+        add(path + "/terms", self._terms, methods=["GET"], summary="What claiming a name needs")
+        add(
+            path + "/statements",
+            self._state,
+            methods=["POST"],
+            summary="Claim a name, or say where you moved (a signed kind 31411)",
+            openapi_extra=body_of({"type": "object"}, "the event"),
+        )
+        add(path + "/find", self._find, methods=["GET"], summary="Who name@domain is, both ways")
 
     async def _well_known(
         self, name: Annotated[str, Query(description="The local part")]
     ) -> Response:
-        name = handle_name(name, "query.name")
-        found = await self._handles.handle(name)
-        if found is None and name in self._own:
-            found = Handle(name, self._own[name])
+        found = await self._names.answer(handle_name(name, "query.name"))
         return json(nostr_json(found, self._relays))
 
     async def _list(self, request: Request) -> Response:
         self._callers.operator_only(request, b"")
-        given = await self._handles.handles()
-        names = {found.name for found in given}
-        rows = [_row(found, "given") for found in given]
+        kept = await self._names.handles()
+        names = {found.name for found in kept}
+        rows = [_row(found, "claimed" if found.until_s else "given") for found in kept]
         rows += [
             _row(Handle(name, pubkey), "own")
-            for name, pubkey in sorted(self._own.items())
+            for name, pubkey in sorted(self._names.own.items())
             if name not in names
         ]
-        return json({"handles": rows})
+        return json({"handles": rows, "domain": self._names.domain})
 
     async def _add(self, request: Request) -> Response:
         body = await read(request)
         self._callers.operator_only(request, body)
         wanted = decoded(body, NewHandle)
         found = Handle(handle_name(wanted.name), read_public_key(wanted.pubkey, "pubkey"))
-        await self._handles.add(found)
+        await self._names.add(found)
         return json(_row(found, "given"))
 
     async def _remove(self, request: Request, name: str) -> Response:
-        self._callers.operator_only(request, b"")
+        who = self._callers.who(request, b"")
+        if who is None:
+            raise AuthRequired("sign the request with the operator's key, or the handle's (NIP-98)")
         name = handle_name(name)
-        if not await self._handles.remove(name):
-            hint = "it is one of your own agents'" if name in self._own else ""
+        if who.agent != self._operator:
+            await self._names.release(name, who)
+        elif not await self._names.remove(name):
+            hint = "it is one of your own agents'" if name in self._names.own else ""
             raise NotFound(f"no handle {name!r} was given", field="name", hint=hint)
         return json({"removed": name})
 
+    async def _terms(self) -> Response:
+        return json(await self._names.shown_terms())
 
-def _row(found: Handle, kind: str) -> dict[str, str]:
-    return {
+    async def _state(self, request: Request) -> Response:
+        body = await read(request, STATEMENT_BYTES_MAX)
+        found = await self._names.state(parse_event(body))
+        return json(_row(found, "claimed" if found.until_s else "given"))
+
+    async def _find(
+        self, request: Request, handle: Annotated[str, Query(description="name@domain")]
+    ) -> Response:
+        reply.only(request, ("handle",))
+        asked = read_handle(handle, "query.handle")
+        who = self._callers.who(request, b"")
+        if who is None:
+            raise AuthRequired("look-ups are made for agents: sign the request, or use a token")
+        found = await self._resolver.find(asked, who.operator)
+        return json(found.shown() | {"npub": encode_npub(found.pubkey)})
+
+
+def _row(found: Handle, kind: str) -> dict[str, Any]:
+    row: dict[str, Any] = {
         "name": found.name,
         "pubkey": found.pubkey,
         "npub": encode_npub(found.pubkey),
         "kind": kind,
     }
+    if found.until_s:
+        row |= {"operator": found.operator, "until": found.until_s}
+    if found.moved:
+        row["moved"] = found.moved
+    return row

@@ -1,14 +1,40 @@
 -- name: handle_get
-SELECT name, pubkey FROM handle WHERE name = $1;
+SELECT name, pubkey, operator, until, moved, said, statement FROM handle WHERE name = $1;
 
 -- name: handle_list
-SELECT name, pubkey FROM handle ORDER BY name;
+SELECT name, pubkey, operator, until, moved, said, statement FROM handle ORDER BY name;
 
 -- name: handle_count
 SELECT count(*) FROM handle;
 
+-- name: handle_claimed_count
+SELECT count(*) FROM handle WHERE until > 0;
+
+-- name: handle_claimed_by
+SELECT count(*) FROM handle WHERE operator = $1 AND until > 0;
+
+-- name: handle_like
+SELECT name, pubkey, operator FROM handle WHERE shape = $1;
+
+-- name: handle_unshaped
+SELECT name FROM handle WHERE shape = '' AND name <> '';
+
+-- name: handle_shape
+UPDATE handle SET shape = $1 WHERE name = $2;
+
 -- name: handle_insert
-INSERT INTO handle (name, pubkey) VALUES ($1, $2);
+INSERT INTO handle (name, pubkey, shape, operator, until, moved, said, statement)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: handle_update
+UPDATE handle SET operator = $1, until = $2, moved = $3, said = $4, statement = $5 WHERE name = $6;
+
+-- name: handle_renew
+UPDATE handle SET until = $1 WHERE name = $2 AND pubkey = $3 AND until > 0 AND until < $1;
+
+-- name: handle_lapsed
+SELECT name, pubkey, operator, until, moved, said, statement FROM handle
+WHERE until > 0 AND until < $1 ORDER BY until LIMIT $2;
 
 -- name: handle_delete
 DELETE FROM handle WHERE name = $1 RETURNING name;

@@ -1,14 +1,16 @@
-"""The web as an import reads it: nothing that a source says can make us ask inside our own network.
+"""The web as this node reads it: nothing that a source says can make us ask inside our own network.
 
-- https; http only at loopback, and only if the operator named an address there
-- the host and port that the operator named may be anywhere; every other, be it named by a document
-  or by a redirect, must have public addresses alone. They are looked at when they are resolved, and
-  it is those addresses that are connected to
+- https and wss; http and ws only at loopback, and only if the operator named an address there
+- the hosts and ports that the operator named may be anywhere; every other, be it named by a
+  document or by a redirect, must have public addresses alone. They are looked at when they are
+  resolved, and it is those addresses that are connected to
 - sizes, times, redirects and requests are bounded; no cookies, no credentials, no proxies
 """
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -16,7 +18,6 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
-
 from yarl import URL
 
 from hanse.errors import HanseError, Invalid, NotFound, TooLarge, Unavailable
@@ -25,6 +26,7 @@ from hanse.protocol.canonical import read_json
 URL_MAX = 2048
 READ_BYTES = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAFE, _PLAIN = frozenset({"https", "wss"}), frozenset({"http", "ws"})
 _NOT_PUBLIC = tuple(
     IPv6Network(text)
     for text in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "fec0::/10")
@@ -33,7 +35,7 @@ _NOT_PUBLIC = tuple(
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What one import may ask of the web."""
+    """What may be asked of the web at once: the defaults are an import's."""
 
     requests: int = 1000
     document_bytes: int = 8 << 20
@@ -73,7 +75,7 @@ def is_loopback(host: str) -> bool:
 class _Resolver(AbstractResolver):
     """Resolves names, and refuses those that lead elsewhere than they may."""
 
-    def __init__(self, named: tuple[str, int]) -> None:
+    def __init__(self, named: frozenset[tuple[str, int]]) -> None:
         self._named = named
         self._inner = aiohttp.ThreadedResolver()
 
@@ -82,7 +84,7 @@ class _Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """See `AbstractResolver`."""
         found = await self._inner.resolve(host, port, family)
-        if (host, port) != self._named and not all(is_public(one["host"]) for one in found):
+        if (host, port) not in self._named and not all(is_public(one["host"]) for one in found):
             raise Refused.at("url", f"{host} is not on the open internet")
         return found
 
@@ -92,13 +94,14 @@ class _Resolver(AbstractResolver):
 
 
 class Web:
-    """Reads documents for one import. `start` is the URL that the operator named. `async with`."""
+    """Reads documents. `named` are the URLs that the operator named. `async with`."""
 
-    def __init__(self, start: str, bounds: Bounds | None = None) -> None:
+    def __init__(self, named: str | Iterable[str] = (), bounds: Bounds | None = None) -> None:
         self.bounds = bounds or Bounds()
         self.requests = 0
         self.bytes = 0
-        self._named = _place(_parts(start))
+        urls = (named,) if isinstance(named, str) else named
+        self._named = frozenset(_place(_parts(url)) for url in urls)
         self._documents: dict[str, bytes] = {}  # as they came: read, they take twenty times as much
 
     async def __aenter__(self) -> Self:
@@ -108,6 +111,7 @@ class Web:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self.bounds.request_s),
             headers={"Accept": "application/json, */*;q=0.5", "User-Agent": "hanse"},
+            trace_configs=[_no_redirects()],
             trust_env=False,
         )
         return self
@@ -125,6 +129,19 @@ class Web:
             self._documents[address] = await self._read(address)
         return read_json(self._documents[address], address, bytes_max=self.bounds.document_bytes)
 
+    @asynccontextmanager
+    async def socket(self, url: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A connection to a relay. Raises Refused, Unavailable; so does what is done with it."""
+        self._check(url)
+        try:
+            async with (
+                asyncio.timeout(self._taken(url)),
+                self._session.ws_connect(url, max_msg_size=self.bounds.document_bytes) as found,
+            ):
+                yield found
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
+            raise _told(url, exc) from exc
+
     async def _read(self, url: str) -> bytes:
         try:
             for _ in range(self.bounds.redirects + 1):
@@ -136,20 +153,21 @@ class Web:
         except HanseError:
             raise
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
-            refused = exc.__cause__ if isinstance(exc.__cause__, Refused) else None
-            if refused is not None:
-                raise refused from exc
-            raise Unavailable(f"{url}: {exc or type(exc).__name__}") from exc
+            raise _told(url, exc) from exc
         raise Unavailable(f"{url}: redirects more than {self.bounds.redirects} times")
 
-    async def _asked(self, url: str) -> bytes | str:
-        """The document, or where it is instead."""
+    def _taken(self, url: str) -> float:
+        """One request more: how long it may take."""
         self.requests += 1
         left_s = self._left_s()
         if self.requests > self.bounds.requests or left_s <= 0:
             raise _enough(url)
+        return min(left_s, self.bounds.request_s)
+
+    async def _asked(self, url: str) -> bytes | str:
+        """The document, or where it is instead."""
         async with (
-            asyncio.timeout(min(left_s, self.bounds.request_s)),
+            asyncio.timeout(self._taken(url)),
             self._session.get(url, allow_redirects=False) as found,
         ):
             if found.status in _REDIRECTS and "location" in found.headers:
@@ -175,9 +193,9 @@ class Web:
         parts = _parts(url)
         host = (parts.hostname or "").lower()
         near = is_loopback(host)
-        if parts.scheme != "https" and not (parts.scheme == "http" and near):
-            raise Refused.at("url", f"{url[:200]} is not https")
-        if _place(parts) == self._named:
+        if parts.scheme not in _SAFE and not (parts.scheme in _PLAIN and near):
+            raise Refused.at("url", f"{url[:200]} is not https or wss")
+        if _place(parts) in self._named:
             return
         if near or (_is_literal(host) and not is_public(host)):
             raise Refused.at("url", f"{host} is not on the open internet")
@@ -185,6 +203,24 @@ class Web:
 
 def _enough(url: str) -> Unavailable:
     return Unavailable(f"{url}: the import has asked for enough", hint="see docs/import.md")
+
+
+def _no_redirects() -> aiohttp.TraceConfig:
+    """Redirects are followed here or not at all: a connection to a relay would follow its own."""
+
+    async def refuse(*_: object) -> None:
+        raise Refused.at("url", "answered with a redirect")
+
+    found = aiohttp.TraceConfig()
+    found.on_request_redirect.append(refuse)
+    return found
+
+
+def _told(url: str, exc: BaseException) -> HanseError:
+    """What went wrong on the way, in our words."""
+    if isinstance(exc.__cause__, Refused):
+        return exc.__cause__
+    return Unavailable(f"{url}: {exc or type(exc).__name__}")
 
 
 def _parts(url: str) -> Any:
@@ -207,7 +243,7 @@ def _parts(url: str) -> Any:
 
 
 def _place(parts: Any) -> tuple[str, int]:
-    default = 443 if parts.scheme == "https" else 80
+    default = 443 if parts.scheme in _SAFE else 80
     return (parts.hostname or "").lower(), parts.port or default
 
 

@@ -1,0 +1,1 @@
+"""The web as this node reads it: guarded, bounded."""

@@ -1,0 +1,1 @@
+"""Names of keys: handles at this node, and looked up at others."""

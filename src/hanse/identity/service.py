@@ -1,0 +1,180 @@
+"""Handles at this node: given by the operator, claimed by others, kept alive, left behind.
+
+A claimed name lives for LIFE_S after the last sign of life of its key: any event of it in the log,
+looked for when the name would lapse, so nothing is done for each event. Then it is not answered any
+more, and waits GRACE_S for its key.
+"""
+
+from collections.abc import Callable, Mapping
+
+from hanse.errors import Conflict, NotFound, Restricted, WorkNeeded
+from hanse.identity.model import (
+    FORWARD_S,
+    FREE_LEVEL,
+    GRACE_S,
+    LIFE_S,
+    Terms,
+    check_claimable,
+    most_of,
+)
+from hanse.identity.statement import Statement, check_fresh, read_statement
+from hanse.identity.store import HandleStore, Standing
+from hanse.ports import Clock, Log
+from hanse.protocol import work
+from hanse.protocol.event import Event, encode_event
+from hanse.protocol.filter import Filter
+from hanse.protocol.handle import Handle, is_handle_name, shape
+from hanse.protocol.keys import PublicKey
+from hanse.protocol.principal import Principal, identify
+
+SWEPT_MAX = 100
+"""Lapsed names looked at in one sweep."""
+
+
+class Names:
+    """The handles of one node. `own` are those of the operator's own agents; `domain` is what
+    stands behind the `@`."""
+
+    def __init__(
+        self,
+        *,
+        store: HandleStore,
+        log: Log,
+        clock: Clock,
+        operator: PublicKey,
+        own: Mapping[str, PublicKey],
+        domain: str,
+        terms: Terms,
+        standing: Standing,
+        is_barred: Callable[[PublicKey], bool],
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._clock = clock
+        self._operator = operator
+        # An agent may have a name that no reader could ask for: it has no handle then.
+        self.own = {name: key for name, key in own.items() if is_handle_name(name)}
+        self._own_shapes = {shape(name): key for name, key in self.own.items()}
+        self.domain = domain
+        self.terms = terms
+        self._standing = standing
+        self._is_barred = is_barred
+
+    async def handle(self, name: str) -> Handle | None:
+        """One by its name, if it lives."""
+        found = await self._store.handle(name)
+        if found is None or not found.until_s or found.until_s > self._clock.now_s():
+            return found
+        return await self._revived(found)
+
+    async def answer(self, name: str) -> Handle | None:
+        """As `handle`, and the operator's own agents'."""
+        found = await self.handle(name)
+        if found is None and name in self.own:
+            return Handle(name, self.own[name])
+        return found
+
+    async def handles(self) -> list[Handle]:
+        """All that are kept, by name."""
+        return await self._store.handles()
+
+    async def shown_terms(self) -> dict[str, object]:
+        """On which terms a name can be claimed now."""
+        return self.terms.shown(self.domain, await self._store.claimed())
+
+    async def add(self, handle: Handle) -> None:
+        """Keep one that the operator gives. Raises Conflict, TooLarge."""
+        await self._store.add(handle)
+
+    async def remove(self, name: str) -> bool:
+        """Take one away, whoever has it; False if there is none."""
+        return await self._store.remove(name)
+
+    async def release(self, name: str, who: Principal) -> None:
+        """Give a name back, by its key or who answers for it. Raises Restricted."""
+        found = await self._store.handle(name)
+        if found is None or who.agent not in (found.pubkey, found.operator):
+            raise Restricted("is not yours: its key gives it back, or who answers", field="name")
+        await self._store.remove(name)
+
+    async def state(self, event: Event) -> Handle:
+        """Take what a key says about a handle here: that it claims it, or has moved. Raises
+        Invalid, Stale, Restricted, WorkNeeded, Conflict, TooLarge."""
+        said, who = read_statement(event), identify(event)
+        check_fresh(event, self._clock.now_s())
+        if said.handle.domain != self.domain:
+            raise NotFound(f"{said.handle.domain} is not this node's", field="statement.d")
+        known = await self._store.handle(said.handle.name)
+        mine = known is not None and known.pubkey == event.pubkey
+        mine = mine or (known is None and self.own.get(said.handle.name) == event.pubkey)
+        if said.moved is not None and not mine:
+            raise Restricted("only the key that has a handle moves it", field="statement.d")
+        level = self._level(who)
+        if known is not None and not mine:
+            raise Conflict("is another key's", field=f"handle {known.name}")
+        if not mine:
+            await self._check_new(said, level)
+        handle = self._held(said, who, known)
+        await self._store.claim(handle, most_of(level))
+        return handle
+
+    def _held(self, said: Statement, who: Principal, known: Handle | None) -> Handle:
+        now_s, event = self._clock.now_s(), said.event
+        for_good = known is not None and not known.until_s
+        life_s = LIFE_S if said.moved is None else FORWARD_S
+        return Handle(
+            name=said.handle.name,
+            pubkey=event.pubkey,
+            operator=who.operator if known is None or not for_good else known.operator,
+            until_s=0 if for_good else now_s + life_s,
+            moved=str(said.moved or ""),
+            said_s=event.created_at,
+            statement=encode_event(event),
+        )
+
+    async def _check_new(self, said: Statement, level: int) -> None:
+        """Whether a key that has not the name may have it."""
+        name, event = said.handle.name, said.event
+        if not self.terms.open and level < 4:
+            raise Restricted(
+                "names are not claimed here", field="handles", hint="ask its operator for one"
+            )
+        if self._is_barred(event.pubkey):
+            raise Restricted("this key is barred here", field="statement.pubkey")
+        check_claimable(name)
+        if self._own_shapes.get(shape(name), event.pubkey) != event.pubkey:
+            raise Conflict("is, or looks like, one of the operator's own", field=f"handle {name}")
+        if level < FREE_LEVEL:
+            bits = self.terms.bits_now(await self._store.claimed())
+            missing = work.shortfall(event.id, event.tags, bits)
+            if missing is not None:
+                way = f"or reach level {FREE_LEVEL} here"
+                raise WorkNeeded(missing, field="statement.nonce", hint=way)
+
+    def _level(self, who: Principal) -> int:
+        if who.operator == self._operator:
+            return 4
+        return self._standing.level(self._operator, who.operator)
+
+    # --- living -------------------------------------------------------------------------------
+
+    async def sweep(self) -> int:
+        """Free the names whose time to come back is over; how many."""
+        gone = 0
+        for found in await self._store.lapsed(self._clock.now_s() - GRACE_S, SWEPT_MAX):
+            if await self._revived(found) is None:
+                gone += await self._store.remove(found.name)
+        return gone
+
+    async def _revived(self, found: Handle) -> Handle | None:
+        """A lapsed name whose key wrote something since, renewed; else None."""
+        if found.moved:
+            return None  # where a key went is told for a time, whatever it does there
+        now_s = self._clock.now_s()
+        asked = Filter(authors=frozenset({found.pubkey}), limit=1)
+        rows = (await self._log.query([asked], limit=1, now_s=now_s)).rows
+        until_s = min(rows[0][1], now_s) + LIFE_S if rows else 0
+        if until_s <= now_s:
+            return None
+        await self._store.renew(found.name, found.pubkey, until_s)
+        return found
