@@ -74,6 +74,7 @@ from hanse.servers.relay.plugins import load_policies
 from hanse.servers.relay.policies.levels import ByLevel
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
+from hanse.trust.permits import Permits
 from hanse.trust.service import Trust
 from hanse.views import Follower, View
 
@@ -200,6 +201,7 @@ class Node:
             ended=self._call_ended,
             bounds=config.broker_bounds,
             instance=self._instance,
+            permits=self._permitting(),
         )
         self.desk = self._staffed()
         self.log.follow(self.indexing.saw)
@@ -251,6 +253,13 @@ class Node:
         """What is known of whom, for any viewer."""
         self.evidence = StoredTrust(self._database)
         return Trust(self.evidence, self._clock, node=self.pubkey, table=self.config.levels)
+
+    def _permitting(self) -> Permits | None:
+        """Who may call what for how much, where the operator goes by levels."""
+        if not self.config.by_level:
+            return None
+        house = {self.pubkey, self.operator} | self.config.rules.members.keys
+        return Permits(self.trust, self._clock, self.operator, house.__contains__)
 
     def _staffed(self) -> Desk:
         """The desk, over the rooms below."""

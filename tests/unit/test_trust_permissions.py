@@ -68,7 +68,7 @@ def test_a_price_over_the_allowance_asks_for_a_confirmation_or_a_level() -> None
     refused = may(Level.STRANGER, Action.EARN, price=Amount(50_000))
     assert refused is not None
     assert refused.needed_level is Level.ACCEPTED
-    assert "confirms" in refused.how
+    assert "`confirmed: true`" in refused.how
     over = may(Level.CIRCLE, Action.EARN, price=Amount(10**12))
     assert over is not None
     assert over.needed_level is None

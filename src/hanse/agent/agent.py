@@ -17,12 +17,14 @@ from hanse.agent.functions import Function
 from hanse.agent.handles import Handles
 from hanse.agent.link import now_s
 from hanse.agent.provider import Provider, Runner
+from hanse.agent.ratings import BY_RULE, CONFIDENCE, Ratings, may_replace, stars, wanted
 from hanse.errors import Conflict, HanseError, Invalid, NotFound, Restricted, Unavailable
 from hanse.identity.resolver import Resolved
 from hanse.keyring import Keyring
 from hanse.protocol import http_auth, kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, sign_event
+from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.protocol.receipt import verify_receipt
 from hanse.registry.document import OfferDocument, offer_of
@@ -82,7 +84,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Agent:
-    """An agent of an operator, at a node. `auth` is the operator's attestation (NIP-OA tag)."""
+    """An agent of an operator, at a node. `auth` is the operator's attestation (NIP-OA tag).
+    `attest` says whether it rates whom it paid by itself; None: unless $HANSE_ATTEST is `no`."""
 
     def __init__(
         self,
@@ -91,7 +94,9 @@ class Agent:
         auth: tuple[str, ...] = (),
         *,
         node_key: PublicKey | None = None,
+        attest: bool | None = None,
     ) -> None:
+        self._attests = wanted() if attest is None else attest
         self._url = node
         self._secret = secret
         self._auth = (auth,) if auth else ()
@@ -99,6 +104,7 @@ class Agent:
         self._functions: dict[str, Function] = {}
         self._promise = Promise()
         self._provider = Provider(secret)
+        self._ratings = Ratings(self._rate)
         self._connection: Connection | None = None
 
     @classmethod
@@ -133,8 +139,12 @@ class Agent:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        connection, self._connection = self._open, None
-        await connection.__aexit__()
+        connection = self._open
+        try:
+            await self._ratings.close()
+        finally:
+            self._connection = None
+            await connection.__aexit__()
 
     @property
     def handles(self) -> Handles:
@@ -198,14 +208,18 @@ class Agent:
         deadline_ms: int | None = None,
         key: str | None = None,
         version: str | None = None,
+        confirmed: bool = False,
+        attest: bool | None = None,
     ) -> Result:
         """Call a capability and pay for a checked answer.
 
         `service` is a hit of `find`, or an offer's address or name with `capability`. A hit is paid
         at most the price it was found at, unless `max_price` says otherwise. `version` is the range
         of versions you can use, like "^2". `key` is the idempotency key; without one a fresh one is
-        made, and used again if the connection breaks, so nothing is paid twice. Raises HanseError
-        when the call is refused; a refund is a Result.
+        made, and used again if the connection breaks, so nothing is paid twice. `confirmed` pays a
+        price above what the node lets a provider of this level take unasked. A settled call is
+        rated for everybody to read (`rate`), beside what you do next, unless `attest` is False.
+        Raises HanseError when the call is refused; a refund is a Result.
         """
         cap = Amount.parse(max_price).msat if max_price else None
         if isinstance(service, Service):
@@ -225,9 +239,12 @@ class Agent:
             "version": version,
             "idempotency_key": key or secrets.token_hex(16),
             "words": service.words if isinstance(service, Service) else None,
+            "confirmed": confirmed or None,
         }
         wait_s = (deadline_ms or 600_000) / 1000 + DEADLINE_SLACK_S
         found = await self.perform("call_service", arguments, wait_s=wait_s)
+        if self._attests if attest is None else attest:
+            self._ratings.hear(found)
         return Result(
             status=found["status"],
             output=found.get("output"),
@@ -265,12 +282,49 @@ class Agent:
         HanseError.
         """
         id = call.receipt if isinstance(call, Result) else call
+        return await self._attest(id, rating, context, confidence, days)
+
+    async def rate(self, call: "Result | dict[str, Any]") -> Event | None:
+        """Rate a settled call by rule, as `call` does by itself: 5 within the promised p95, else 4,
+        with confidence 0.5. Only another operator's agent that was paid; at most once an hour for
+        a provider and capability, and never in place of a rating you gave. None if nothing was
+        said; it raises nothing."""
+        return await self._ratings.now(call.raw if isinstance(call, Result) else call)
+
+    async def _rate(self, call: dict[str, Any]) -> Event | None:
+        offer = await self.perform("describe_service", {"offer": call["offer"]})
+        if offer["operator"] == (self._auth[0][1] if self._auth else self.pubkey):
+            return None
+        about = ("d", frozenset({f"{call['provider']}:{call['capability']}"}))
+        mine = Filter(
+            kinds=frozenset({kinds.ATTESTATION}),
+            authors=frozenset({self.pubkey}),
+            tags=(about,),
+            limit=1,
+        )
+        kept = await self._open.stored(mine)
+        if not may_replace(kept[0] if kept else None, now_s()):
+            return None
+        given = stars(call, offer["capabilities"][0]["promise"]["latency_p95_ms"])
+        return await self._attest(call["receipt"], given, "", CONFIDENCE, 90, mark=dict([BY_RULE]))
+
+    async def _attest(
+        self,
+        id: str,
+        rating: int,
+        context: str,
+        confidence: float,
+        days: int,
+        mark: dict[str, str] | None = None,
+    ) -> Event:
         found = msgspec.convert((await self.receipt(id))["receipt"], Event)
         receipt = verify_receipt(found, self.node)
         if receipt.caller != self.pubkey:
             raise Restricted("another agent paid for this call", field="call")
         paid = receipt.outcome == "settled"
-        proof = (settlement_evidence(found.id, receipt),) if paid else ()
+        proof = settlement_evidence(found.id, receipt) if paid else None
+        if proof is not None and mark:
+            proof = msgspec.structs.replace(proof, fields=proof.fields | mark)
         for ahead_s in range(3):  # of two versions in one second a log keeps the lower id
             at_s = max(now_s(), found.created_at) + ahead_s
             content, tags = attestation_draft(
@@ -281,7 +335,7 @@ class Agent:
                 created_at=at_s,
                 expires=at_s + days * DAY_S,
                 commitment=Commitment.ECONOMIC_SETTLEMENT if paid else Commitment.SELF_ASSERTION,
-                evidence=proof,
+                evidence=(proof,) if proof is not None else (),
             )
             event = sign_event(
                 self._secret,

@@ -22,6 +22,7 @@ from hanse.agent.link import OPEN_S, Link, State, now_s, refusal
 from hanse.errors import HanseError, Invalid, PastDeadline, Unavailable
 from hanse.protocol import kinds, message, rpc
 from hanse.protocol.event import Event, Tags, check_event
+from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey, SecretKey, public_key
 
 DRAIN_S = 2.0
@@ -30,6 +31,8 @@ DRAIN_S = 2.0
 PAUSE_MIN_S = 0.1
 PAUSE_MAX_S = 2.0
 DOCUMENT_BYTES_MAX = 1 << 20
+READ_MAX = 500
+"""Events kept of one read."""
 
 Handler = Callable[[Event], Awaitable[Event | None]]
 
@@ -55,6 +58,8 @@ class Connection:
         self._answers: dict[str, asyncio.Future[Event]] = {}
         self._oks: dict[str, asyncio.Future[tuple[bool, str]]] = {}
         self._handling: set[asyncio.Task[None]] = set()
+        self._reads: dict[str, tuple[list[Event], asyncio.Future[list[Event]]]] = {}
+        self._read = 0
 
     @property
     def node(self) -> PublicKey:
@@ -137,6 +142,26 @@ class Connection:
             rpc.raise_error(read.error)
         return read.result or {}
 
+    async def stored(self, filter: Filter, timeout_s: float = OPEN_S) -> list[Event]:
+        """What the node's log holds for a filter now, each with a good signature, newest first."""
+        await self._wait_ready(min(timeout_s, OPEN_S))
+        self._read += 1
+        name = f"read{self._read}"
+        future: asyncio.Future[list[Event]] = asyncio.get_running_loop().create_future()
+        self._reads[name] = [], future
+        try:
+            self._send(message.request(name, filter))
+            async with asyncio.timeout(timeout_s):
+                found = await future
+            self._send(message.drop(name))
+        except TimeoutError as exc:
+            raise Unavailable("the node did not answer a read") from exc
+        finally:
+            self._reads.pop(name, None)
+        for event in found:
+            check_event(event)
+        return found
+
     # --- life ---------------------------------------------------------------------------------
 
     async def _wait_ready(self, timeout_s: float) -> None:
@@ -177,6 +202,7 @@ class Connection:
         self._ready.clear()
         lost = Unavailable("the connection to the node broke", hint="repeat with the same key")
         waiting: list[asyncio.Future[Any]] = [*self._answers.values(), *self._oks.values()]
+        waiting += [future for _, future in self._reads.values()]
         for future in waiting:
             if not future.done():
                 future.set_exception(lost)
@@ -200,6 +226,19 @@ class Connection:
 
     def _receive(self, found: message.RelayMessage) -> None:
         match found:
+            case message.RelayMessage("EVENT", (name, *_), Event() as event) if name in self._reads:
+                if len(self._reads[name][0]) < READ_MAX:
+                    self._reads[name][0].append(event)
+            case message.RelayMessage("EOSE", (str() as name, *_)) if name in self._reads:
+                events, future = self._reads[name]
+                if not future.done():
+                    future.set_result(events)
+            case message.RelayMessage("CLOSED", (str() as name, str() as text, *_)) if (
+                name in self._reads
+            ):
+                future = self._reads[name][1]
+                if not future.done():
+                    future.set_exception(refusal(text))
             case message.RelayMessage(verb="EVENT", event=Event() as event):
                 self._event(event)
             case message.RelayMessage(verb="OK", arguments=(id, bool() as accepted, text, *_)):

@@ -104,6 +104,7 @@ class Desk:
             deadline_ms=asked.deadline_ms,
             words=asked.words,
             version=read_range(asked.version) if asked.version is not None else None,
+            confirmed=asked.confirmed,
         )
         return shown.call(await self._broker.call(order))
 

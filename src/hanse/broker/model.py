@@ -48,6 +48,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     words: str = ""
     version: Range | None = None
     """Versions of the offer that the caller accepts; None: any."""
+    confirmed: bool = False
+    """Whether the caller's operator agreed to the price, whoever the provider is."""
 
     @property
     def call_id(self) -> bytes:

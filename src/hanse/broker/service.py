@@ -32,6 +32,7 @@ from hanse.registry.model import Capability, Offer, Promise
 from hanse.registry.schema import violation
 from hanse.registry.service import Registry
 from hanse.registry.version import Range, read_version
+from hanse.trust.permits import Permits
 
 DEADLINE_MIN_MS = 1000
 DEADLINE_MAX_MS = 600_000
@@ -66,7 +67,9 @@ class Broker:
         ended: Callable[[Call], None],
         bounds: Bounds | None = None,
         instance: str = "",
+        permits: Permits | None = None,
     ) -> None:
+        self._permits = permits
         self._calls = calls
         self._registry = registry
         self._courier = courier
@@ -84,8 +87,9 @@ class Broker:
     async def call(self, order: Order) -> Call:
         """Run one call to its end. The same key again returns the first result.
 
-        Raises NotFound, Invalid, OverCap, InsufficientFunds, Conflict or RateLimited when the call
-        is refused; then nothing was held. A refund is not an error: it is in the Call.
+        Raises NotFound, Invalid, OverCap, Restricted, InsufficientFunds, Conflict or RateLimited
+        when the call is refused; then nothing was held. A refund is not an error: it is in the
+        Call.
         """
         self._check_order(order)
         while (running := self._running.get(order.call_id)) is not None:
@@ -106,6 +110,14 @@ class Broker:
         offer = await self._registry.offer(order.offer)
         capability = self._check_against(offer, order)
         self._check_share(order, offer)
+        if self._permits is not None:
+            await self._permits.check(
+                order.operator,
+                offer.operator,
+                capability.name,
+                capability.price,
+                confirmed=order.confirmed,
+            )
         sides = (f"caller {order.caller}", f"provider {offer.provider}")
         self._open.update(sides)
         try:

@@ -71,6 +71,13 @@ class CallService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "that like words find this service sooner. Nobody else sees them.",
         ),
     ] = ""
+    confirmed: Annotated[
+        bool,
+        msgspec.Meta(
+            description="True: your operator agreed to this price. Where a node asks for it, a "
+            "price above what a provider of its level may take is refused without.",
+        ),
+    ] = False
 
 
 class GetReceipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,11 +1,24 @@
 """`hanse call`: call a capability and pay for a checked answer."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 
-from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, err, out, performed, quoted, told
+from hanse.cli.terminal import AgentName, Json, NodeUrl, answer, err, out, quoted, run, told
+
+if TYPE_CHECKING:
+    from hanse.agent import Agent
+
+Yes = Annotated[bool, typer.Option("--yes", help="Pay more than such a provider takes unasked.")]
+Attest = Annotated[
+    bool,
+    typer.Option(
+        "--attest/--no-attest",
+        envvar="HANSE_ATTEST",
+        help="Rate a settled call for everybody to read, at most once an hour.",
+    ),
+]
 
 
 def call(
@@ -32,6 +45,8 @@ def call(
     words: Annotated[
         str, typer.Option("--words", help="What you searched for: the node learns what it means.")
     ] = "",
+    yes: Yes = False,
+    attest: Attest = True,
     agent: AgentName = "default",
     node: NodeUrl = None,
     json: Json = False,
@@ -46,6 +61,7 @@ def call(
     with told(json):
         import secrets
 
+        from hanse.cli.home import agent_of
         from hanse.cli.quantities import milliseconds
         from hanse.errors import PastDeadline, Unavailable
         from hanse.protocol.amount import Amount
@@ -60,15 +76,15 @@ def call(
             "version": version,
             "idempotency_key": key or secrets.token_hex(16),
             "words": words,
+            "confirmed": yes or None,  # a node of before knows no such word
         }
+        wait_s = (wait_ms or 600_000) / 1000 + 10
         try:
-            found = performed("call_service", asked, agent, node, (wait_ms or 600_000) / 1000 + 10)
+            found = run(_performed(agent_of(agent, node), asked, wait_s, json, attest))
         except (PastDeadline, Unavailable) as exc:
             # The call may have gone through: only its key can tell.
             hint = f"repeat with --key {asked['idempotency_key']}: nothing is paid twice"
             raise type(exc)(exc.reason, field=exc.field, hint=hint) from exc
-
-        answer(json, found, lambda: _show(found))
         if found["status"] != "settled":
             raise typer.Exit(3)
 
@@ -82,6 +98,18 @@ def _offer(text: str, agent: str, node: str | None) -> str:
     from hanse.protocol import kinds
 
     return f"{kinds.OFFER}:{key_of(owner, 'offer', agent, node)}:{identifier}"
+
+
+async def _performed(
+    agent: "Agent", asked: dict[str, Any], wait_s: float, json: bool, attest: bool
+) -> dict[str, Any]:
+    """Call, show the answer, and then rate it: nobody waits for that."""
+    async with agent:
+        found = await agent.perform("call_service", asked, wait_s=wait_s)
+        answer(json, found, lambda: _show(found))
+        if attest:
+            await agent.rate(found)
+        return found
 
 
 def _show(found: dict[str, Any]) -> None:

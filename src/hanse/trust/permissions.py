@@ -222,7 +222,7 @@ def _too_much(
     if action is Action.EARN and price is not None and price.msat > own.price_msat_max:
         enough = [at for at in Level if table.levels[at].price_msat_max >= price.msat]
         missing = f"{price.msat} msat is over {own.price_msat_max} msat"
-        how = "the caller confirms the price"
+        how = "confirm the price (`confirmed: true`, `hanse call --yes`)"
     elif action is Action.CALL and used >= own.calls_per_minute:
         enough = [at for at in Level if table.levels[at].calls_per_minute > used]
         missing, how = f"{own.calls_per_minute} calls a minute are made", "wait a minute"

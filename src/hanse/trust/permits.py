@@ -1,0 +1,82 @@
+"""What a paid call asks of trust: may this caller call so often, may that provider take so much.
+
+The node's operator judges the caller; the caller's own operator judges the provider, by all that is
+known now. The table and the rule are those of permissions.py.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from hanse.errors import Invalid
+from hanse.ports import Clock
+from hanse.protocol.amount import Amount
+from hanse.protocol.keys import PublicKey
+from hanse.trust.model import Level, check_domain
+from hanse.trust.permissions import Action, may
+from hanse.trust.service import Trust
+
+MINUTE_MS: Final = 60_000
+CALLERS_MAX: Final = 100_000
+"""Operators whose calls of this minute are counted one by one; the rest share one count."""
+
+
+class Permits:
+    """Asked before the money of a call is held. `known` are keys that need no level here."""
+
+    def __init__(
+        self, trust: Trust, clock: Clock, operator: PublicKey, known: Callable[[PublicKey], bool]
+    ) -> None:
+        self._trust = trust
+        self._clock = clock
+        self._operator = operator
+        self._known = known
+        self._minute = 0
+        self._calls: Counter[str] = Counter()
+
+    async def check(
+        self,
+        caller: PublicKey,
+        provider: PublicKey,
+        capability: str,
+        price: Amount,
+        *,
+        confirmed: bool,
+    ) -> None:
+        """Both are operators. Raises Restricted or RateLimited: the level, what is missing, and the
+        way there. The call counts for its caller's minute if it may be made."""
+        await self._earn(caller, provider, capability, None if confirmed else price)
+        self._count(caller)
+
+    async def _earn(
+        self, caller: PublicKey, provider: PublicKey, capability: str, price: Amount | None
+    ) -> None:
+        """With a confirmation no price is too high; who is barred gets none."""
+        if caller == provider:
+            return
+        level = await self._trust.level(caller, provider, _domain(capability))
+        refused = may(level, Action.EARN, table=self._trust.table, price=price)
+        if refused is not None:
+            raise refused.error()
+
+    def _count(self, caller: PublicKey) -> None:
+        if self._known(caller):
+            return
+        minute = self._clock.now_ms() // MINUTE_MS
+        if minute != self._minute:
+            self._minute = minute
+            self._calls.clear()
+        name = caller if caller in self._calls or len(self._calls) < CALLERS_MAX else ""
+        level: Level = self._trust.standings.standing(self._operator, caller)
+        refused = may(level, Action.CALL, table=self._trust.table, used=self._calls[name])
+        if refused is not None:
+            raise refused.error()
+        self._calls[name] += 1
+
+
+def _domain(capability: str) -> str:
+    try:
+        check_domain(capability)
+    except Invalid:
+        return ""
+    return capability
