@@ -21,10 +21,11 @@ import msgspec
 from hanse.broker.service import Bounds
 from hanse.cli.logs import start_logs
 from hanse.config import Config, SecretUrl
-from hanse.node import Node, run_node
+from hanse.node import Node
 from hanse.payments.model import Fee
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.running import run_node
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -270,8 +270,9 @@ def _parts(text: str) -> tuple[str, ...]:
 
 async def _up(ring: "Keyring", config: "Config", rebuild: bool, json: bool) -> None:
     from hanse.keyring import NodeAddress
-    from hanse.node import Node, run_node
+    from hanse.node import Node
     from hanse.protocol.keys import public_key
+    from hanse.running import run_node
 
     secret, auth = ring.node()
     operator = public_key(auth[1], "node.auth")
