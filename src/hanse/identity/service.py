@@ -20,8 +20,8 @@ from hanse.identity.model import (
 from hanse.identity.statement import Statement, check_fresh, read_statement
 from hanse.identity.store import HandleStore, Standing
 from hanse.ports import Clock, Log
-from hanse.protocol import work
-from hanse.protocol.event import Event, encode_event
+from hanse.protocol import kinds, work
+from hanse.protocol.event import Event, encode_event, parse_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.handle import Handle, is_handle_name, shape
 from hanse.protocol.keys import PublicKey
@@ -73,6 +73,13 @@ class Names:
         if found is None and name in self.own:
             return Handle(name, self.own[name])
         return found
+
+    async def profile(self, pubkey: PublicKey) -> Event | None:
+        """A key's newest profile (kind 0) in the log."""
+        key = frozenset({pubkey})
+        asked = Filter(authors=key, kinds=frozenset({kinds.PROFILE}), limit=1)
+        rows = (await self._log.query([asked], limit=1, now_s=self._clock.now_s())).rows
+        return parse_event(rows[0][3]) if rows else None
 
     async def handles(self) -> list[Handle]:
         """All that are kept, by name."""
