@@ -253,6 +253,7 @@ async def test_a_claimed_name_lapses_unless_its_key_shows_life(
 # --- look-up ----------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("NIP-05.back")
 async def test_another_node_s_handle_is_found_and_checked_both_ways(
     pair: tuple[Node, Node], operator: SecretKey
 ) -> None:
@@ -376,6 +377,7 @@ async def a_domain(handler: Handler) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+@pytest.mark.requirement("NIP-05.followed-nowhere")
 async def test_documents_that_answer_badly_are_refused_by_reason(
     tmp_path: Path, operator: SecretKey
 ) -> None:

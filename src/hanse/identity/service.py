@@ -120,7 +120,7 @@ class Names:
         if known is not None and not mine:
             raise Conflict("is another key's", field=f"handle {known.name}")
         if not mine:
-            await self._check_new(said, level)
+            await self._check_new(said, who, level)
         handle = self._held(said, who, known)
         await self._store.claim(handle, most_of(level))
         return handle
@@ -139,15 +139,16 @@ class Names:
             statement=encode_event(event),
         )
 
-    async def _check_new(self, said: Statement, level: int) -> None:
+    async def _check_new(self, said: Statement, who: Principal, level: int) -> None:
         """Whether a key that has not the name may have it."""
         name, event = said.handle.name, said.event
         if not self.terms.open and level < 4:
             raise Restricted(
                 "names are not claimed here", field="handles", hint="ask its operator for one"
             )
-        if self._is_barred(event.pubkey):
-            raise Restricted("this key is barred here", field="statement.pubkey")
+        for key in {event.pubkey, who.operator}:
+            if self._is_barred(key) or not self._standing.standing(self._operator, key):
+                raise Restricted("this key is barred here", field="statement.pubkey")
         check_claimable(name)
         if self._own_shapes.get(shape(name), event.pubkey) != event.pubkey:
             raise Conflict("is, or looks like, one of the operator's own", field=f"handle {name}")
