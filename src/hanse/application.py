@@ -11,6 +11,7 @@ from hanse.broker.desk import Desk
 from hanse.config import Config
 from hanse.engines.peers.peers import Peers
 from hanse.engines.storage.catalog import StoredCatalog
+from hanse.engines.web.domains import WebDomains
 from hanse.figures import Figures
 from hanse.identity.resolver import Resolver
 from hanse.identity.service import Names
@@ -52,7 +53,6 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     moderation: Moderation
     peers: Peers
     names: Names
-    resolver: Resolver
     catalog: StoredCatalog
     registry: Registry
     secret: SecretKey
@@ -81,7 +81,7 @@ def application(
         info=behind.info,
         status=behind.figures.status,
         version=__version__,
-        more=_routes(behind, callers),
+        more=_routes(behind, callers, hosts),
     ).app()
     if "mcp" in config.doors:
         from starlette.routing import Mount, Route
@@ -102,7 +102,7 @@ def application(
     return Edge(app, behind.clock, lambda: secrets.token_hex(8))
 
 
-def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
+def _routes(behind: Behind, callers: "Callers", hosts: frozenset[str]) -> "list[Routes]":
     from hanse.servers.api.handles import HandleRoutes
     from hanse.servers.api.health import HealthRoutes
     from hanse.servers.api.management import Management
@@ -133,7 +133,9 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
         callers=callers,
         admins=behind.config.admins | {behind.operator},
     )
-    handles = HandleRoutes(behind.names, behind.resolver, [behind.url], callers, behind.operator)
+    handles = HandleRoutes(
+        behind.names, _resolver(behind, hosts), [behind.url], callers, behind.operator
+    )
     services = ServiceRoutes(
         behind.desk, callers, Watches(behind.changed, lambda: behind.figures.draining)
     )
@@ -141,6 +143,16 @@ def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     peers = PeerRoutes(behind.peers, callers)
     tables = _directories(behind)
     return [services, trust, twins, handles, health, management, peers, *tables]
+
+
+def _resolver(behind: Behind, hosts: frozenset[str]) -> Resolver:
+    return Resolver(
+        names=behind.names,
+        domains=WebDomains(behind.config.near),
+        clock=behind.clock,
+        hosts=hosts,
+        url=behind.url,
+    )
 
 
 def _directories(behind: Behind) -> "list[Routes]":

@@ -43,10 +43,8 @@ from hanse.engines.storage.peers import StoredPeers
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Upkeep
-from hanse.engines.web.domains import WebDomains
 from hanse.errors import HanseError, Unavailable
 from hanse.figures import Carrier, Figures, Parts
-from hanse.identity.resolver import Resolver
 from hanse.identity.service import Names
 from hanse.observing import Observing
 from hanse.payments.service import Payments
@@ -449,7 +447,6 @@ class Node:
             moderation=self.moderation,
             peers=self.peers,
             names=self.names,
-            resolver=self.resolver,
             catalog=StoredCatalog(self._database),
             registry=self.registry,
             secret=self._secret,
@@ -459,7 +456,6 @@ class Node:
     @cached_property
     def names(self) -> Names:
         """The handles at this node."""
-        lists = self.admission.lists
         return Names(
             store=StoredHandles(self._database),
             log=self.log,
@@ -469,19 +465,7 @@ class Node:
             domain=host_of(self.url),
             terms=self.config.handle_terms,
             standing=self.trust.standings,
-            is_barred=lambda key: key in lists.denied_keys,
-        )
-
-    @cached_property
-    def resolver(self) -> Resolver:
-        """Look-ups of handles anywhere."""
-        return Resolver(
-            names=self.names,
-            domains=WebDomains(self.config.near),
-            log=self.log,
-            clock=self._clock,
-            hosts=self.config.hosts(self.port),
-            url=self.url,
+            is_barred=lambda key: key in self.admission.lists.denied_keys,
         )
 
     def _counted(self) -> Figures:

@@ -1,24 +1,30 @@
 """What every store of handles holds to, whatever engine keeps it."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
+import apsw
 import pytest
+from tests.conformance.engines import Stores
 
 from hanse.engines.storage import handles as stored_handles
 from hanse.engines.storage.handles import StoredHandles
+from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.sqlite import SqliteDatabase
-from hanse.errors import Conflict, TooLarge
+from hanse.errors import Conflict, Restricted, Stale, TooLarge
 from hanse.keyring import new_secret
 from hanse.protocol.handle import Handle
+from hanse.protocol.keys import PublicKey
 
 ADA, BOB = new_secret().public, new_secret().public
 
 
 @pytest.fixture
-async def handles(tmp_path: Path) -> AsyncIterator[StoredHandles]:
-    async with SqliteDatabase(str(tmp_path / "hanse.db")) as database:
-        yield StoredHandles(database)
+def handles(kept: Stores) -> StoredHandles:
+    return StoredHandles(kept.database)
+
+
+def claimed(name: str, key: str, said_s: int = 1, until_s: int = 100, moved: str = "") -> Handle:
+    return Handle(name, PublicKey(key), key, until_s, moved, said_s, b'{"a":1}')
 
 
 async def test_a_name_is_kept_until_it_is_removed(handles: StoredHandles) -> None:
@@ -51,3 +57,84 @@ async def test_a_full_store_refuses_new_names_and_keeps_the_old(
         await handles.add(Handle("eve", BOB))
     await handles.add(Handle("ada", ADA))
     assert [found.name for found in await handles.handles()] == ["ada", "bob"]
+
+
+async def test_a_claim_is_kept_as_it_was_said_and_renewed_by_a_newer(
+    handles: StoredHandles,
+) -> None:
+    first, later = claimed("ada", ADA, 5), claimed("ada", ADA, 6, 200, "ada@b.example")
+    await handles.claim(first, 1)
+    assert await handles.handle("ada") == first
+    await handles.claim(later, 1)
+    assert await handles.handle("ada") == later
+    with pytest.raises(Stale):
+        await handles.claim(first, 1)
+    with pytest.raises(Conflict):
+        await handles.claim(claimed("ada", BOB, 9), 1)
+    assert await handles.handle("ada") == later
+    assert await handles.claimed() == 1
+
+
+async def test_one_operator_claims_no_more_than_their_share(handles: StoredHandles) -> None:
+    await handles.add(Handle("given", ADA))  # does not count
+    await handles.claim(claimed("one", ADA), 2)
+    await handles.claim(claimed("two", ADA), 2)
+    with pytest.raises(Restricted) as caught:
+        await handles.claim(claimed("three", ADA), 2)
+    assert caught.value.field == "handles"
+    await handles.claim(claimed("three", BOB), 1)
+    assert await handles.remove("one")
+    await handles.claim(claimed("four", ADA), 2)
+
+
+async def test_claims_leave_room_for_the_operator(
+    handles: StoredHandles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_handles, "CLAIMED_MAX", 1)
+    await handles.claim(claimed("one", ADA), 9)
+    with pytest.raises(TooLarge):
+        await handles.claim(claimed("two", ADA), 9)
+    await handles.add(Handle("two", ADA))
+
+
+async def test_a_name_that_looks_like_another_s_is_refused_however_it_comes(
+    handles: StoredHandles,
+) -> None:
+    await handles.add(Handle("paypal", ADA))
+    for name in ("paypa1", "pay-pal", "paypai"):
+        with pytest.raises(Conflict, match="looks like 'paypal'"):
+            await handles.add(Handle(name, BOB))
+        with pytest.raises(Conflict, match="looks like 'paypal'"):
+            await handles.claim(claimed(name, BOB), 9)
+    await handles.claim(claimed("pay.pal", ADA), 9)  # its own
+
+
+async def test_names_end_in_order_unless_they_are_renewed(handles: StoredHandles) -> None:
+    await handles.add(Handle("given", ADA))
+    for name, until_s in (("late", 30), ("soon", 10), ("next", 20)):
+        await handles.claim(claimed(name, ADA, 1, until_s), 9)
+    assert [found.name for found in await handles.lapsed(30, 9)] == ["soon", "next"]
+    assert [found.name for found in await handles.lapsed(30, 1)] == ["soon"]
+    await handles.renew("soon", BOB, 99)  # not theirs
+    await handles.renew("given", ADA, 99)  # for good as it is
+    await handles.renew("next", ADA, 99)
+    await handles.renew("late", ADA, 5)  # never sooner
+    assert [found.name for found in await handles.lapsed(50, 9)] == ["soon", "late"]
+    assert await handles.handle("given") == Handle("given", ADA)
+
+
+async def test_names_of_an_older_database_have_their_look_alikes(tmp_path: Path) -> None:
+    path = tmp_path / "hanse.db"
+    connection = apsw.Connection(str(path))
+    with connection:
+        for number, sql in migrations("sqlite"):
+            if number < 14:
+                connection.execute(sql)
+                connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("INSERT INTO handle VALUES ('paypal', ?)", (ADA,))
+    connection.close()
+    async with SqliteDatabase(str(path)) as database:
+        handles = StoredHandles(database)
+        assert await handles.handle("paypal") == Handle("paypal", ADA)
+        with pytest.raises(Conflict, match="looks like"):
+            await handles.claim(claimed("paypa1", BOB), 1)

@@ -1,4 +1,4 @@
-"""Handles as an agent uses them, by HTTP at its node: to look one up, claim one, move away."""
+"""Handles as an agent uses them, by HTTP at its node: look one up, claim one, move away."""
 
 import asyncio
 import secrets

@@ -94,7 +94,7 @@ def _offer(text: str, agent: str, node: str | None) -> str:
     owner, slash, identifier = text.partition("/")
     if not slash or "@" not in owner or ":" in owner.partition("@")[0]:
         return text
-    from hanse.cli.home import key_of
+    from hanse.cli.keys import key_of
     from hanse.protocol import kinds
 
     return f"{kinds.OFFER}:{key_of(owner, 'offer', agent, node)}:{identifier}"

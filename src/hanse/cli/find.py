@@ -112,7 +112,7 @@ def find(
     Example:  hanse find "what time is it in another city" --max-price 3sat --latency-p95 500ms
     """
     with told(json):
-        from hanse.cli.home import key_of
+        from hanse.cli.keys import key_of
         from hanse.cli.quantities import milliseconds, share
         from hanse.protocol.amount import Amount
 

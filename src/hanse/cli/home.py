@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
 
     from hanse.agent import Agent
-    from hanse.protocol.keys import PublicKey
 
 ANSWER_S = 30.0
 LINE_BYTES_MAX = 1 << 20
@@ -42,22 +41,6 @@ def agent_of(name: str, node: str | None) -> "Agent":
         return Agent(node_address(node), secret, auth)
     known = _known()
     return Agent(known.url, secret, auth, node_key=known.pubkey)
-
-
-def key_of(text: str, field: str, name: str, node: str | None) -> "PublicKey":
-    """A public key as people write it; `name@domain` is looked up by the node, as one of this
-    home's agents, and counts if domain and key name each other. Raises HanseError."""
-    from hanse.cli.terminal import run
-    from hanse.protocol.address import encode_npub, read_public_key
-    from hanse.protocol.handle import looks_like_handle
-
-    if not looks_like_handle(text):
-        return read_public_key(text, field)
-    found = run(agent_of(name, node).resolve(text))
-    if not found.both:
-        hint = f"if the domain's word is enough for you: {encode_npub(found.pubkey)}"
-        raise Invalid.at(field, f"{found.handle}: its key does not name this handle", hint)
-    return found.pubkey
 
 
 def operator_request(

@@ -17,10 +17,8 @@ from hanse.errors import HanseError, Invalid, NotFound, RateLimited
 from hanse.identity.service import Names
 from hanse.identity.statement import FRESH_S, Statement, read_statement
 from hanse.identity.store import Domains
-from hanse.ports import Clock, Log
-from hanse.protocol import kinds
+from hanse.ports import Clock
 from hanse.protocol.event import Event, parse_event
-from hanse.protocol.filter import Filter
 from hanse.protocol.handle import Address, nostr_json, read_handle
 from hanse.protocol.keys import PublicKey, is_hex
 from hanse.protocol.peer import URL_MAX
@@ -78,14 +76,12 @@ class Resolver:
         *,
         names: Names,
         domains: Domains,
-        log: Log,
         clock: Clock,
         hosts: frozenset[str],
         url: str,
     ) -> None:
         self._names = names
         self._domains = domains
-        self._log = log
         self._clock = clock
         self._hosts = hosts
         self._url = url
@@ -157,7 +153,7 @@ class Resolver:
 
     async def _judged(self, way: list[Address], said: _Said) -> Resolved:
         handle = way[-1]
-        profile = await self._profile(said.pubkey)
+        profile = await self._names.profile(said.pubkey)
         named = _handle_in(profile)
         if named != handle:
             # Ours may be old, or none: those who serve the handle know better.
@@ -180,11 +176,6 @@ class Resolver:
             profile=str(named or ""),
             checked_s=self._clock.now_s(),
         )
-
-    async def _profile(self, pubkey: PublicKey) -> Event | None:
-        asked = Filter(authors=frozenset({pubkey}), kinds=frozenset({kinds.PROFILE}), limit=1)
-        rows = (await self._log.query([asked], limit=1, now_s=self._clock.now_s())).rows
-        return parse_event(rows[0][3]) if rows else None
 
 
 def read_document(document: Any, handle: Address, now_s: int) -> _Said:

@@ -20,8 +20,8 @@ from hanse.identity.model import (
 from hanse.identity.statement import Statement, check_fresh, read_statement
 from hanse.identity.store import HandleStore, Standing
 from hanse.ports import Clock, Log
-from hanse.protocol import work
-from hanse.protocol.event import Event, encode_event
+from hanse.protocol import kinds, work
+from hanse.protocol.event import Event, encode_event, parse_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.handle import Handle, is_handle_name, shape
 from hanse.protocol.keys import PublicKey
@@ -74,6 +74,13 @@ class Names:
             return Handle(name, self.own[name])
         return found
 
+    async def profile(self, pubkey: PublicKey) -> Event | None:
+        """A key's newest profile (kind 0) in the log."""
+        key = frozenset({pubkey})
+        asked = Filter(authors=key, kinds=frozenset({kinds.PROFILE}), limit=1)
+        rows = (await self._log.query([asked], limit=1, now_s=self._clock.now_s())).rows
+        return parse_event(rows[0][3]) if rows else None
+
     async def handles(self) -> list[Handle]:
         """All that are kept, by name."""
         return await self._store.handles()
@@ -113,7 +120,7 @@ class Names:
         if known is not None and not mine:
             raise Conflict("is another key's", field=f"handle {known.name}")
         if not mine:
-            await self._check_new(said, level)
+            await self._check_new(said, who, level)
         handle = self._held(said, who, known)
         await self._store.claim(handle, most_of(level))
         return handle
@@ -132,15 +139,16 @@ class Names:
             statement=encode_event(event),
         )
 
-    async def _check_new(self, said: Statement, level: int) -> None:
+    async def _check_new(self, said: Statement, who: Principal, level: int) -> None:
         """Whether a key that has not the name may have it."""
         name, event = said.handle.name, said.event
         if not self.terms.open and level < 4:
             raise Restricted(
                 "names are not claimed here", field="handles", hint="ask its operator for one"
             )
-        if self._is_barred(event.pubkey):
-            raise Restricted("this key is barred here", field="statement.pubkey")
+        for key in {event.pubkey, who.operator}:
+            if self._is_barred(key) or not self._standing.standing(self._operator, key):
+                raise Restricted("this key is barred here", field="statement.pubkey")
         check_claimable(name)
         if self._own_shapes.get(shape(name), event.pubkey) != event.pubkey:
             raise Conflict("is, or looks like, one of the operator's own", field=f"handle {name}")

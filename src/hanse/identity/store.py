@@ -43,6 +43,9 @@ class Standing(Protocol):
     def level(self, viewer: PublicKey, operator: PublicKey) -> int:
         """0 (unknown) to 4."""
 
+    def standing(self, viewer: PublicKey, operator: PublicKey) -> int:
+        """As `level`, but 1 for a stranger, and 0 only for who is barred or speaks no more."""
+
 
 class Domains(Protocol):
     """What other domains say."""
