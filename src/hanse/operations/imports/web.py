@@ -16,7 +16,6 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
-
 from yarl import URL
 
 from hanse.errors import HanseError, Invalid, NotFound, TooLarge, Unavailable
