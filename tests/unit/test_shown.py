@@ -2,6 +2,7 @@
 
 from hanse.broker import shown
 from hanse.keyring import new_secret
+from hanse.protocol.address import encode_npub
 from hanse.protocol.amount import Amount
 from hanse.registry.model import Capability, Example, Metered, Offer, Period, Promise
 from hanse.registry.quality import Quality
@@ -34,6 +35,7 @@ def test_an_offer_shows_every_way_to_pay_and_what_a_call_does() -> None:
     )
     found = shown.offer(offer, lambda _name: Quality())
     (row,) = found["capabilities"]
+    assert row["price_msat"] is None  # and not 0: that would be free
     assert row["metered"] == [{"unit": "token", "per": 1000, "price_msat": 500}]
     assert row["period"] == {"span": "month", "price_msat": 9_000_000, "calls": 100}
     assert (row["by_call"], row["side_effects"], row["idempotent"]) == (False, "none", True)
@@ -46,3 +48,19 @@ def test_an_offer_shows_every_way_to_pay_and_what_a_call_does() -> None:
         "",
     )
     assert found["untrusted"]["from"] == KEY
+
+
+def test_what_was_verified_stands_beside_who_says_so() -> None:
+    offer = Offer(
+        provider=KEY,
+        operator=KEY,
+        identifier="t",
+        name="t",
+        summary="",
+        capabilities=(Capability(name="c", price=Amount(0), by_call=False),),
+        promise=Promise(),
+        source="https://a.example",
+        verified="domain bank.example",
+    )
+    found = shown.offer(offer, lambda _name: Measured())
+    assert found["verified"] == f"domain bank.example, says {encode_npub(KEY)}"

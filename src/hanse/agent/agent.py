@@ -43,13 +43,13 @@ DEADLINE_SLACK_S = 10.0
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """One ranked answer of `find`: pass it to `call`. `words` is what was searched for, `raw` holds
-    every field the node sent."""
+    """One ranked answer of `find`: pass it to `call`. `price` is that of a call, None if it has
+    none; `words` is what was searched for, `raw` holds every field the node sent."""
 
     offer: str
     capability: str
     name: str
-    price: Amount
+    price: Amount | None
     score: float
     reasons: tuple[str, ...]
     words: str = ""
@@ -224,7 +224,7 @@ class Agent:
         cap = Amount.parse(max_price).msat if max_price else None
         if isinstance(service, Service):
             offer, capability = service.offer, capability or service.capability
-            if cap is None and capability == service.capability:
+            if cap is None and service.price is not None and capability == service.capability:
                 cap = service.price.msat  # the price it was found at, should it change meanwhile
         else:
             offer = service
@@ -574,7 +574,7 @@ def _service(row: dict[str, Any], words: str) -> Service:
         offer=row["offer"],
         capability=row["capability"],
         name=row["name"],
-        price=Amount(row["price_msat"]),
+        price=Amount(row["price_msat"]) if row["price_msat"] is not None else None,
         score=row["score"],
         reasons=tuple(row["reasons"]),
         words=words,

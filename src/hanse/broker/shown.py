@@ -82,7 +82,7 @@ def offer(found: Offer, quality: Callable[[str], Quality]) -> dict[str, Any]:
         "payment_methods": list(found.payment_methods),
         "terms": found.terms,
         "source": found.source,
-        "verified": found.verified,
+        "verified": _verified(found),
         "capabilities": [
             _capability(found, row)
             | {
@@ -139,7 +139,8 @@ def _capability(offer: Offer, row: Capability) -> dict[str, Any]:
         "capability": row.name,
         "title": row.title,
         "description": row.description,
-        "price_msat": row.price.msat,
+        # None, not 0: who reads the number alone must not take it for free.
+        "price_msat": row.price.msat if row.by_call else None,
         "by_call": row.by_call,
         "metered": [
             {"unit": one.unit, "per": one.per, "price_msat": one.price.msat} for one in row.metered
@@ -150,6 +151,13 @@ def _capability(offer: Offer, row: Capability) -> dict[str, Any]:
         "data_handling": row.data_handling,
         "promise": msgspec.to_builtins(offer.promise),
     }
+
+
+def _verified(offer: Offer) -> str:
+    """What of an imported offer was checked, and who says so: any key can write that."""
+    if not offer.verified:
+        return ""
+    return f"{offer.verified}, says {address.encode_npub(offer.operator)}"
 
 
 def _period(found: Period | None) -> dict[str, Any] | None:
@@ -169,7 +177,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "provider": offer.provider,
         "operator": offer.operator,
         "source": offer.source,
-        "verified": offer.verified,
+        "verified": _verified(offer),
         **_capability(offer, hit.capability),
         "input_schema": schema if short else None,
         "measured": msgspec.to_builtins(hit.measured),

@@ -170,6 +170,8 @@ def _show_hit(number: int, row: dict[str, Any]) -> None:
 
     price = format_msat(row["price_msat"]) if row["by_call"] else "no price per call"
     out(f"{number}. {quoted(row['name'], 80)}: {row['capability']}  {price}  {row['score']:.3f}")
+    if row["source"]:
+        out(f"     imported from {quoted(row['source'], 200)}: call it there")
     for reason in row["reasons"]:
         out(f"     {reason}")
     out(f"     {row['offer']}")

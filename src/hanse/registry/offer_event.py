@@ -65,7 +65,8 @@ CONTENT_DEPTH_MAX = 20
 URL_MAX = 2048
 _TOOL_NAME = re.compile(r"[A-Za-z0-9._/-]+")
 _BAD_SCHEMES = ("data:", "file:", "javascript:", "blob:", "vbscript:")
-_LINE_BREAKING = frozenset({"Cc", "Zl", "Zp"})
+_UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+_JOINERS = "\u200c\u200d"  # scripts and emoji are written with them
 _UNITS = {"sat": 1000, "sats": 1000, "msat": 1, "msats": 1}
 
 _WHOLE = ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
@@ -178,6 +179,8 @@ def read_offer(event: Event) -> Offer:
     topics = tuple(event.values("t"))
     if len(topics) > 50 or any(len(topic) > NAME_MAX for topic in topics):
         raise Invalid.at("tags.t", f"at most 50 topics of {NAME_MAX} characters")
+    if (source := event.tag(IMPORTED)) is not None and not source.strip():
+        raise Invalid.at("tags.imported", "names no source")
     prices = Prices(event)
     content = read_json(
         event.content or "{}",
@@ -229,9 +232,11 @@ def _required(event: Event, tag: str, longest: int) -> str:
 
 
 def _check_line(text: str, field: str) -> None:
-    """Names are shown in lines of ours: none may begin a line or move a cursor."""
-    if any(unicodedata.category(char) in _LINE_BREAKING for char in text):
-        raise Invalid.at(field, "has control characters or line breaks")
+    """Names are shown in lines of ours: none may begin a line, move a cursor, turn what follows
+    around, or look like another because of what is not seen."""
+    for char in text:
+        if unicodedata.category(char) in _UNSEEN and char not in _JOINERS:
+            raise Invalid.at(field, "has control or invisible characters, or line breaks")
 
 
 def _check_urls(urls: list[str]) -> None:

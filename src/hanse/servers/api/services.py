@@ -70,7 +70,11 @@ class ServiceRoutes:
     async def _watch(self, request: Request) -> Response:
         who = self._callers.who(request, b"")
         asked = {"limit": DEFAULT_LIMIT} | arguments(request)
-        return await self._watches.open(partial(self._desk.perform, who, FIND.name, asked))
+        holders = {f"address {request.client.host if request.client else ''}"}
+        if who is not None:
+            holders.add(f"operator {who.operator}")
+        find = partial(self._desk.perform, who, FIND.name, asked)
+        return await self._watches.open(find, holders)
 
     async def _offer(self, request: Request, offer: str) -> Response:
         reply.only(request, ())

@@ -11,8 +11,21 @@ import orjson
 
 from hanse.protocol.amount import format_msat
 
-# JSON leaves these as they are, yet a reader may take some for line ends or terminal orders.
-_ESCAPES = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+
+def _escape(code: int) -> str:
+    units = chr(code).encode("utf-16-be").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+
+
+# JSON leaves these as they are, yet a reader may take some for line ends or terminal orders, and
+# some are not seen by people while a model reads them (the tags from U+E0000 spell ASCII).
+_ESCAPES = {
+    code: _escape(code)
+    for code in (
+        *(*range(0x7F, 0xA0), 0xAD, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F),
+        *(*range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF, *range(0xE0000, 0xE0080)),
+    )
+}
 
 
 def render(tool: str, result: dict[str, Any]) -> str:
@@ -34,12 +47,18 @@ def _services(result: dict[str, Any]) -> str:
     for number, row in enumerate(rows, 1):
         lines.append(
             f"{number}. offer={_dump(row['offer'])} capability={_dump(row['capability'])} "
-            f"price={format_msat(row['price_msat'])} score={row['score']:.3f}"
+            f"price={_price(row)} score={row['score']:.3f}"
         )
+        if row["source"]:
+            lines.append(f"   imported, cannot be called here: {_dump(row['source'])}")
         lines.append(f"   why: {'; '.join(row['reasons'])}")
         lines.append(f"   provider says: {_dump(row['description'][:300])}")
         lines.append(f"   input_schema: {_dump(row['input_schema'])}")
     return "\n".join(lines)
+
+
+def _price(row: dict[str, Any]) -> str:
+    return format_msat(row["price_msat"]) if row["by_call"] else "not sold by the call"
 
 
 def _call(result: dict[str, Any]) -> str:
