@@ -62,5 +62,5 @@ def test_what_was_verified_stands_beside_who_says_so() -> None:
         source="https://a.example",
         verified="domain bank.example",
     )
-    found = shown.offer(offer, lambda _name: Measured())
+    found = shown.offer(offer, lambda _name: Quality())
     assert found["verified"] == f"domain bank.example, says {encode_npub(KEY)}"
