@@ -52,7 +52,11 @@ def test_every_command_in_the_documents_exists_with_its_options() -> None:
         if command is None:
             wrong.append(f"{document}: hanse {' '.join(words)}")
             continue
-        options = {option for parameter in command.params for option in parameter.opts}
+        options = {
+            option
+            for parameter in command.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        }
         own = words[: words.index("--")] if "--" in words else words
         for word in own:
             if word.startswith("--") and word.partition("=")[0] not in options | {"--help"}:
