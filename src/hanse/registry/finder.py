@@ -30,6 +30,8 @@ Work = tuple[Ranked, Matches, list[tuple[str, ...]]]
 """What a search found, in order; and of each hit of the page, the words it has."""
 Run = Callable[[Callable[[], Work]], Awaitable[Work]]
 
+TOUCHED_MAX = 50
+"""Offers whose figures one search takes anew; the rest wait for the node's next round."""
 VECTORS_MAX = 1024
 """Texts of searches whose vectors are remembered: pages, saved searches."""
 
@@ -134,6 +136,8 @@ class Finder:
         """See `Registry.find`."""
         if self.caught_up is not None:
             await self.caught_up()
+        if self.touched:
+            await self._take()
         notes = list(self.notes)
         online = frozenset(self._presence.keys())
         ranked, matches, words = await self._run(lambda: self._ranked(search, online, notes))
@@ -149,6 +153,13 @@ class Finder:
         ]
         return Found(hits, matches.excluded, matches.total, matches.facets, tuple(notes))
 
+    async def _take(self) -> None:
+        """Take the figures of what was called just now: who was let down sees it at once."""
+        for address in [self.touched.pop() for _ in range(min(TOUCHED_MAX, len(self.touched)))]:
+            offer = await self._store.offer(address, self._clock.now_s())
+            if offer is not None:
+                self.refigure([offer])
+
     def _ranked(self, search: Search, online: frozenset[PublicKey], notes: list[str]) -> Work:
         vector = self._vector(search.words, notes)
         now_s = self._clock.now_s()
@@ -158,6 +169,7 @@ class Finder:
             vector=vector,
             online=online,
             gone_s=self.liveness.bounds.gone_s,
+            seen=self.liveness.seen,
             level=(lambda operator: self._standing.level(viewer, operator)) if viewer else None,
             lessons=self.lessons.telling(query_words(search.words), vector, now_s),
         )

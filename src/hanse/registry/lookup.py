@@ -34,6 +34,8 @@ BY_MEANING = 500
 CROWDS_MAX = 3
 """How often operators with more than a quarter of the rows are looked for among the best."""
 IDF_SCALE = 64
+LOOKED_UP_MAX = 1000
+"""Providers gone by the index of whom newer signs are looked for; it hears of all each minute."""
 FACET_VALUES_MAX = 20
 NAMED = {"max_price": "price", "latency_p95_ms": "latency", "success_rate": "success"}
 """Constraints whose name in `excluded` is shorter."""
@@ -51,6 +53,8 @@ class Aside(msgspec.Struct, frozen=True, kw_only=True):
     online: frozenset[PublicKey] = frozenset()
     gone_s: int = 2**40
     """An offer leaves once nobody stood behind it for so long."""
+    seen: Mapping[str, int] = {}
+    """When providers were last connected, newer than the index may know."""
     level: Callable[[PublicKey], int] | None = None
     """The viewer's level for an operator."""
     lessons: Mapping[int, float] = {}
@@ -219,9 +223,16 @@ class Lookup:
     def _constrained(self, matching: Mask) -> tuple[Mask, dict[str, int]]:
         excluded: dict[str, int] = {}
         allowed = matching
-        gone = matching & (self._view.column("seen") < self._aside.now_s - self._aside.gone_s)
+        since_s = self._aside.now_s - self._aside.gone_s
+        gone = matching & (self._view.column("seen") < since_s)
         if gone.any():
             gone &= ~self._online()
+            providers = self._view.column("provider")
+            ids = np.unique(providers[gone])[:LOOKED_UP_MAX].tolist()
+            names, seen = self._index.keys.texts, self._aside.seen
+            back = [id for id in ids if seen.get(names[id], 0) >= since_s]
+            if back:
+                gone &= ~np.isin(providers, back)
             excluded["gone"] = int(np.count_nonzero(gone))
             allowed = matching = matching & ~gone
             if not excluded["gone"]:

@@ -38,6 +38,8 @@ IMPORTED_FACTOR = 0.3
 STRANGER = 0.5
 PAGE_SHARE = 3
 """Of ten hits in a row so many may be of one operator while others match."""
+SPREAD_MAX = 2000
+"""Rows among which others are looked for."""
 LEARNED_MIN = 0.02
 """Lessons below this are not worth a word."""
 
@@ -75,7 +77,7 @@ def rank(
     # Rounded: what differs less is a matter of rounding, and ties have an order of their own.
     scores = np.round(scores * believed**weights.trust * presence, 9)
     order = np.lexsort((column("key")[rows], -column("created")[rows], -scores))
-    order = spread(order[: 4 * most], column("operator")[rows])[:most]
+    order = spread(order[: max(4 * most, SPREAD_MAX)], column("operator")[rows])[:most]
     parts = {
         "words": found.words,
         "vectors": found.vectors,
