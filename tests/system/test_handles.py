@@ -38,6 +38,7 @@ from hanse.protocol.event import Event, Tags, encode_event, sign_event
 from hanse.protocol.handle import read_handle
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.protocol.session import host_of
+from hanse.trust.rotation import Rotate, consent, statement_draft
 
 BITS = 8
 OPEN = Terms(open=True, bits=BITS)
@@ -356,6 +357,30 @@ async def test_forwards_end_after_three(tmp_path: Path, operator: SecretKey) -> 
         assert (found.handle, len(found.forwards)) == (f"{names[-1]}@{domain(node)}", 3)
         with pytest.raises(Invalid, match="more than 3"):
             await agent.resolve(f"{names[0]}@{domain(node)}")
+
+
+async def test_a_name_follows_its_identity_to_a_new_key(pair: tuple[Node, Node]) -> None:
+    node, other = pair
+    ada, new, site = new_secret(), new_secret(), Site(pair[0])
+    await agent_at(node, ada).handles.claim("ada")
+    now = node.names._clock.now_s()
+    action = Rotate(to=new.public, consent=consent(new, ada.public))
+    content, tags = statement_draft(ada.public, action)
+    rotation = sign_event(
+        ada, kind=kinds.KEY_STATEMENT, created_at=now - 1, content=content, tags=tags
+    )
+    await publish(node, rotation)
+    async with asyncio.timeout(20):
+        while await site.who_is("ada") != new.public:
+            await asyncio.sleep(0.02)
+    with pytest.raises(Restricted):
+        await agent_at(node, ada).handles.release("ada")
+    with pytest.raises(Restricted, match="given up"):
+        await agent_at(node, ada).handles.move("ada", f"eve@{domain(other)}")
+    assert (await agent_at(other).resolve(f"ada@{domain(node)}")).pubkey == new.public
+    await agent_at(node, new).handles.claim("ada")
+    found = await seen_from(other, f"ada@{domain(node)}")
+    assert (found.pubkey, found.named_by) == (new.public, "claim")
 
 
 # --- what strangers answer --------------------------------------------------------------------

@@ -44,7 +44,10 @@ class Standing(Protocol):
         """0 (unknown) to 4."""
 
     def standing(self, viewer: PublicKey, operator: PublicKey) -> int:
-        """As `level`, but 1 for a stranger, and 0 only for who is barred or speaks no more."""
+        """As `level`, but 1 for a stranger, and 0 only for a key that speaks for nobody now."""
+
+    def current(self, key: PublicKey) -> PublicKey:
+        """The key that speaks for a key's identity now."""
 
 
 class Domains(Protocol):
