@@ -17,8 +17,8 @@ class HandleStore(Protocol):
         """All, by name."""
 
     async def add(self, handle: Handle) -> None:
-        """Keep one that the operator gives; the same again changes nothing. Raises Conflict if
-        another key has the name or one that looks like it, TooLarge."""
+        """Keep one that the operator gives, for good even if its key had claimed it. Raises
+        Conflict if another key has the name or one that looks like it, TooLarge."""
 
     async def claim(self, handle: Handle, most: int) -> None:
         """Keep a claimed one, or renew it. Raises Conflict, Restricted when its operator has

@@ -28,7 +28,7 @@ from hanse.errors import (
     Restricted,
     Unavailable,
 )
-from hanse.identity.model import GRACE_S, LIFE_S, Terms
+from hanse.identity.model import CLAIMS_MAX, FREE_LEVEL, GRACE_S, LIFE_S, Terms
 from hanse.identity.resolver import Resolved, Resolver
 from hanse.identity.statement import statement
 from hanse.keyring import new_secret
@@ -208,6 +208,30 @@ async def test_a_name_is_given_back_by_its_key_or_operator_alone(pair: tuple[Nod
     await agent.handles.claim("ada")
     await agent.handles.release("ada")
     assert await Site(node).who_is("ada") is None
+
+
+class Trusting:
+    """Who thinks well of everybody."""
+
+    def level(self, viewer: PublicKey, operator: PublicKey) -> int:
+        return FREE_LEVEL
+
+    standing = level
+
+    def current(self, key: PublicKey) -> PublicKey:
+        return key
+
+
+async def test_who_is_trusted_claims_without_work_and_more_names(pair: tuple[Node, Node]) -> None:
+    node, ada = pair[0], new_secret()
+    node.names._standing = Trusting()
+    now = node.names._clock.now_s()
+    for number in range(CLAIMS_MAX[FREE_LEVEL]):
+        handle = read_handle(f"ada{'xyzuv'[number]}@{domain(node)}")
+        assert (await post(node, statement(ada, handle, now_s=now)))[0] == 200
+    handle = read_handle(f"adak@{domain(node)}")
+    status, problem = await post(node, statement(ada, handle, now_s=now))
+    assert (status, problem["error"], problem["field"]) == (403, "restricted", "handles")
 
 
 async def test_work_rises_with_what_is_claimed_and_is_announced(pair: tuple[Node, Node]) -> None:
