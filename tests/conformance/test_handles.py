@@ -109,6 +109,17 @@ async def test_a_name_that_looks_like_another_s_is_refused_however_it_comes(
     await handles.claim(claimed("pay.pal", ADA), 9)  # its own
 
 
+async def test_what_the_operator_gives_is_for_good_though_it_was_claimed(
+    handles: StoredHandles,
+) -> None:
+    await handles.claim(claimed("ada", ADA), 1)
+    await handles.add(Handle("ada", ADA))
+    found = await handles.handle("ada")
+    assert found is not None
+    assert (found.until_s, found.statement) == (0, b'{"a":1}')
+    assert await handles.claimed() == 0
+
+
 async def test_names_end_in_order_unless_they_are_renewed(handles: StoredHandles) -> None:
     await handles.add(Handle("given", ADA))
     for name, until_s in (("late", 30), ("soon", 10), ("next", 20)):

@@ -11,7 +11,7 @@ import orjson
 from yarl import URL
 
 from hanse.agent.link import now_s
-from hanse.errors import HanseError, Invalid, Unavailable
+from hanse.errors import HanseError, Invalid, Unavailable, WorkNeeded
 from hanse.identity.resolver import Resolved
 from hanse.identity.statement import statement
 from hanse.protocol.event import Tags, encode_event
@@ -47,8 +47,10 @@ class Handles:
     async def claim(self, name: str) -> dict[str, Any]:
         """Claim a name at the node, or renew it: with the work it asks of strangers, if it does."""
         terms = await self.terms()
-        bits = terms["work_bits"] if terms["open"] else 0
-        return await self._state(name, terms["domain"], None, bits)
+        try:
+            return await self._state(name, terms["domain"], None, 0)
+        except WorkNeeded:  # neither ours already nor ours by trust
+            return await self._state(name, terms["domain"], None, terms["work_bits"])
 
     async def move(self, name: str, to: str) -> dict[str, Any]:
         """Let a name at the node say that its key is found as another handle now."""

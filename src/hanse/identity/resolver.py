@@ -3,7 +3,7 @@
 - the domain names the key: its nostr.json has the name (NIP-05)
 - the key names the handle: its profile (kind 0) says so in `nip05`, or a claim it signed (31411)
 - `moved` by the same key leads on, at most FORWARDS_MAX times and never in a circle; whoever stands
-  at the end must be the key that left
+  at the end must be the key that left, or the one that speaks for it now
 
 A statement that is not this key's about this handle counts for nothing.
 """
@@ -131,7 +131,8 @@ class Resolver:
         while True:
             here = way[-1]
             said = await self._said(here)
-            if left is not None and said.pubkey != left:
+            now = self._names.current
+            if left is not None and now(said.pubkey) != now(left):
                 raise Invalid.at("handle", f"{here} is another key's than the one that moved there")
             moved = said.statement.moved if said.statement is not None else None
             if moved is None:

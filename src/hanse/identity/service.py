@@ -3,9 +3,14 @@
 A claimed name lives for LIFE_S after the last sign of life of its key: any event of it in the log,
 looked for when the name would lapse, so nothing is done for each event. Then it is not answered any
 more, and waits GRACE_S for its key.
+
+A name belongs to an identity: it is kept under the key that came first and told as the one that
+speaks for it now, so that a rotation that is undone leaves nothing behind.
 """
 
 from collections.abc import Callable, Mapping
+
+import msgspec
 
 from hanse.errors import Conflict, NotFound, Restricted, WorkNeeded
 from hanse.identity.model import (
@@ -63,9 +68,24 @@ class Names:
     async def handle(self, name: str) -> Handle | None:
         """One by its name, if it lives."""
         found = await self._store.handle(name)
-        if found is None or not found.until_s or found.until_s > self._clock.now_s():
-            return found
-        return await self._revived(found)
+        if found is None:
+            return None
+        if found.until_s and found.until_s <= self._clock.now_s():
+            found = await self._revived(found)
+        return self._told(found) if found is not None else None
+
+    def _told(self, found: Handle) -> Handle | None:
+        """A name with the key that speaks for it now; None if none does."""
+        heir = self.current(found.pubkey)
+        if not self._standing.standing(self._operator, heir):
+            return None
+        if found.statement and parse_event(found.statement).pubkey != heir:
+            found = msgspec.structs.replace(found, moved="", statement=b"")
+        return msgspec.structs.replace(found, pubkey=heir)
+
+    def current(self, key: PublicKey) -> PublicKey:
+        """The key that speaks for a key's identity now."""
+        return self._standing.current(key)
 
     async def answer(self, name: str) -> Handle | None:
         """As `handle`, and the operator's own agents'."""
@@ -100,7 +120,8 @@ class Names:
     async def release(self, name: str, who: Principal) -> None:
         """Give a name back, by its key or who answers for it. Raises Restricted."""
         found = await self._store.handle(name)
-        if found is None or who.agent not in (found.pubkey, found.operator):
+        theirs = () if found is None else (found.pubkey, PublicKey(found.operator))
+        if who.agent not in map(self.current, theirs):
             raise Restricted("is not yours: its key gives it back, or who answers", field="name")
         await self._store.remove(name)
 
@@ -111,8 +132,11 @@ class Names:
         check_fresh(event, self._clock.now_s())
         if said.handle.domain != self.domain:
             raise NotFound(f"{said.handle.domain} is not this node's", field="statement.d")
+        for key in {event.pubkey, who.operator}:
+            if self._is_barred(key) or not self._standing.standing(self._operator, key):
+                raise Restricted("this key is barred, or was given up", field="statement.pubkey")
         known = await self._store.handle(said.handle.name)
-        mine = known is not None and known.pubkey == event.pubkey
+        mine = known is not None and self.current(known.pubkey) == event.pubkey
         mine = mine or (known is None and self.own.get(said.handle.name) == event.pubkey)
         if said.moved is not None and not mine:
             raise Restricted("only the key that has a handle moves it", field="statement.d")
@@ -120,7 +144,7 @@ class Names:
         if known is not None and not mine:
             raise Conflict("is another key's", field=f"handle {known.name}")
         if not mine:
-            await self._check_new(said, who, level)
+            await self._check_new(said, level)
         handle = self._held(said, who, known)
         await self._store.claim(handle, most_of(level))
         return handle
@@ -131,7 +155,7 @@ class Names:
         life_s = LIFE_S if said.moved is None else FORWARD_S
         return Handle(
             name=said.handle.name,
-            pubkey=event.pubkey,
+            pubkey=event.pubkey if known is None else known.pubkey,
             operator=who.operator if known is None or not for_good else known.operator,
             until_s=0 if for_good else now_s + life_s,
             moved=str(said.moved or ""),
@@ -139,16 +163,13 @@ class Names:
             statement=encode_event(event),
         )
 
-    async def _check_new(self, said: Statement, who: Principal, level: int) -> None:
+    async def _check_new(self, said: Statement, level: int) -> None:
         """Whether a key that has not the name may have it."""
         name, event = said.handle.name, said.event
         if not self.terms.open and level < 4:
             raise Restricted(
                 "names are not claimed here", field="handles", hint="ask its operator for one"
             )
-        for key in {event.pubkey, who.operator}:
-            if self._is_barred(key) or not self._standing.standing(self._operator, key):
-                raise Restricted("this key is barred here", field="statement.pubkey")
         check_claimable(name)
         if self._own_shapes.get(shape(name), event.pubkey) != event.pubkey:
             raise Conflict("is, or looks like, one of the operator's own", field=f"handle {name}")
@@ -179,7 +200,8 @@ class Names:
         if found.moved:
             return None  # where a key went is told for a time, whatever it does there
         now_s = self._clock.now_s()
-        asked = Filter(authors=frozenset({found.pubkey}), limit=1)
+        authors = frozenset({found.pubkey, self.current(found.pubkey)})
+        asked = Filter(authors=authors, limit=1)
         rows = (await self._log.query([asked], limit=1, now_s=now_s)).rows
         until_s = min(rows[0][1], now_s) + LIFE_S if rows else 0
         if until_s <= now_s:

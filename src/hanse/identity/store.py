@@ -17,8 +17,8 @@ class HandleStore(Protocol):
         """All, by name."""
 
     async def add(self, handle: Handle) -> None:
-        """Keep one that the operator gives; the same again changes nothing. Raises Conflict if
-        another key has the name or one that looks like it, TooLarge."""
+        """Keep one that the operator gives, for good even if its key had claimed it. Raises
+        Conflict if another key has the name or one that looks like it, TooLarge."""
 
     async def claim(self, handle: Handle, most: int) -> None:
         """Keep a claimed one, or renew it. Raises Conflict, Restricted when its operator has
@@ -44,7 +44,10 @@ class Standing(Protocol):
         """0 (unknown) to 4."""
 
     def standing(self, viewer: PublicKey, operator: PublicKey) -> int:
-        """As `level`, but 1 for a stranger, and 0 only for who is barred or speaks no more."""
+        """As `level`, but 1 for a stranger, and 0 only for a key that speaks for nobody now."""
+
+    def current(self, key: PublicKey) -> PublicKey:
+        """The key that speaks for a key's identity now."""
 
 
 class Domains(Protocol):

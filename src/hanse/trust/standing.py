@@ -46,6 +46,10 @@ class Standings:
             return Level.BARRED
         return Level(max(Level.STRANGER, self.level(viewer, operator)))
 
+    def current(self, key: PublicKey) -> PublicKey:
+        """The key that speaks for a key's identity now."""
+        return self._circles.current(key)
+
     def score(self, viewer: PublicKey, operator: PublicKey) -> float:
         """0 to 1: how near they stand."""
         return self._known(viewer, operator)[1]

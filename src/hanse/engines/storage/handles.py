@@ -28,8 +28,8 @@ class StoredHandles:
         return [_handle(row) for row in await self._database.all("handle_list")]
 
     async def add(self, handle: Handle) -> None:
-        """Keep one that the operator gives; the same again changes nothing. Raises Conflict,
-        TooLarge."""
+        """Keep one that the operator gives, for good even if its key had claimed it. Raises
+        Conflict, TooLarge."""
         await self._database.write(_add, handle)
 
     async def claim(self, handle: Handle, most: int) -> None:
@@ -64,6 +64,7 @@ def _add(tx: Transaction, handle: Handle) -> None:
     if known is not None:
         if known[1] != handle.pubkey:
             raise Conflict("is another key's: remove it first", field=f"handle {handle.name}")
+        tx.all("handle_keep", handle.name)
         return
     _refuse_alike(tx, handle)
     _insert(tx, handle, HANDLES_MAX)

@@ -32,6 +32,9 @@ UPDATE handle SET operator = $1, until = $2, moved = $3, said = $4, statement = 
 -- name: handle_renew
 UPDATE handle SET until = $1 WHERE name = $2 AND pubkey = $3 AND until > 0 AND until < $1;
 
+-- name: handle_keep
+UPDATE handle SET until = 0 WHERE name = $1 AND until > 0;
+
 -- name: handle_lapsed
 SELECT name, pubkey, operator, until, moved, said, statement FROM handle
 WHERE until > 0 AND until < $1 ORDER BY until LIMIT $2;

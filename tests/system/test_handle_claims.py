@@ -28,7 +28,7 @@ from hanse.errors import (
     Restricted,
     Unavailable,
 )
-from hanse.identity.model import GRACE_S, LIFE_S, Terms
+from hanse.identity.model import CLAIMS_MAX, FREE_LEVEL, GRACE_S, LIFE_S, Terms
 from hanse.identity.resolver import Resolved, Resolver
 from hanse.identity.statement import statement
 from hanse.keyring import new_secret
@@ -38,6 +38,7 @@ from hanse.protocol.event import Event, Tags, encode_event, sign_event
 from hanse.protocol.handle import read_handle
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.protocol.session import host_of
+from hanse.trust.rotation import Rotate, consent, statement_draft
 
 BITS = 8
 OPEN = Terms(open=True, bits=BITS)
@@ -209,6 +210,30 @@ async def test_a_name_is_given_back_by_its_key_or_operator_alone(pair: tuple[Nod
     assert await Site(node).who_is("ada") is None
 
 
+class Trusting:
+    """Who thinks well of everybody."""
+
+    def level(self, viewer: PublicKey, operator: PublicKey) -> int:
+        return FREE_LEVEL
+
+    standing = level
+
+    def current(self, key: PublicKey) -> PublicKey:
+        return key
+
+
+async def test_who_is_trusted_claims_without_work_and_more_names(pair: tuple[Node, Node]) -> None:
+    node, ada = pair[0], new_secret()
+    node.names._standing = Trusting()
+    now = node.names._clock.now_s()
+    for number in range(CLAIMS_MAX[FREE_LEVEL]):
+        handle = read_handle(f"ada{'xyzuv'[number]}@{domain(node)}")
+        assert (await post(node, statement(ada, handle, now_s=now)))[0] == 200
+    handle = read_handle(f"adak@{domain(node)}")
+    status, problem = await post(node, statement(ada, handle, now_s=now))
+    assert (status, problem["error"], problem["field"]) == (403, "restricted", "handles")
+
+
 async def test_work_rises_with_what_is_claimed_and_is_announced(pair: tuple[Node, Node]) -> None:
     node, _ = pair
     assert (await agent_at(node).handles.terms())["work_bits"] == BITS
@@ -356,6 +381,30 @@ async def test_forwards_end_after_three(tmp_path: Path, operator: SecretKey) -> 
         assert (found.handle, len(found.forwards)) == (f"{names[-1]}@{domain(node)}", 3)
         with pytest.raises(Invalid, match="more than 3"):
             await agent.resolve(f"{names[0]}@{domain(node)}")
+
+
+async def test_a_name_follows_its_identity_to_a_new_key(pair: tuple[Node, Node]) -> None:
+    node, other = pair
+    ada, new, site = new_secret(), new_secret(), Site(pair[0])
+    await agent_at(node, ada).handles.claim("ada")
+    now = node.names._clock.now_s()
+    action = Rotate(to=new.public, consent=consent(new, ada.public))
+    content, tags = statement_draft(ada.public, action)
+    rotation = sign_event(
+        ada, kind=kinds.KEY_STATEMENT, created_at=now - 1, content=content, tags=tags
+    )
+    await publish(node, rotation)
+    async with asyncio.timeout(20):
+        while await site.who_is("ada") != new.public:
+            await asyncio.sleep(0.02)
+    with pytest.raises(Restricted):
+        await agent_at(node, ada).handles.release("ada")
+    with pytest.raises(Restricted, match="given up"):
+        await agent_at(node, ada).handles.move("ada", f"eve@{domain(other)}")
+    assert (await agent_at(other).resolve(f"ada@{domain(node)}")).pubkey == new.public
+    await agent_at(node, new).handles.claim("ada")
+    found = await seen_from(other, f"ada@{domain(node)}")
+    assert (found.pubkey, found.named_by) == (new.public, "claim")
 
 
 # --- what strangers answer --------------------------------------------------------------------
