@@ -173,4 +173,5 @@ def _directories(behind: Behind) -> "list[Routes]":
         found = await behind.registry.find(Search(words=words, limit=limit, offset=offset))
         return [Hit(hit.offer, hit.score) for hit in found.hits]
 
-    return directories(site, behind.catalog, behind.names, behind.names.own, look, behind.clock)
+    names, reads = behind.names, behind.admission.reads
+    return directories(site, behind.catalog, names, names.own, look, behind.clock, reads)

@@ -45,4 +45,6 @@ async def test_a_providers_offers_are_its_own(kept: Stores) -> None:
     catalog = StoredCatalog(kept.database)
     assert [one.name for one in await catalog.of_provider(ADA.public, 10, NOW)] == ["a", "b", "c.d"]
     assert len(await catalog.of_provider(ADA.public, 2, NOW)) == 2
+    found = await catalog.of_provider(ADA.public, 10, NOW, lambda name, source: name != "a", 1)
+    assert [one.name for one in found] == ["b"]
     assert await catalog.of_provider(new_secret().public, 10, NOW) == []

@@ -62,3 +62,11 @@ def test_a_full_bucket_makes_room_for_another() -> None:
     assert not any(buckets.take(name, 0) for name in ("a", "b"))
     assert not buckets.take("c", 5000)
     assert len(buckets) == 1
+
+
+def test_who_takes_several_at_once_owes_what_was_not_there() -> None:
+    buckets = Buckets(Rate(1, 2), 2)
+    assert not buckets.take("a", 0, 5)
+    assert buckets.take("a", 0) == 4000
+    assert buckets.take("a", 3999)
+    assert not buckets.take("a", 4000)

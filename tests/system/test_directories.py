@@ -21,9 +21,14 @@ from hanse.operations.imports import a2a, announced, sources
 from hanse.operations.imports.listing import Listing
 from hanse.protocol import kinds
 from hanse.protocol.address import encode_npub
+from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, parse_event, sign_event
 from hanse.protocol.filter import Filter
-from hanse.registry.model import Capability
+from hanse.registry.model import Capability, Offer, Promise
+from hanse.servers.api import shown
+from hanse.servers.api.wellknown import CARD_BYTES_MAX, agent_card
+from hanse.servers.relay.buckets import Rate
+from hanse.servers.relay.rules import Rates, Rules
 
 OFFERS = 7
 
@@ -435,3 +440,42 @@ async def test_a_node_that_starts_again_says_nothing_twice(tmp_path: Any) -> Non
     assert seen[0] == seen[1]
     assert seen[1][kinds.TOOLS_ANNOUNCEMENT] == seen[2][kinds.TOOLS_ANNOUNCEMENT]
     assert seen[1][kinds.SERVER_ANNOUNCEMENT] != seen[2][kinds.SERVER_ANNOUNCEMENT]
+
+
+async def test_who_asks_from_afar_is_limited_and_who_is_here_is_not(tmp_path: Path) -> None:
+    rules, afar = Rules(rates=Rates(address=Rate(0.01, 3))), {"X-Forwarded-For": "203.0.113.7"}
+    async with (
+        running_node(tmp_path, new_secret(), rules=rules) as node,
+        aiohttp.ClientSession() as session,
+    ):
+        site = Site(node, session)
+        await site.get("/agents", 200, **afar)
+        await site.get("/v0.1/servers", 429, **afar)
+        for _ in range(5):
+            await site.get("/agents")
+
+
+def test_a_card_holds_as_many_offers_as_its_bytes_allow() -> None:
+    text = "x" * 4000
+    rows = tuple(Capability(name=f"c{n}", description=text, price=Amount(1000)) for n in range(14))
+    key = new_secret()
+    offers = [
+        Offer(
+            provider=key.public,
+            operator=key.public,
+            identifier=str(n),
+            name=str(n),
+            summary="",
+            capabilities=rows,
+            promise=Promise(),
+        )
+        for n in range(40)
+    ]
+    place = shown.Site(
+        name="n", version="1", http_url="https://n.example", relay_url="wss://n.example", node=key
+    )
+    card = agent_card(place, key.public, offers)
+    carried = card["capabilities"]["extensions"][0]["params"]["offers"]
+    assert 1 < len(carried) < 40
+    assert sum(map(len, carried)) <= CARD_BYTES_MAX
+    assert len(card["skills"]) == 14 * len(carried)

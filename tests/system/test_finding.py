@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hanse.agent import Agent
 from hanse.errors import HanseError
 from hanse.node import Node
 from hanse.protocol.keys import SecretKey
+from hanse.servers.api.watches import WATCHES_OF_ONE_MAX
 
 ASKED: dict[str, Any] = {
     "words": "write a greeting",
@@ -134,6 +136,19 @@ async def test_a_watched_search_does_not_keep_a_node_from_stopping(
             assert (await _heard(stream))[0] == "listed"
             began = time.monotonic()
         assert time.monotonic() - began < 10
+
+
+async def test_no_address_and_no_operator_takes_every_place(node: Node) -> None:
+    url = f"{node.http_url}/api/v1/services/watch"
+    async with aiohttp.ClientSession() as session, AsyncExitStack() as stack:
+
+        async def asked(address: str) -> int:
+            headers = {"X-Forwarded-For": address}
+            return (await stack.enter_async_context(session.get(url, headers=headers))).status
+
+        places = [await asked("203.0.113.7") for _ in range(WATCHES_OF_ONE_MAX + 1)]
+        assert places == [200] * WATCHES_OF_ONE_MAX + [429]
+        assert await asked("203.0.113.8") == 200
 
 
 async def _heard(stream: aiohttp.ClientResponse) -> tuple[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What others list, read into listings: shapes as they are published, and what is not taken."""
 
+import itertools
 from typing import Any
 
 import orjson
@@ -79,6 +80,26 @@ def test_an_operation_takes_its_parameters_and_its_body_and_returns_the_first_go
     assert one.output_schema == {"type": "object"}
     assert violation(one.input_schema, {"port": "x", "body": {"length": 3}}) is None
     assert violation(one.input_schema, {"port": "x", "body": {}}) is not None
+
+
+def test_a_servers_address_does_not_grow_by_names_within_names() -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    variables = {
+        one: {"default": f"{{{following}}}" * 100} for one, following in itertools.pairwise(letters)
+    }
+    servers = [{"url": "https://{a}/", "variables": variables}, {"url": "https://tides.example"}]
+    paths = {"/now": {"get": {"responses": answering({"type": "object"})}}}
+    (found,) = openapi.read(an_api(paths, servers=servers)).listings
+    assert found.urls == ("https://tides.example",)
+
+
+def test_a_large_schema_that_every_operation_refers_to_is_not_copied_for_each() -> None:
+    vast = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(50_000)}}
+    refers = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Vast"}}}}
+    paths = {f"/{n}": {"post": {"requestBody": refers, "responses": {}}} for n in range(100)}
+    reading = openapi.read(an_api(paths, components={"schemas": {"Vast": vast}}))
+    assert (reading.listings, len(reading.refused)) == ([], 101)
+    assert "holds over 10000 values" in reading.refused[0][1]
 
 
 def test_the_schemas_of_openapi_3_0_are_told_in_the_words_of_2020_12() -> None:
@@ -337,19 +358,12 @@ async def test_a_catalog_that_names_itself_is_read_once() -> None:
 
 
 async def test_catalogs_hold_so_many_entries_together() -> None:
-    async def fetch(url: str) -> Any:
-        if url.startswith("https://acme.example/"):
-            return a_catalog(
-                *[an_entry("application/parquet", f"d{n}", url="x") for n in range(999)]
-            )
-        raise AssertionError
+    async def fetch(_url: str) -> Any:
+        return a_catalog(*[an_entry("application/parquet", f"d{n}", url="x") for n in range(999)])
 
-    entries = [
-        an_entry("application/ai-catalog+json", f"c{n}", url=f"https://acme.example/{n}")
-        for n in range(50)
-    ]
-    reading = await ard.read(a_catalog(*entries), fetch=fetch)
-    assert not reading.whole
+    kind, at = "application/ai-catalog+json", "https://acme.example"
+    entries = [an_entry(kind, f"c{n}", url=f"{at}/{n}") for n in range(50)]
+    assert not (await ard.read(a_catalog(*entries), fetch=fetch)).whole
 
 
 async def test_an_entry_that_cannot_be_had_makes_the_reading_less_than_whole() -> None:

@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from hanse.errors import Invalid, TooLarge
-from hanse.registry.schema_cost import Weight, steps, weigh
+from hanse.registry.schema_cost import PATTERN_STEPS, Weight, steps, weigh
 
 SCHEMA_BYTES_MAX = 64 * 1024
 SCHEMA_CHECKS_MAX = 100_000
@@ -33,7 +33,7 @@ EXPLAINED_MAX = 200_000
 failed, 5 us and up to 1 KB each."""
 
 CACHE_MAX = 512
-PATTERN_BYTES_MAX = 1 << 16
+PATTERN_BYTES_MAX = 1 << 15
 """Compiled size of one pattern; with PATTERNS_MAX and CACHE_MAX it bounds what offers can fill."""
 PATTERNS_MAX = 32
 
@@ -62,6 +62,7 @@ class _Usable(msgspec.Struct, frozen=True):
     validator: jsonschema_rs.Validator
     root: dict[str, Any]
     weight: Weight
+    patterns: int
 
 
 def _never_fetch(uri: str) -> Any:
@@ -71,6 +72,7 @@ def _never_fetch(uri: str) -> Any:
 @functools.lru_cache(maxsize=CACHE_MAX)
 def _usable(text: bytes) -> _Usable:
     root = orjson.loads(text)
+    patterns = text.count(b'"pattern"') + PATTERNS_MAX * text.count(b'"patternProperties"')
     if text.count(b'"pattern"') + text.count(b'"patternProperties"') > PATTERNS_MAX:
         raise TooLarge(f"has over {PATTERNS_MAX} patterns", field="schema")
     try:
@@ -84,7 +86,7 @@ def _usable(text: bytes) -> _Usable:
     weight = weigh(root, "schema")
     if weight.checks > SCHEMA_CHECKS_MAX:
         raise TooLarge(f"asks for over {SCHEMA_CHECKS_MAX} checks of one value", field="schema")
-    return _Usable(validator, root, weight)
+    return _Usable(validator, root, weight, patterns)
 
 
 def _text(schema: dict[str, Any], field: str) -> bytes:
@@ -111,8 +113,10 @@ def violation(schema: dict[str, Any], value: Any) -> str | None:
         usable = _usable(_text(schema, "schema"))
     except Invalid as exc:
         return exc.text
-    most = usable.weight.checks * len(orjson.dumps(value))
-    if usable.weight.recursive or most > CHECKS_MAX:
+    size = len(orjson.dumps(value))
+    most = usable.weight.checks * size
+    matched = PATTERN_STEPS * usable.patterns * size  # linear in the text, yet slow
+    if usable.weight.recursive or most > CHECKS_MAX or matched > STEPS_MAX:
         counted = steps(usable.root, value, STEPS_MAX)
         if counted is None:
             return f"schema: asks for over {STEPS_MAX} checks of this value"

@@ -32,12 +32,16 @@ from hanse.operations.imports.listing import (
     version_of,
 )
 from hanse.registry.model import CAPABILITIES_MAX, Capability
+from hanse.registry.offer_event import URL_MAX
 
 TYPE = "openapi"
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace", "query")
 SAFE = frozenset({"get", "head", "options", "trace", "query", "put", "delete"})
 OPERATIONS_MAX = 5000
 DEFINITIONS_MAX = 200
+VALUES_MAX = 10_000
+"""Values in one schema and all it refers to: more than 64 KB, the most that is taken, can hold."""
+
 DEPTH_MAX = 40
 _DROPPED = frozenset({"example", "examples", "xml", "externalDocs", "discriminator", "nullable"})
 _JSON = ("application/json", "application/*+json", "*/*")
@@ -237,12 +241,16 @@ class _Definitions:
         self._document = document
         self._names: dict[str, str] = {}
         self._found: dict[str, Any] = {}
+        self._left = VALUES_MAX
 
     def told(self, schema: Any, depth: int = 0) -> Any:
         """The schema, its references pointing to `$defs`. Raises Invalid for one that leads out of
         the document or nowhere."""
         if depth > DEPTH_MAX:
             raise Invalid.at("schema", f"is nested over {DEPTH_MAX} levels")
+        self._left -= 1
+        if self._left < 0:  # each of thousands of operations may refer to the same large one
+            raise Invalid.at("schema", f"holds over {VALUES_MAX} values")
         if isinstance(schema, list):
             return [self.told(one, depth + 1) for one in schema]
         if not isinstance(schema, dict):
@@ -340,8 +348,11 @@ def _servers(document: dict[str, Any], at: str) -> list[str]:
     found = []
     for row in document.get("servers") or [] if isinstance(document.get("servers"), list) else []:
         url = held(row).get("url")
-        if isinstance(url, str) and url:
+        if isinstance(url, str) and 0 < len(url) <= URL_MAX:
             for name, variable in held(held(row).get("variables")).items():
-                url = url.replace(f"{{{name}}}", str(held(variable).get("default", "")))
-            found.append(urljoin(at, url) if is_address(at) else url)
+                url = url.replace(f"{{{name}}}", str(held(variable).get("default", ""))[:URL_MAX])
+                if len(url) > URL_MAX:
+                    break  # values may hold names of others: each could be ten times as long
+            if len(url) <= URL_MAX:
+                found.append(urljoin(at, url) if is_address(at) else url)
     return found

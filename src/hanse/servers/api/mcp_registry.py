@@ -18,16 +18,16 @@ from hanse.registry.model import Offer
 from hanse.servers.api.reply import answers
 from hanse.servers.api.shown import (
     PAGE_MAX,
+    PROVIDER_OFFERS_MAX,
     Catalog,
     Site,
     cached,
     card_url,
     instant,
-    is_shown,
     page_size,
     server_name,
     since,
-    slug,
+    slug_end,
     walked,
 )
 
@@ -35,7 +35,6 @@ SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schem
 OFFICIAL = "io.modelcontextprotocol.registry/official"
 PAGE = 30
 TEXT_MAX = 100
-PROVIDER_OFFERS_MAX = 1000
 ROOTS = ("/v0.1", "/v0")
 _LIST = {"application/json": {"type": "object", "required": ["servers"]}}
 _ONE = {"application/json": {"type": "object", "required": ["server"]}}
@@ -115,13 +114,16 @@ class McpRegistryRoutes:
     async def _offer(self, name: str) -> Offer:
         end = name.rpartition("/")[2]
         if name == f"{self._site.namespace}/{end}" and end.startswith("npub1"):
-            provider = decode_npub(end.partition(".")[0])
+            npub, _, wanted = end.partition(".")
             offers = await self._catalog.of_provider(
-                provider, PROVIDER_OFFERS_MAX, self._clock.now_s()
+                decode_npub(npub),
+                PROVIDER_OFFERS_MAX,
+                self._clock.now_s(),
+                lambda identifier, source: not source and slug_end(identifier) == wanted,
+                1,
             )
-            for offer in offers:
-                if is_shown(offer) and slug(offer) == end:
-                    return offer
+            if offers:
+                return offers[0]
         raise NotFound("no server has this name", field="name", hint="GET /v0.1/servers lists all")
 
     def _listed(self, offers: list[Offer], following: str) -> dict[str, Any]:

@@ -25,8 +25,14 @@ from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.model import Offer
 
 PAGE_MAX = 100
-LOOKED_AT_MAX = 1000
+LOOKED_AT_MAX = 300
 """Offers looked at for one page: a filter that fits few of many answers with a cursor instead."""
+
+PROVIDER_OFFERS_MAX = 1000
+"""A provider's offers looked at for one of them."""
+
+REQUEST_COST = 20
+"""Events of its address's rate that a request to these doors stands for."""
 
 MAX_AGE_S = 60
 CURSOR_MAX = 512
@@ -42,8 +48,16 @@ class Catalog(Protocol):
     ) -> list[Offer]:
         """Live offers published since, newest first; `after` is the last (time, address) seen."""
 
-    async def of_provider(self, provider: PublicKey, limit: int, now_s: int) -> list[Offer]:
-        """A provider's live offers."""
+    async def of_provider(
+        self,
+        provider: PublicKey,
+        limit: int,
+        now_s: int,
+        fits: Callable[[str, str], bool],
+        most: int,
+    ) -> list[Offer]:
+        """Of a provider's first `limit` live offers, at most `most` whose identifier and source
+        fit."""
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -96,9 +110,13 @@ def is_shown(offer: Offer) -> bool:
 def slug(offer: Offer) -> str:
     """An offer's name in URNs and server names, one for each: `npub.identifier`, with a hash in
     place of an identifier that has other characters or is long."""
-    plain = _PLAIN.fullmatch(offer.identifier) and len(offer.identifier) <= 64
-    end = offer.identifier if plain else _hashed(offer.identifier)
-    return f"{encode_npub(offer.provider)}.{end}"
+    return f"{encode_npub(offer.provider)}.{slug_end(offer.identifier)}"
+
+
+def slug_end(identifier: str) -> str:
+    """What stands for an identifier in a slug."""
+    plain = _PLAIN.fullmatch(identifier) and len(identifier) <= 64
+    return identifier if plain else _hashed(identifier)
 
 
 def _hashed(identifier: str) -> str:

@@ -5,6 +5,7 @@ MCP, ContextVM and HTTP. Cards are signed by the node (JWS, ES256K) with the key
 names, in a form from which no reader drops anything: nothing in a card is empty.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -24,12 +25,14 @@ from hanse.registry.model import Capability, Offer
 from hanse.servers.api.handles import Handles
 from hanse.servers.api.mcp_registry import server_card
 from hanse.servers.api.reply import answers
-from hanse.servers.api.shown import Catalog, Site, cached, is_shown
+from hanse.servers.api.shown import PROVIDER_OFFERS_MAX, Catalog, Site, cached
 
 OFFERS_MAX = 50
 """Offers in one agent's card, each with at most 100 skills in 64 KB."""
 
-LOOKED_AT_MAX = 1000
+CARD_BYTES_MAX = 1 << 20
+"""Of offers in one agent's card; the first is always there."""
+
 JWKS_PATH = "/.well-known/jwks.json"
 CARD = {"application/json": {"type": "object", "required": ["name", "skills"]}}
 SERVER_CARD = "application/mcp-server-card+json"
@@ -89,20 +92,24 @@ class WellKnownRoutes:
 
     async def _agent(self, request: Request, who: str) -> Response:
         provider = await self._provider(who)
-        offers = await self._offers(provider)
+        offers = await self._offers(provider, lambda _identifier, source: not source, OFFERS_MAX)
         if not offers:
             raise NotFound("this agent offers nothing here", field="who")
         return cached(request, signed(self._site, agent_card(self._site, provider, offers)))
 
     async def _server_card(self, request: Request, who: str, offer: str) -> Response:
-        for found in await self._offers(await self._provider(who), LOOKED_AT_MAX):
-            if found.identifier == offer:
-                return cached(request, server_card(self._site, found), SERVER_CARD)
+        provider = await self._provider(who)
+        found = await self._offers(provider, lambda name, source: not source and name == offer, 1)
+        if found:
+            return cached(request, server_card(self._site, found[0]), SERVER_CARD)
         raise NotFound("this agent has no such offer", field="query.offer")
 
-    async def _offers(self, provider: PublicKey, most: int = OFFERS_MAX) -> list[Offer]:
-        found = await self._catalog.of_provider(provider, LOOKED_AT_MAX, self._clock.now_s())
-        return [offer for offer in found if is_shown(offer)][:most]
+    async def _offers(
+        self, provider: PublicKey, fits: Callable[[str, str], bool], most: int
+    ) -> list[Offer]:
+        return await self._catalog.of_provider(
+            provider, PROVIDER_OFFERS_MAX, self._clock.now_s(), fits, most
+        )
 
     async def _provider(self, who: str) -> PublicKey:
         if who.startswith("npub1") or len(who) == 64:
@@ -132,24 +139,14 @@ def node_card(site: Site) -> dict[str, Any]:
 
 
 def agent_card(site: Site, provider: PublicKey, offers: list[Offer]) -> dict[str, Any]:
-    """The card of a provider: a skill for each capability of its offers."""
+    """The card of a provider: a skill for each capability of its offers, as many as it holds."""
+    carried = _carried(offers)
+    offers = offers[: len(carried)]
     several = len(offers) > 1
     skills = [_skill(offer, found, several) for offer in offers for found in offer.capabilities]
     name = offers[0].name if not several else f"Agent {encode_npub(provider)[:16]}"
     about = [f"{offer.name}: {offer.summary}" if several else offer.summary for offer in offers]
     summary = "\n".join(text for text in about if text.strip()) or name
-    carried = [
-        orjson.dumps(
-            offer_meta(offer)
-            | {
-                "name": offer.name,
-                "summary": offer.summary,
-                "version": offer.version,
-                "topics": list(offer.topics),
-            }
-        ).decode()
-        for offer in offers
-    ]
     # As text: a reader of protocol buffers drops what is empty in a schema, and with it the
     # signature.
     extension = {
@@ -158,6 +155,22 @@ def agent_card(site: Site, provider: PublicKey, offers: list[Offer]) -> dict[str
         "params": {"agent": encode_npub(provider), "offers": carried},
     }
     return _card(site, name, summary, offers[0].version, skills, [extension])
+
+
+def _carried(offers: list[Offer]) -> list[str]:
+    found: list[str] = []
+    for offer in offers:
+        told = {
+            "name": offer.name,
+            "summary": offer.summary,
+            "version": offer.version,
+            "topics": list(offer.topics),
+        }
+        text = orjson.dumps(offer_meta(offer) | told).decode()
+        if found and sum(map(len, found)) + len(text) > CARD_BYTES_MAX:
+            break
+        found.append(text)
+    return found
 
 
 def _card(

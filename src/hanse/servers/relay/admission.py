@@ -104,22 +104,24 @@ class Admission:
             source=source,
         )
 
-    def arrive(self, source: Source) -> None:
-        """One event came from there. Raises RateLimited. Peers have a pace of their own."""
+    def arrive(self, source: Source, count: int = 1) -> None:
+        """One event, or what costs as much as `count`, came from there. Raises RateLimited. Peers
+        have a pace of their own."""
         books = self._books
         if source.door == "peer" or books.trusted.has(source.address):
             return
-        wait = books.by_address.take(source.address, self._clock.monotonic_ms())
+        wait = books.by_address.take(source.address, self._clock.monotonic_ms(), count)
         if wait:
             raise too_fast(wait, self.rules.rates.address, "address")
 
-    def reads(self, peer: str) -> None:
-        """One request to read came from this peer by HTTP, where there is no connection to bound.
-        Raises Restricted for a denied address, RateLimited as for an event."""
+    def reads(self, peer: str, count: int = 1) -> None:
+        """One request to read, or one that costs as much as `count`, came from this peer by HTTP,
+        where there is no connection to bound. Raises Restricted for a denied address, RateLimited
+        as for an event."""
         source = Sender(self.origin(peer, None))
         if source.address in self.lists.denied_addresses:
             raise Restricted("this address may not read", field="address")
-        self.arrive(source)
+        self.arrive(source, count)
 
     def origin(self, peer: str, forwarded: str | None) -> str:
         """See `addresses.origin`."""

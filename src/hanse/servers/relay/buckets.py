@@ -42,8 +42,9 @@ class Buckets:
     def __len__(self) -> int:
         return len(self._full_ms)
 
-    def take(self, name: Hashable, now_ms: float) -> float:
-        """Take a token; 0.0 if there was one, else the milliseconds until there is."""
+    def take(self, name: Hashable, now_ms: float, count: int = 1) -> float:
+        """Take a token; 0.0 if there was one, else the milliseconds until there is. Of several all
+        are taken if there is one: what was not there is owed."""
         full = self._full_ms
         at = full.get(name)
         if at is None:
@@ -58,7 +59,7 @@ class Buckets:
         # Sums of fractions of a millisecond are not exact: less than a microsecond is no wait.
         if wait > 0.001:
             return wait
-        full[name] = at + self._step_ms
+        full[name] = at + self._step_ms * count
         return 0.0
 
     def _make_room(self, name: Hashable, now_ms: float) -> Hashable:
