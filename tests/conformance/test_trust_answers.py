@@ -246,6 +246,50 @@ async def test_who_vouched_for_a_cheat_pays_with_their_own_standing(world: World
     assert (await world.of(voucher)).score == before.score  # taken back, it costs nothing
 
 
+async def backed_buyer(world: World, others: int) -> float:
+    """The score of a seller praised by a buyer whom three guarantors vouch for, after each vouched
+    for some others in the same month."""
+    buyer, seller, guarantors = OTHERS[5], key(70), OTHERS[:3]
+    await world.befriend()
+    await world.says(*(vouch(friend, one.public) for friend in FRIENDS for one in guarantors))
+    for number, one in enumerate(guarantors):
+        await world.says(
+            *(vouch(one, key(200 + 20 * number + more).public) for more in range(others)),
+            vouch(one, buyer.public, at_s=NOW + 5),
+        )
+    receipt = paid(1, by=buyer, to=seller)
+    await world.says(receipt, proof(receipt, buyer, 5, seller))
+    return (await world.of(seller)).score
+
+
+@pytest.mark.parametrize(("others", "heard"), [(1, True), (2, False)])
+async def test_who_is_accepted_backs_two_a_month_and_no_more(
+    world: World, others: int, heard: bool
+) -> None:
+    assert (await backed_buyer(world, others) > 0.5) is heard
+
+
+async def test_a_month_later_the_quota_is_new(world: World) -> None:
+    assert await backed_buyer(world, 2) == 0.5
+    world.clock.at_s += 31 * DAY_S
+    later = world.clock.at_s - 60
+    await world.says(*(vouch(one, OTHERS[5].public, at_s=later) for one in OTHERS[:3]))
+    assert (await world.of(key(70))).score > 0.5
+
+
+async def test_who_cries_wolf_is_heard_less_and_less(world: World) -> None:
+    crier, good = OTHERS[0], [key(300 + number) for number in range(20)]
+    await world.befriend()
+    await world.says(vouch(FRIENDS[0], crier.public), rating(crier, STRANGER.public, 1))
+    warned = await world.of()
+    assert warned.score < 0.5
+    await world.says(
+        *(rating(ME, one.public, 5) for one in good),
+        *(rating(crier, one.public, 1) for one in good),
+    )
+    assert warned.score < (await world.of()).score <= 0.5
+
+
 async def test_calls_of_this_node_speak_and_those_of_other_nodes_do_not(world: World) -> None:
     before = await world.of()
     await world.says(*(paid(number, by=ME, node=key(66)) for number in range(5)))

@@ -5,7 +5,7 @@ graph of endorsements is held in memory and follows the store's changes; all els
 question at hand, each read bounded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -24,14 +24,17 @@ from hanse.trust.attestation import (
 )
 from hanse.trust.circles import Circles
 from hanse.trust.gather import gather
+from hanse.trust.graph import Graph
 from hanse.trust.levels import answer
-from hanse.trust.model import Answer, Level, Outcome, Reason, Side, check_domain, covers
-from hanse.trust.outcomes import charge_vouchers
+from hanse.trust.model import Answer, Level, Operator, Outcome, Reason, Side, check_domain, covers
+from hanse.trust.outcomes import charge_vouchers, credits_of
 from hanse.trust.permissions import DEFAULT_LEVELS, Levels
+from hanse.trust.quota import Quotas
 from hanse.trust.rotation import STEPS_MAX, Standing, identity
 from hanse.trust.settlement import Settlement, claim_of, settled
 from hanse.trust.standing import Standings
 from hanse.trust.store import TrustStore
+from hanse.trust.view import View
 
 CLAIMS_MAX: Final = 200
 """Receipts looked up for one answer, the newest claims first."""
@@ -40,11 +43,22 @@ KEYS_MAX: Final = 64
 """Keys of one operator's agents and past whose evidence is read."""
 
 BURST_AUTHORS_MAX: Final = 200
+CRIERS_MAX: Final = 8
+"""Raters not believed whose other warnings are looked at, the loudest first."""
+
+CRIES_KEYS_MAX: Final = 4
+"""Keys of one operator that are read for it."""
+
+FRIENDS_MAX: Final = 64
+"""Members of a circle whose praise shows a cry to be false."""
+
 CALL_GOOD, CALL_BAD = 0.25, 0.5
 """What one call of this node is worth beside a rating: one that settled, one that failed."""
 
 BETRAYED: Final = 1
 """The rating that says somebody cheated."""
+
+NEUTRAL: Final = 3
 
 
 class Trust:
@@ -102,11 +116,21 @@ class Trust:
         outcomes = await self._outcomes(heard, case.subject, trusted, now_s)
         outcomes += await self._calls(case.subject)
         outcomes += await self._charges(case.subject, trusted, now_s)
+        levels, level_of = self.table.levels, _level_of(trusted)
+        quotas = Quotas(
+            lambda name: circles.vouched(PublicKey(name)),
+            lambda name: levels[level_of(name)].vouches_per_month,
+            case.domain,
+            now_s,
+        )
+        raters = {one.rater for one in outcomes}
         evidence = gather(
             graph,
             view,
             circles.counted(circle, case.subject),
             [_heard_as(one, case.domain) for one in outcomes],
+            credits=await self._credits(outcomes, graph, view, trusted, now_s),
+            unbacked=quotas.unbacked(graph, view, raters | {case.subject}),
             viewer=case.viewer,
             circle=circle,
             subject=case.subject,
@@ -269,6 +293,42 @@ class Trust:
                     ]
         return charges
 
+    async def _credits(
+        self,
+        outcomes: list[Outcome],
+        graph: Graph,
+        view: View,
+        trusted: set[PublicKey],
+        now_s: int,
+    ) -> dict[Operator, float]:
+        """What is left of the voices of those who often warned of whom the circle finds good."""
+        loud: dict[PublicKey, float] = {}
+        for one in outcomes:
+            number = graph.index(one.rater) if one.bad else None
+            seen = view.of(number) if number is not None else None
+            if seen is not None and seen.reach and not seen.guarantor:
+                loud[PublicKey(one.rater)] = seen.reach
+        criers = sorted(loud, key=lambda name: (-loud[name], name))[:CRIERS_MAX]
+        if not criers:
+            return {}
+        said: list[Attestation] = []
+        for name in (*criers, *sorted(trusted)[:FRIENDS_MAX]):
+            for key in (await self._keys(name))[:CRIES_KEYS_MAX]:
+                said += await self._store.attestations_by(key, now_s)
+        owners = await self._owners([key for one in said for key in (one.author, one.subject)])
+        told = [
+            Outcome(
+                rater=owners[one.author],
+                subject=owners[one.subject],
+                good=max(0, one.rating - 3) / 2 * one.confidence,
+                bad=max(0, 3 - one.rating) / 2 * one.confidence,
+                at_s=one.created_at,
+            )
+            for one in said
+            if one.rating != NEUTRAL and one.confidence and one.is_live(now_s)
+        ]
+        return credits_of(told, trusted, now_s)
+
     async def _with_follows(self, found: Answer, circle: set[PublicKey]) -> Answer:
         """Follows are weak evidence: they are told, and decide nothing."""
         followers = set(await self._store.followers_of(PublicKey(found.subject))) & circle
@@ -288,6 +348,11 @@ class _Case(msgspec.Struct, frozen=True, kw_only=True):
     viewer: PublicKey
     subject: PublicKey
     domain: str
+
+
+def _level_of(trusted: Collection[Operator]) -> Callable[[Operator], Level]:
+    """How a guarantor stands: the circle's members, and whom they accept."""
+    return lambda name: Level.CIRCLE if name in trusted else Level.ACCEPTED
 
 
 def _heard_as(found: Outcome, domain: str) -> Outcome:
