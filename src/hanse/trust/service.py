@@ -23,6 +23,7 @@ from hanse.trust.attestation import (
     proven,
 )
 from hanse.trust.circles import Circles
+from hanse.trust.foreign import Hearsay
 from hanse.trust.gather import gather
 from hanse.trust.graph import Graph
 from hanse.trust.levels import answer
@@ -48,6 +49,9 @@ CRIERS_MAX: Final = 8
 
 CRIES_KEYS_MAX: Final = 4
 """Keys of one operator that are read for it."""
+
+FLOOD: Final = 500
+"""So much hearsay about one key that what friends say is asked for by name."""
 
 FRIENDS_MAX: Final = 64
 """Members of a circle whose praise shows a cry to be false."""
@@ -116,6 +120,8 @@ class Trust:
         outcomes = await self._outcomes(heard, case.subject, trusted, now_s)
         outcomes += await self._calls(case.subject)
         outcomes += await self._charges(case.subject, trusted, now_s)
+        hearsay = await self._hearsay(case.subject, trusted, case.domain, now_s)
+        outcomes += _heard_of(hearsay, trusted)
         levels, level_of = self.table.levels, _level_of(trusted)
         quotas = Quotas(
             lambda name: circles.vouched(PublicKey(name)),
@@ -137,7 +143,8 @@ class Trust:
             now_s=now_s,
             domain=case.domain,
         )
-        return await self._with_follows(answer(evidence), circle)
+        found = await self._with_follows(answer(evidence), circle)
+        return _with_reviews(found, {by for by, one in hearsay if not one.weight} & circle)
 
     # --- what others say ----------------------------------------------------------------------
 
@@ -270,6 +277,29 @@ class Trust:
         named = [one.subject for one in own if one.rating == BETRAYED and one.is_live(now_s)]
         return set((await self._owners(named)).values())
 
+    async def _hearsay(
+        self, subject: PublicKey, trusted: set[PublicKey], domain: str, now_s: int
+    ) -> list[tuple[PublicKey, Hearsay]]:
+        """What other protocols' events say, by operator: of each and each kind the weightiest that
+        bears on the domain, however many keys and words it has."""
+        heard: dict[str, Hearsay] = {}
+        friends = [key for friend in trusted for key in self._circles.past(friend)]
+        for key in await self._keys(subject):
+            found = await self._store.hearsay_of(key, now_s)
+            if len(found) >= FLOOD:
+                found += await self._store.hearsay_between(friends, key, now_s)
+            heard |= {one.id: one for one in found}
+        owners = await self._owners([one.author for one in heard.values()])
+        best: dict[tuple[PublicKey, int], Hearsay] = {}
+        for one in sorted(heard.values(), key=lambda one: (-one.weight, -one.at_s, one.id)):
+            by, said = owners[one.author], _domain(one.context) if one.context else ""
+            near = covers(said, domain) or covers(domain, said)
+            if by != subject and near and self._circles.spoke(one.author, one.at_s):
+                best.setdefault((by, one.kind), msgspec.structs.replace(one, context=said))
+        return [
+            (by, msgspec.structs.replace(one, subject=subject)) for (by, _), one in best.items()
+        ]
+
     async def _charges(
         self, subject: PublicKey, trusted: set[PublicKey], now_s: int
     ) -> list[Outcome]:
@@ -336,12 +366,7 @@ class Trust:
             return found
         text = f"followed by {len(followers)} of your circle, which decides nothing by itself"
         weak = Reason(side=Side.FOR, text=text, weight=0.1 * len(followers))
-        first = next(
-            (place for place, one in enumerate(found.reasons) if one.side is not Side.FOR),
-            len(found.reasons),
-        )
-        reasons = (*found.reasons[:first], weak, *found.reasons[first:])
-        return msgspec.structs.replace(found, reasons=reasons)
+        return _told(found, weak)
 
 
 class _Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -353,6 +378,45 @@ class _Case(msgspec.Struct, frozen=True, kw_only=True):
 def _level_of(trusted: Collection[Operator]) -> Callable[[Operator], Level]:
     """How a guarantor stands: the circle's members, and whom they accept."""
     return lambda name: Level.CIRCLE if name in trusted else Level.ACCEPTED
+
+
+def _heard_of(
+    hearsay: Iterable[tuple[PublicKey, Hearsay]], trusted: Collection[PublicKey]
+) -> list[Outcome]:
+    """Hearsay as outcomes: nothing of it is proven, so praise is the trusted's alone."""
+    found = []
+    for by, one in hearsay:
+        good = one.good if by in trusted else 0.0
+        if good or one.bad:
+            found.append(
+                Outcome(
+                    rater=by,
+                    subject=one.subject,
+                    domain=one.context,
+                    good=good,
+                    bad=one.bad,
+                    at_s=one.at_s,
+                )
+            )
+    return found
+
+
+def _with_reviews(found: Answer, reviewers: Collection[PublicKey]) -> Answer:
+    """Reviews have words and no rating: they are told, and decide nothing."""
+    if not reviewers:
+        return found
+    text = f"reviewed by {len(reviewers)} of your circle (ContextVM), which decides nothing"
+    return _told(found, Reason(side=Side.FOR, text=text, weight=0.0))
+
+
+def _told(found: Answer, weak: Reason) -> Answer:
+    """With one reason more, after all others that speak for the subject."""
+    first = next(
+        (place for place, one in enumerate(found.reasons) if one.side is not Side.FOR),
+        len(found.reasons),
+    )
+    reasons = (*found.reasons[:first], weak, *found.reasons[first:])
+    return msgspec.structs.replace(found, reasons=reasons)
 
 
 def _heard_as(found: Outcome, domain: str) -> Outcome:
