@@ -138,12 +138,10 @@ async def test_no_number_of_keys_raises_a_level_or_bars_by_hearsay(
         before = await world.of()
         for kind, who, what, share in said:
             by = key(400 + who)
-            made = {
-                "report": lambda by=by, what=what: report(by, of, what),
-                "figures": lambda by=by, share=share: figures(by, of, share),
-                "review": lambda by=by: review(by, of),
-            }
-            await world.says(made[kind]())
+            if kind == "report":
+                await world.says(report(by, of, what))
+            else:
+                await world.says(figures(by, of, share) if kind == "figures" else review(by, of))
         after = await world.of()
     assert after.level is before.level
     assert after.score <= before.score

@@ -13,7 +13,7 @@ import msgspec
 from hanse.errors import Invalid
 from hanse.ports import Clock
 from hanse.protocol.keys import PublicKey, is_hex, public_key
-from hanse.protocol.receipt import BLAMELESS
+from hanse.protocol.receipt import BLAMELESS, Fault
 from hanse.trust.attestation import (
     BURST_WINDOW_S,
     COMMITMENT_WEIGHTS,
@@ -63,6 +63,8 @@ BETRAYED: Final = 1
 """The rating that says somebody cheated."""
 
 NEUTRAL: Final = 3
+BROKEN: Final = frozenset({Fault.SCHEMA, Fault.UNSIGNED, Fault.MALFORMED})
+"""Faults that nobody but the provider can cause, and that the node saw for itself."""
 
 
 class Trust:
@@ -266,6 +268,7 @@ class Trust:
                         domain=_domain(receipt.capability),
                         good=good,
                         bad=CALL_BAD if blamed else 0.0,
+                        broke=blamed and receipt.fault in BROKEN,
                         at_s=receipt.closed_ms // 1000,
                     )
                 )
