@@ -20,6 +20,7 @@ from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.protocol.receipt import read_receipt
 from hanse.trust.attestation import Evidence
+from hanse.trust.endorsement import endorsement_draft
 from hanse.trust.model import Answer, Level, Side
 from hanse.trust.rotation import (
     NOTICE_S,
@@ -98,6 +99,7 @@ def paid(
     to: SecretKey = STRANGER,
     node: SecretKey = NODE,
     fault: Fault | None = None,
+    later_s: int = 0,
 ) -> Event:
     """The receipt of one call, settled unless there was a fault."""
     parties = Parties(node=node, caller=by, provider=to)
@@ -111,13 +113,17 @@ def paid(
             output=OUTPUT, output_sha256=digest_hex(OUTPUT), delivery=parties.delivery(call)
         )
     )
-    return receipt_event(node, parties.ended(call, verdict))
+    ended = parties.ended(call, verdict)
+    at_ms = (ended.closed_ms or 0) + 1000 * later_s
+    return receipt_event(node, msgspec.structs.replace(ended, closed_ms=at_ms))
 
 
-def proof(receipt: Event, by: SecretKey, stars: int, of: SecretKey = STRANGER) -> Event:
+def proof(
+    receipt: Event, by: SecretKey, stars: int, of: SecretKey = STRANGER, at_s: int = NOW + 5
+) -> Event:
     """A rating that rests on a paid call."""
     evidence = [settlement_evidence(receipt.id, read_receipt(receipt))]
-    return rating(by, of.public, stars, NOW + 5, evidence=evidence)
+    return rating(by, of.public, stars, at_s, evidence=evidence)
 
 
 def against(found: Answer) -> str:
@@ -246,6 +252,50 @@ async def test_who_vouched_for_a_cheat_pays_with_their_own_standing(world: World
     assert (await world.of(voucher)).score == before.score  # taken back, it costs nothing
 
 
+async def backed_buyer(world: World, others: int) -> float:
+    """The score of a seller praised by a buyer whom three guarantors vouch for, after each vouched
+    for some others in the same month."""
+    buyer, seller, guarantors = OTHERS[5], key(70), OTHERS[:3]
+    await world.befriend()
+    await world.says(*(vouch(friend, one.public) for friend in FRIENDS for one in guarantors))
+    for number, one in enumerate(guarantors):
+        await world.says(
+            *(vouch(one, key(200 + 20 * number + more).public) for more in range(others)),
+            vouch(one, buyer.public, at_s=NOW + 5),
+        )
+    receipt = paid(1, by=buyer, to=seller)
+    await world.says(receipt, proof(receipt, buyer, 5, seller))
+    return (await world.of(seller)).score
+
+
+@pytest.mark.parametrize(("others", "heard"), [(1, True), (2, False)])
+async def test_who_is_accepted_backs_two_a_month_and_no_more(
+    world: World, others: int, heard: bool
+) -> None:
+    assert (await backed_buyer(world, others) > 0.5) is heard
+
+
+async def test_a_month_later_the_quota_is_new(world: World) -> None:
+    assert await backed_buyer(world, 2) == 0.5
+    world.clock.at_s += 31 * DAY_S
+    later = world.clock.at_s - 60
+    await world.says(*(vouch(one, OTHERS[5].public, at_s=later) for one in OTHERS[:3]))
+    assert (await world.of(key(70))).score > 0.5
+
+
+async def test_who_cries_wolf_is_heard_less_and_less(world: World) -> None:
+    crier, good = OTHERS[0], [key(300 + number) for number in range(20)]
+    await world.befriend()
+    await world.says(vouch(FRIENDS[0], crier.public), rating(crier, STRANGER.public, 1))
+    warned = await world.of()
+    assert warned.score < 0.5
+    await world.says(
+        *(rating(ME, one.public, 5) for one in good),
+        *(rating(crier, one.public, 1) for one in good),
+    )
+    assert warned.score < (await world.of()).score <= 0.5
+
+
 async def test_calls_of_this_node_speak_and_those_of_other_nodes_do_not(world: World) -> None:
     before = await world.of()
     await world.says(*(paid(number, by=ME, node=key(66)) for number in range(5)))
@@ -258,6 +308,92 @@ async def test_calls_of_this_node_speak_and_those_of_other_nodes_do_not(world: W
     blameless = await world.of()
     await world.says(paid(50, by=ME, fault=Fault.IMPATIENT))
     assert (await world.of()).score == blameless.score
+
+
+async def trusted(world: World) -> None:
+    """STRANGER comes to level 3: accepted, praised by friends that paid, and by many calls."""
+    await world.befriend()
+    for number, friend in enumerate(FRIENDS):
+        receipt = paid(100 + number, by=friend)
+        long = vouch_for_a_year(friend, STRANGER.public)
+        await world.says(long, receipt, proof(receipt, friend, 5))
+    await world.says(*(paid(number, by=ME, later_s=number) for number in range(80)))
+    assert (await world.of()).level is Level.TRUSTED
+
+
+def vouch_for_a_year(by: SecretKey, of: PublicKey) -> Event:
+    draft = endorsement_draft(by.public, of, created_at=NOW, lifetime_s=365 * DAY_S)
+    return signed(by, kinds.ENDORSEMENT, draft)
+
+
+async def test_a_broken_answer_costs_a_level_at_the_next_question_and_for_a_week(
+    world: World,
+) -> None:
+    await trusted(world)
+    await world.says(paid(900, by=ME, fault=Fault.SCHEMA))
+    found = await world.of()
+    assert found.level is Level.ACCEPTED
+    assert "broke its own schema" in against(found)
+    assert missing(found) == "7 days without another broken answer"
+    world.clock.at_s = NOW + 8 * DAY_S
+    assert (await world.of()).level is Level.TRUSTED
+
+
+async def test_who_is_only_accepted_is_a_stranger_after_a_broken_answer(world: World) -> None:
+    await world.befriend()
+    await world.says(*(vouch(friend, STRANGER.public) for friend in FRIENDS))
+    assert (await world.of()).level is Level.ACCEPTED
+    await world.says(paid(1, by=FRIENDS[1], fault=Fault.UNSIGNED))
+    assert (await world.of()).level is Level.STRANGER
+
+
+@pytest.mark.parametrize(
+    ("by", "node", "fault"),
+    [
+        (OTHERS[0], NODE, Fault.SCHEMA),  # a stranger's call: who knows what it asked
+        (ME, key(66), Fault.SCHEMA),  # another node's word
+        (ME, NODE, Fault.TOO_LATE),
+        (ME, NODE, Fault.DECLINED),
+    ],
+)
+async def test_other_failures_cost_no_level_by_themselves(
+    world: World, by: SecretKey, node: SecretKey, fault: Fault
+) -> None:
+    await trusted(world)
+    await world.says(paid(900, by=by, node=node, fault=fault))
+    assert (await world.of()).level is Level.TRUSTED
+
+
+async def test_one_proven_betrayal_takes_all_levels_at_the_next_question(world: World) -> None:
+    await trusted(world)
+    receipt = paid(900, by=FRIENDS[2])
+    await world.says(receipt, proof(receipt, FRIENDS[2], 1, at_s=NOW + 900))
+    assert (await world.of()).level is Level.BARRED
+
+
+async def test_idle_trust_decays_to_what_the_vouches_give_and_then_to_nothing(
+    world: World,
+) -> None:
+    await trusted(world)
+    young = await world.of()
+    world.clock.at_s = NOW + 100 * DAY_S
+    older = await world.of()
+    assert older.lower_bound < young.lower_bound
+    world.clock.at_s = NOW + 179 * DAY_S
+    await world.says(*(vouch(ME, friend.public, at_s=NOW + 170 * DAY_S) for friend in FRIENDS))
+    world.clock.at_s = NOW + 200 * DAY_S
+    idle = await world.of()
+    assert idle.level is Level.ACCEPTED
+    assert "a good dealing within 180 days" in missing(idle)
+    world.clock.at_s = NOW + 366 * DAY_S
+    assert (await world.of()).level is Level.STRANGER
+
+
+async def test_what_my_own_dealings_gave_goes_when_there_are_none_for_long(world: World) -> None:
+    await world.says(*(paid(number, by=ME, later_s=number) for number in range(40)))
+    assert (await world.of()).level is Level.ACCEPTED
+    world.clock.at_s = NOW + 181 * DAY_S
+    assert (await world.of()).level is Level.STRANGER
 
 
 async def test_follows_are_told_and_decide_nothing(world: World) -> None:

@@ -42,6 +42,7 @@ VANISH: Final = 62
 RECEIPT: Final = 2402
 KEY_STATEMENT: Final = 2410
 GIFT_WRAP: Final = 1059
+COMMENT: Final = 1111
 REPORT: Final = 1984
 RELAY_LIST: Final = 10002
 INBOX_LIST: Final = 10050
@@ -58,6 +59,7 @@ HTTP_AUTH: Final = 27235
 TOKEN: Final = 27519
 ATTESTATION: Final = 30085
 QUALITY: Final = 30384
+FIGURES: Final = 30386
 OFFER: Final = 31402
 ENDORSEMENT: Final = 31410
 HANDLE: Final = 31411
@@ -76,7 +78,7 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=42, name="channel message", spec="NIP-28", searched=True),
     Kind(number=VANISH, name="request to vanish", spec="NIP-62"),
     Kind(number=GIFT_WRAP, name="gift wrap", spec="NIP-59", private=True),
-    Kind(number=1111, name="comment", spec="NIP-22", searched=True),
+    Kind(number=COMMENT, name="comment", spec="NIP-22", searched=True),
     Kind(number=REPORT, name="report", spec="NIP-56"),
     Kind(number=RECEIPT, name="call receipt", spec="docs/protocol.md", ours=True),
     Kind(number=KEY_STATEMENT, name="key statement", spec="docs/reference/keys.md", ours=True),
@@ -96,6 +98,7 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=30023, name="article", spec="NIP-23", searched=True),
     Kind(number=ATTESTATION, name="attestation", spec="nips PR 2320"),
     Kind(number=QUALITY, name="assertion on an addressable event", spec="NIP-85"),
+    Kind(number=FIGURES, name="agent's figures", spec="nip-agent-reputation"),
     Kind(number=OFFER, name="offer", spec="nips PR 2291", searched=True),
     Kind(number=ENDORSEMENT, name="endorsement", spec="docs/reference/endorsements.md", ours=True),
     Kind(number=HANDLE, name="handle statement", spec="docs/protocol.md", ours=True),

@@ -36,10 +36,11 @@ def gather(
     now_s: int,
     domain: str = "",
     credits: Mapping[Operator, float] = _NONE,
+    unbacked: Collection[Operator] = (),
 ) -> Evidence:
     """The evidence about one subject. `counted` and `outcomes` need hold no more than what is
     about the subject; the view must be of the graph that covers the domain. `credits` are those of
-    raters that lost some (`credits_of`).
+    raters that lost some (`credits_of`); `unbacked` are those whose backing exceeds quotas.
     """
     about = tuple(each for each in outcomes if each.subject == subject)
     backed_count = view.backed_count()
@@ -54,22 +55,32 @@ def gather(
         domain=domain,
         circle=frozenset(circle),
         reach=seen.reach if seen else 0.0,
-        backed=bool(seen and seen.backed),
+        backed=bool(seen and seen.backed) and subject not in unbacked,
         guarantors=seen.votes if seen else 0,
         paths=tuple((tuple(graph.names[each] for each in path), weight) for path, weight in paths),
         outcomes=about,
         voices={
-            rater: _voice(graph, view, rater, backed_count, credits.get(rater, 1.0))
+            rater: _voice(
+                graph, view, rater, backed_count, credits.get(rater, 1.0), rater not in unbacked
+            )
             for rater in sorted({each.rater for each in about})
         },
     )
 
 
-def _voice(graph: Graph, view: View, rater: Operator, backed_count: int, left: float) -> Voice:
+def _voice(
+    graph: Graph, view: View, rater: Operator, backed_count: int, left: float, in_quota: bool
+) -> Voice:
     number = graph.index(rater)
     if number is None:
         return Voice(0.0, Tier.STRANGER)
     seen = view.of(number)
-    tier = Tier.BELIEVED if seen.guarantor else Tier.BACKED if seen.backed else Tier.STRANGER
+    tier = (
+        Tier.BELIEVED
+        if seen.guarantor
+        else Tier.BACKED
+        if seen.backed and in_quota
+        else Tier.STRANGER
+    )
     found = voice(seen.reach, tier, backed_count)
     return found if tier is Tier.BELIEVED else Voice(found.weight * left, tier)

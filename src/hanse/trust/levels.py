@@ -6,7 +6,9 @@
     STRANGER  nothing is known, or it has been too long
     BARRED    a betrayal with proof, or a bad record with those the viewer believes
 
-Each rule is one line of `_RULES`, from the top: the first that holds decides.
+Each rule is one line of `_RULES`, from the top: the first that holds decides. An answer that broke
+the provider's own word, to the viewer or its circle, takes one level from who is not in the circle,
+for a week.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +20,7 @@ from hanse.trust.model import Answer, Level, Operator, Outcome, Reason, Side, co
 from hanse.trust.outcomes import BELIEVED, DAY_S, Tally, Voice, tally
 
 BETRAYAL_S = 360 * DAY_S
+BREAK_S = 7 * DAY_S
 IDLE_S = 180 * DAY_S
 TRUSTED_BOUND = 0.8
 FAIR_BOUND = 0.5
@@ -59,6 +62,20 @@ class Case(msgspec.Struct, frozen=True):
         return tuple(each for each in self.all.proven if each.at_s > since)
 
     @property
+    def breaks(self) -> tuple[Outcome, ...]:
+        """Broken answers of late to the viewer or its circle."""
+        evidence = self.evidence
+        trusted = {evidence.viewer, *evidence.circle}
+        return tuple(
+            each
+            for each in evidence.outcomes
+            if each.broke
+            and each.rater in trusted
+            and 0 <= evidence.now_s - each.at_s < BREAK_S
+            and covers(each.domain, evidence.domain)
+        )
+
+    @property
     def idle(self) -> bool:
         """Whether nobody believed has had a good dealing for long."""
         last = self.all.last_good_s
@@ -86,6 +103,8 @@ def answer(evidence: Evidence) -> Answer:
     )
     case = Case(evidence, found, own, found.lower_bound)
     level = next(level for level, holds in _RULES if holds(case))
+    if case.breaks and level in (Level.TRUSTED, Level.ACCEPTED):
+        level = Level(level - 1)
     return Answer(
         viewer=evidence.viewer,
         subject=evidence.subject,
@@ -172,6 +191,11 @@ def _reasons_against(found: Case) -> list[Reason]:
         )
         for each in found.betrayals[:3]
     ]
+    if found.breaks:
+        last = max(found.breaks, key=lambda each: (each.at_s, each))
+        days = (evidence.now_s - last.at_s) // DAY_S
+        text = f"an answer broke its own schema or came unsigned, by a receipt, {days} days ago"
+        reasons.append(_reason(Side.AGAINST, text, last.bad, (last.rater, evidence.subject)))
     if found.all.bad > 0:
         text = f"bad dealings, weighing {found.all.bad:.1f} now"
         worst = max(
@@ -205,6 +229,9 @@ def _raising(found: Case, level: Level) -> list[Reason]:
         missing.append(f"the betrayal taken back, or {days + 1} days without another")
     elif level is Level.BARRED:
         missing.append("good dealings with raters you believe, until they outweigh the bad")
+    elif found.breaks and level is not Level.CIRCLE:
+        left = max(each.at_s for each in found.breaks) + BREAK_S - evidence.now_s
+        missing.append(f"{left // DAY_S + 1} days without another broken answer")
     elif level is Level.STRANGER:
         count = evidence.acceptance.missing
         missing.append(

@@ -41,7 +41,9 @@ class Endorsement(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """What a dealing with `subject` was worth to `rater`. `proven` marks a betrayal with proof."""
+    """What a dealing with `subject` was worth to `rater`. `proven` marks a betrayal with proof,
+    `broke` an answer that broke its provider's own word, by the receipt of a node that is believed.
+    """
 
     rater: Operator
     subject: Operator
@@ -50,6 +52,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, order=True):
     bad: float = 0.0
     at_s: int
     proven: bool = False
+    broke: bool = False
 
     def __post_init__(self) -> None:
         if not self.rater or not self.subject:

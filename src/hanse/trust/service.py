@@ -5,7 +5,7 @@ graph of endorsements is held in memory and follows the store's changes; all els
 question at hand, each read bounded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from hanse.errors import Invalid
 from hanse.ports import Clock
 from hanse.protocol.keys import PublicKey, is_hex, public_key
-from hanse.protocol.receipt import BLAMELESS
+from hanse.protocol.receipt import BLAMELESS, Fault
 from hanse.trust.attestation import (
     BURST_WINDOW_S,
     COMMITMENT_WEIGHTS,
@@ -23,15 +23,19 @@ from hanse.trust.attestation import (
     proven,
 )
 from hanse.trust.circles import Circles
+from hanse.trust.foreign import Hearsay
 from hanse.trust.gather import gather
+from hanse.trust.graph import Graph
 from hanse.trust.levels import answer
-from hanse.trust.model import Answer, Level, Outcome, Reason, Side, check_domain, covers
-from hanse.trust.outcomes import charge_vouchers
+from hanse.trust.model import Answer, Level, Operator, Outcome, Reason, Side, check_domain, covers
+from hanse.trust.outcomes import charge_vouchers, credits_of
 from hanse.trust.permissions import DEFAULT_LEVELS, Levels
+from hanse.trust.quota import Quotas
 from hanse.trust.rotation import STEPS_MAX, Standing, identity
 from hanse.trust.settlement import Settlement, claim_of, settled
 from hanse.trust.standing import Standings
 from hanse.trust.store import TrustStore
+from hanse.trust.view import View
 
 CLAIMS_MAX: Final = 200
 """Receipts looked up for one answer, the newest claims first."""
@@ -40,11 +44,27 @@ KEYS_MAX: Final = 64
 """Keys of one operator's agents and past whose evidence is read."""
 
 BURST_AUTHORS_MAX: Final = 200
+CRIERS_MAX: Final = 8
+"""Raters not believed whose other warnings are looked at, the loudest first."""
+
+CRIES_KEYS_MAX: Final = 4
+"""Keys of one operator that are read for it."""
+
+FLOOD: Final = 500
+"""So much hearsay about one key that what friends say is asked for by name."""
+
+FRIENDS_MAX: Final = 64
+"""Members of a circle whose praise shows a cry to be false."""
+
 CALL_GOOD, CALL_BAD = 0.25, 0.5
 """What one call of this node is worth beside a rating: one that settled, one that failed."""
 
 BETRAYED: Final = 1
 """The rating that says somebody cheated."""
+
+NEUTRAL: Final = 3
+BROKEN: Final = frozenset({Fault.SCHEMA, Fault.UNSIGNED, Fault.MALFORMED})
+"""Faults that nobody but the provider can cause, and that the node saw for itself."""
 
 
 class Trust:
@@ -102,18 +122,31 @@ class Trust:
         outcomes = await self._outcomes(heard, case.subject, trusted, now_s)
         outcomes += await self._calls(case.subject)
         outcomes += await self._charges(case.subject, trusted, now_s)
+        hearsay = await self._hearsay(case.subject, trusted, case.domain, now_s)
+        outcomes += _heard_of(hearsay, trusted)
+        levels, level_of = self.table.levels, _level_of(trusted)
+        quotas = Quotas(
+            lambda name: circles.vouched(PublicKey(name)),
+            lambda name: levels[level_of(name)].vouches_per_month,
+            case.domain,
+            now_s,
+        )
+        raters = {one.rater for one in outcomes}
         evidence = gather(
             graph,
             view,
             circles.counted(circle, case.subject),
             [_heard_as(one, case.domain) for one in outcomes],
+            credits=await self._credits(outcomes, graph, view, trusted, now_s),
+            unbacked=quotas.unbacked(graph, view, raters | {case.subject}),
             viewer=case.viewer,
             circle=circle,
             subject=case.subject,
             now_s=now_s,
             domain=case.domain,
         )
-        return await self._with_follows(answer(evidence), circle)
+        found = await self._with_follows(answer(evidence), circle)
+        return _with_reviews(found, {by for by, one in hearsay if not one.weight} & circle)
 
     # --- what others say ----------------------------------------------------------------------
 
@@ -235,6 +268,7 @@ class Trust:
                         domain=_domain(receipt.capability),
                         good=good,
                         bad=CALL_BAD if blamed else 0.0,
+                        broke=blamed and receipt.fault in BROKEN,
                         at_s=receipt.closed_ms // 1000,
                     )
                 )
@@ -245,6 +279,29 @@ class Trust:
         own = await self._store.attestations_by(viewer, now_s)
         named = [one.subject for one in own if one.rating == BETRAYED and one.is_live(now_s)]
         return set((await self._owners(named)).values())
+
+    async def _hearsay(
+        self, subject: PublicKey, trusted: set[PublicKey], domain: str, now_s: int
+    ) -> list[tuple[PublicKey, Hearsay]]:
+        """What other protocols' events say, by operator: of each and each kind the weightiest that
+        bears on the domain, however many keys and words it has."""
+        heard: dict[str, Hearsay] = {}
+        friends = [key for friend in trusted for key in self._circles.past(friend)]
+        for key in await self._keys(subject):
+            found = await self._store.hearsay_of(key, now_s)
+            if len(found) >= FLOOD:
+                found += await self._store.hearsay_between(friends, key, now_s)
+            heard |= {one.id: one for one in found}
+        owners = await self._owners([one.author for one in heard.values()])
+        best: dict[tuple[PublicKey, int], Hearsay] = {}
+        for one in sorted(heard.values(), key=lambda one: (-one.weight, -one.at_s, one.id)):
+            by, said = owners[one.author], _domain(one.context) if one.context else ""
+            near = covers(said, domain) or covers(domain, said)
+            if by != subject and near and self._circles.spoke(one.author, one.at_s):
+                best.setdefault((by, one.kind), msgspec.structs.replace(one, context=said))
+        return [
+            (by, msgspec.structs.replace(one, subject=subject)) for (by, _), one in best.items()
+        ]
 
     async def _charges(
         self, subject: PublicKey, trusted: set[PublicKey], now_s: int
@@ -269,6 +326,42 @@ class Trust:
                     ]
         return charges
 
+    async def _credits(
+        self,
+        outcomes: list[Outcome],
+        graph: Graph,
+        view: View,
+        trusted: set[PublicKey],
+        now_s: int,
+    ) -> dict[Operator, float]:
+        """What is left of the voices of those who often warned of whom the circle finds good."""
+        loud: dict[PublicKey, float] = {}
+        for one in outcomes:
+            number = graph.index(one.rater) if one.bad else None
+            seen = view.of(number) if number is not None else None
+            if seen is not None and seen.reach and not seen.guarantor:
+                loud[PublicKey(one.rater)] = seen.reach
+        criers = sorted(loud, key=lambda name: (-loud[name], name))[:CRIERS_MAX]
+        if not criers:
+            return {}
+        said: list[Attestation] = []
+        for name in (*criers, *sorted(trusted)[:FRIENDS_MAX]):
+            for key in (await self._keys(name))[:CRIES_KEYS_MAX]:
+                said += await self._store.attestations_by(key, now_s)
+        owners = await self._owners([key for one in said for key in (one.author, one.subject)])
+        told = [
+            Outcome(
+                rater=owners[one.author],
+                subject=owners[one.subject],
+                good=max(0, one.rating - 3) / 2 * one.confidence,
+                bad=max(0, 3 - one.rating) / 2 * one.confidence,
+                at_s=one.created_at,
+            )
+            for one in said
+            if one.rating != NEUTRAL and one.confidence and one.is_live(now_s)
+        ]
+        return credits_of(told, trusted, now_s)
+
     async def _with_follows(self, found: Answer, circle: set[PublicKey]) -> Answer:
         """Follows are weak evidence: they are told, and decide nothing."""
         followers = set(await self._store.followers_of(PublicKey(found.subject))) & circle
@@ -276,18 +369,57 @@ class Trust:
             return found
         text = f"followed by {len(followers)} of your circle, which decides nothing by itself"
         weak = Reason(side=Side.FOR, text=text, weight=0.1 * len(followers))
-        first = next(
-            (place for place, one in enumerate(found.reasons) if one.side is not Side.FOR),
-            len(found.reasons),
-        )
-        reasons = (*found.reasons[:first], weak, *found.reasons[first:])
-        return msgspec.structs.replace(found, reasons=reasons)
+        return _told(found, weak)
 
 
 class _Case(msgspec.Struct, frozen=True, kw_only=True):
     viewer: PublicKey
     subject: PublicKey
     domain: str
+
+
+def _level_of(trusted: Collection[Operator]) -> Callable[[Operator], Level]:
+    """How a guarantor stands: the circle's members, and whom they accept."""
+    return lambda name: Level.CIRCLE if name in trusted else Level.ACCEPTED
+
+
+def _heard_of(
+    hearsay: Iterable[tuple[PublicKey, Hearsay]], trusted: Collection[PublicKey]
+) -> list[Outcome]:
+    """Hearsay as outcomes: nothing of it is proven, so praise is the trusted's alone."""
+    found = []
+    for by, one in hearsay:
+        good = one.good if by in trusted else 0.0
+        if good or one.bad:
+            found.append(
+                Outcome(
+                    rater=by,
+                    subject=one.subject,
+                    domain=one.context,
+                    good=good,
+                    bad=one.bad,
+                    at_s=one.at_s,
+                )
+            )
+    return found
+
+
+def _with_reviews(found: Answer, reviewers: Collection[PublicKey]) -> Answer:
+    """Reviews have words and no rating: they are told, and decide nothing."""
+    if not reviewers:
+        return found
+    text = f"reviewed by {len(reviewers)} of your circle (ContextVM), which decides nothing"
+    return _told(found, Reason(side=Side.FOR, text=text, weight=0.0))
+
+
+def _told(found: Answer, weak: Reason) -> Answer:
+    """With one reason more, after all others that speak for the subject."""
+    first = next(
+        (place for place, one in enumerate(found.reasons) if one.side is not Side.FOR),
+        len(found.reasons),
+    )
+    reasons = (*found.reasons[:first], weak, *found.reasons[first:])
+    return msgspec.structs.replace(found, reasons=reasons)
 
 
 def _heard_as(found: Outcome, domain: str) -> Outcome:

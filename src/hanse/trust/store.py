@@ -7,6 +7,7 @@ from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.receipt import Receipt
 from hanse.trust.attestation import Attestation
+from hanse.trust.foreign import Hearsay
 from hanse.trust.model import Endorsement
 from hanse.trust.rotation import Statement
 
@@ -39,6 +40,14 @@ class TrustStore(Protocol):
 
     async def receipts_of(self, node: PublicKey, provider: PublicKey) -> list[Receipt]:
         """The newest receipts of one provider's calls that one node signed."""
+
+    async def hearsay_of(self, subject: PublicKey, now_s: int) -> list[Hearsay]:
+        """The newest that other protocols' events say of one key."""
+
+    async def hearsay_between(
+        self, authors: Collection[PublicKey], subject: PublicKey, now_s: int
+    ) -> list[Hearsay]:
+        """The same by these authors, however many others speak of it."""
 
     async def event(self, id: str) -> Event | None:
         """An event of the log."""

@@ -20,6 +20,7 @@ from hanse.protocol.principal import identify
 from hanse.protocol.receipt import Receipt, read_receipt
 from hanse.trust.attestation import Attestation, is_attestation, read_attestation
 from hanse.trust.endorsement import read_endorsement, read_follows
+from hanse.trust.foreign import READERS, Hearsay, may_speak, read_foreign
 from hanse.trust.model import Endorsement
 from hanse.trust.rotation import Statement, read_statement
 
@@ -37,6 +38,7 @@ ATTESTATIONS_MAX = 5_000
 """Of one subject, the newest; a million of them cost no more."""
 
 BETWEEN_MAX = 50
+HEARSAY_MAX = 500
 TIMES_MAX = 2_000
 RECEIPTS_MAX = 500
 STATEMENTS_MAX = 500
@@ -56,12 +58,14 @@ _KINDS = frozenset(
         *_OWNED,
     }
 )
+_FOREIGN = tuple(sorted(READERS))
 _REMOVING = (kinds.DELETION, kinds.VANISH)
 _CHANGING = (kinds.ENDORSEMENT, kinds.KEY_STATEMENT)
 """Kinds that a reader in memory holds something of."""
 
 _attestation = msgspec.json.Decoder(Attestation).decode
 _endorsement = msgspec.json.Decoder(Endorsement).decode
+_hearsay = msgspec.json.Decoder(Hearsay).decode
 _receipt = msgspec.json.Decoder(Receipt).decode
 _statement = msgspec.json.Decoder(Statement).decode
 
@@ -116,6 +120,17 @@ class StoredTrust:
             "trust_between", node, kinds.RECEIPT, provider, 0, RECEIPTS_MAX
         )
         return [_receipt(row[0]) for row in rows]
+
+    async def hearsay_of(self, subject: PublicKey, now_s: int) -> list[Hearsay]:
+        """See `trust.store.TrustStore`."""
+        rows = await self._database.all("trust_hearsay", subject, *_FOREIGN, now_s, HEARSAY_MAX)
+        return [_hearsay(row[0]) for row in rows]
+
+    async def hearsay_between(
+        self, authors: Collection[PublicKey], subject: PublicKey, now_s: int
+    ) -> list[Hearsay]:
+        """See `trust.store.TrustStore`."""
+        return await self._database.read(_hearsay_between, sorted(authors), subject, now_s)
 
     async def event(self, id: str) -> Event | None:
         """See `trust.store.TrustStore`."""
@@ -173,7 +188,7 @@ class StoredTrust:
 
     def cares_for(self, event: Event) -> bool:
         """Whether an appended event can change this view."""
-        return event.kind in _KINDS or event.kind in _REMOVING
+        return event.kind in _KINDS or event.kind in _REMOVING or may_speak(event)
 
     async def advance(self) -> None:
         """Apply all that the log holds beyond this view."""
@@ -211,7 +226,7 @@ def _step(tx: Transaction) -> bool:
     rows = tx.all("events_after", seq, STEP)
     for seq, json in rows:
         event = decode_row(json)
-        if event.kind in _KINDS:
+        if event.kind in _KINDS or may_speak(event):
             _keep(tx, seq, event)
         elif event.kind == kinds.DELETION:
             _drop(tx, event.pubkey, seq)
@@ -266,6 +281,12 @@ def _row(event: Event) -> tuple[Any, ...] | None:
     elif event.kind == kinds.KEY_STATEMENT:
         said = read_statement(event)
         source, document = said.about, msgspec.json.encode(said)
+    elif event.kind in READERS:
+        heard = read_foreign(event)
+        if heard is None:
+            return None
+        source, domain, expires = heard.subject, heard.context, heard.expires
+        document = msgspec.json.encode(heard)
     elif event.kind in _OWNED and operator == event.pubkey:
         return None  # says nothing of who answers for whom
     if "\0" in domain:  # PostgreSQL has no text with it
@@ -293,6 +314,17 @@ def _between(
         for author in authors
         for subject in subjects
         for row in tx.all("trust_between", author, kinds.ATTESTATION, subject, now_s, BETWEEN_MAX)
+    ]
+
+
+def _hearsay_between(
+    tx: Transaction, authors: list[PublicKey], subject: PublicKey, now_s: int
+) -> list[Hearsay]:
+    return [
+        _hearsay(row[0])
+        for author in authors
+        for kind in _FOREIGN
+        for row in tx.all("trust_between", author, kind, subject, now_s, BETWEEN_MAX)
     ]
 
 

@@ -87,3 +87,8 @@ ORDER BY author LIMIT $2;
 
 -- name: trust_followers
 SELECT author FROM trust_follow WHERE source = $1 ORDER BY author LIMIT $2;
+
+-- name: trust_hearsay
+-- The newest about one key that events of other protocols say.
+SELECT document FROM trust_event
+WHERE source = $1 AND kind IN ($2, $3, $4) AND expires > $5 ORDER BY created_at DESC, id LIMIT $6;
