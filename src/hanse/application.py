@@ -136,9 +136,8 @@ def _routes(behind: Behind, callers: "Callers", hosts: frozenset[str]) -> "list[
     handles = HandleRoutes(
         behind.names, _resolver(behind, hosts), [behind.url], callers, behind.operator
     )
-    services = ServiceRoutes(
-        behind.desk, callers, Watches(behind.changed, lambda: behind.figures.draining)
-    )
+    watches = Watches(behind.changed, lambda: behind.figures.draining)
+    services = ServiceRoutes(behind.desk, callers, watches, behind.admission.reads)
     trust = TrustRoutes(behind.desk, callers)
     peers = PeerRoutes(behind.peers, callers)
     tables = _directories(behind)

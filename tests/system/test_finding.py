@@ -20,6 +20,8 @@ from hanse.errors import HanseError
 from hanse.node import Node
 from hanse.protocol.keys import SecretKey
 from hanse.servers.api.watches import WATCHES_OF_ONE_MAX
+from hanse.servers.relay.buckets import Rate
+from hanse.servers.relay.rules import Rates, Rules
 
 ASKED: dict[str, Any] = {
     "words": "write a greeting",
@@ -157,6 +159,19 @@ async def _heard(stream: aiohttp.ClientResponse) -> tuple[str, dict[str, Any]]:
             pass
         data = await stream.content.readline()
     return line[7:].decode().strip(), orjson.loads(data.removeprefix(b"data: "))
+
+
+async def test_an_address_that_searches_without_end_is_told_to_wait(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    rules = Rules(rates=Rates(address=Rate(1, 8), trusted=()))
+    async with (
+        running_node(tmp_path, operator, rules=rules) as node,
+        aiohttp.ClientSession() as session,
+    ):
+        asked = [await session.get(f"{node.http_url}/api/v1/services") for _ in range(3)]
+    assert [found.status for found in asked] == [200, 200, 429]
+    assert int(asked[-1].headers["Retry-After"]) >= 1
 
 
 async def test_a_question_that_cannot_be_asked_cannot_be_watched(node: Node) -> None:

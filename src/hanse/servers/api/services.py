@@ -3,6 +3,7 @@
 The parameters are made from the tool's own arguments, so that no door knows more than another.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,15 +21,25 @@ FIND = BY_NAME["find_services"]
 SCHEMA = FIND.input_schema()
 PROPERTIES: dict[str, dict[str, Any]] = SCHEMA["properties"]
 DEFAULT_LIMIT = 10
+FIND_COST = 4
+"""A search takes so much of its address's rate of events."""
 
 
 class ServiceRoutes:
     """Routes of `/api/v1/services` and `/api/v1/offers`."""
 
-    def __init__(self, desk: Desk, callers: Callers, watches: Watches) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        callers: Callers,
+        watches: Watches,
+        reads: Callable[[str, int], None],
+    ) -> None:
+        """`reads` counts what an address asks for, and raises RateLimited."""
         self._desk = desk
         self._callers = callers
         self._watches = watches
+        self._reads = reads
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes."""
@@ -58,16 +69,22 @@ class ServiceRoutes:
             "/api/v1/offers/{offer:path}", self._offer, methods=["GET"], summary="One offer"
         )
 
+    def _count(self, request: Request) -> None:
+        self._reads(request.client.host if request.client else "", FIND_COST)
+
     async def _find(self, request: Request) -> Response:
+        self._count(request)
         asked = {"limit": DEFAULT_LIMIT} | arguments(request)
         return json(await self._desk.perform(self._callers.who(request, b""), FIND.name, asked))
 
     async def _search(self, request: Request) -> Response:
+        self._count(request)
         body = await read(request)
         asked = decoded(body, dict[str, Any])
         return json(await self._desk.perform(self._callers.who(request, body), FIND.name, asked))
 
     async def _watch(self, request: Request) -> Response:
+        self._count(request)
         who = self._callers.who(request, b"")
         asked = {"limit": DEFAULT_LIMIT} | arguments(request)
         holders = {f"address {request.client.host if request.client else ''}"}
