@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.conformance.engines import stores
+from tests.conformance.engines import Stores, stores
 from tests.conformance.test_trust_answers import (
     FRIENDS,
     ME,
@@ -14,7 +14,7 @@ from tests.conformance.test_trust_answers import (
     key,
     world,
 )
-from tests.conformance.test_trust_view import deletion, vouch
+from tests.conformance.test_trust_view import deletion, keep, state, vouch
 from tests.fakes.calls import NOW_S
 
 from hanse.engines.storage.trust import HEARSAY_MAX
@@ -100,6 +100,30 @@ async def test_reviews_are_told_and_decide_nothing(world: World) -> None:
     found = await world.of()
     assert (found.level, found.score) == (before.level, before.score)
     assert any("reviewed by 4 of your circle" in one.text for one in found.reasons)
+
+
+async def test_what_is_heard_is_the_same_rebuilt_from_the_log_on_every_engine(
+    kept: Stores,
+) -> None:
+    by, of = FRIENDS[0], STRANGER.public
+    taken_back = report(FRIENDS[1], of)
+    note = sign_event(by, kind=kinds.COMMENT, created_at=NOW_S, content="", tags=(("K", "1"),))
+    await keep(
+        kept,
+        *(figures(by, of, share) for share in ("0.5", "1")),
+        report(by, of),
+        review(by, of),
+        note,
+        taken_back,
+        deletion(FRIENDS[1], taken_back),
+    )
+    heard = await kept.trust.hearsay_of(of, NOW_S)
+    assert sorted(one.kind for one in heard) == [kinds.COMMENT, kinds.REPORT, kinds.FIGURES]
+    between = await kept.trust.hearsay_between([by.public, ME.public], of, NOW_S)
+    assert {one.id for one in between} == {one.id for one in heard}
+    before = await state(kept)
+    await kept.trust.rebuild()
+    assert await state(kept) == before
 
 
 async def test_a_flood_of_reports_does_not_push_out_a_friends(world: World) -> None:

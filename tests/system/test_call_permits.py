@@ -96,6 +96,7 @@ async def test_a_stolen_key_is_paid_nothing_from_the_next_call_on(
     ended = statement_draft(SELLER.public, End(reason="stolen"))
     said = signed(SELLER, kinds.KEY_STATEMENT, ended, now_s())
     assert (await publish(Site(node), said))["accepted"]
+    await node.trust.standings.advance()
     with pytest.raises(Restricted, match="level 0"):
         await caller.call(shop, {"name": "a"}, capability="cheap", confirmed=True)
 

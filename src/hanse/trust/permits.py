@@ -17,6 +17,11 @@ from hanse.trust.permissions import Action, may
 from hanse.trust.service import Trust
 
 MINUTE_MS: Final = 60_000
+FRESH_MS: Final = 1000
+"""How long a provider's level is remembered: a busy one has hundreds of receipts. A key that
+moved or ended is seen at once all the same."""
+
+LEVELS_MAX: Final = 10_000
 CALLERS_MAX: Final = 100_000
 """Operators whose calls of this minute are counted one by one; the rest share one count."""
 
@@ -33,6 +38,7 @@ class Permits:
         self._known = known
         self._minute = 0
         self._calls: Counter[str] = Counter()
+        self._levels: dict[tuple[str, str, str], tuple[int, Level]] = {}
 
     async def check(
         self,
@@ -54,10 +60,22 @@ class Permits:
         """With a confirmation no price is too high; who is barred gets none."""
         if caller == provider:
             return
-        level = await self._trust.level(caller, provider, _domain(capability))
+        level = await self._level(caller, provider, _domain(capability))
         refused = may(level, Action.EARN, table=self._trust.table, price=price)
         if refused is not None:
             raise refused.error()
+
+    async def _level(self, caller: PublicKey, provider: PublicKey, domain: str) -> Level:
+        if self._trust.standings.standing(caller, provider) is Level.BARRED:
+            return Level.BARRED
+        asked, now_ms = (caller, provider, domain), self._clock.now_ms()
+        until_ms, level = self._levels.get(asked, (0, Level.BARRED))
+        if now_ms >= until_ms:
+            level = await self._trust.level(caller, provider, domain)
+            if len(self._levels) >= LEVELS_MAX:
+                self._levels.clear()
+            self._levels[asked] = now_ms + FRESH_MS, level
+        return level
 
     def _count(self, caller: PublicKey) -> None:
         if self._known(caller):
