@@ -22,7 +22,7 @@ from hanse.trust.attestation import (
     burst_factors,
     proven,
 )
-from hanse.trust.circles import Circles
+from hanse.trust.circles import Aside, Circles, at_once
 from hanse.trust.foreign import Hearsay
 from hanse.trust.gather import gather
 from hanse.trust.graph import Graph
@@ -77,13 +77,25 @@ class Trust:
         *,
         node: PublicKey,
         table: Levels = DEFAULT_LEVELS,
+        aside: Aside = at_once,
     ) -> None:
         self._store = store
         self._clock = clock
         self._node = node
         self.table = table
-        self._circles = Circles(store, table.levels[Level.CIRCLE].vouches_per_month)
+        self._circles = Circles(store, table.levels[Level.CIRCLE].vouches_per_month, aside)
         self.standings = Standings(self._circles, clock)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has read what operators say of each other; before that it raises
+        Unavailable."""
+        return self._circles.ready
+
+    async def load(self) -> None:
+        """Read what operators say of each other, ahead of the first question."""
+        await self._circles.refresh(self._clock.now_s())
+        await self.standings.advance()
 
     async def explain(self, viewer: str, subject: str, domain: str = "") -> Answer:
         """The score, level and reasons. Raises Invalid for what is no key or domain."""
@@ -115,7 +127,7 @@ class Trust:
         circles = self._circles
         circle = circles.circle(case.viewer, case.domain, now_s)
         barred = await self._barred(case.viewer, now_s)
-        graph = circles.graph(case.domain)
+        graph = await circles.graph(case.domain)
         view = graph.view(circle or {case.viewer}, barred - {case.viewer, *circle})
         trusted = {case.viewer, *circle}
         heard = await self._attestations(case.subject, trusted, now_s)
@@ -160,12 +172,17 @@ class Trust:
     async def _attestations(
         self, subject: PublicKey, trusted: set[PublicKey], now_s: int
     ) -> list[Attestation]:
-        keys = await self._keys(subject)
-        # Asked for by name: a flood of others' must not push out what those one trusts say.
-        friends = [key for friend in trusted for key in self._circles.past(friend)]
-        heard = await self._store.attestations_between(friends, keys, now_s)
-        for key in keys:
-            heard += await self._store.attestations_of(key, now_s)
+        heard: list[Attestation] = []
+        flooded = []
+        for key in await self._keys(subject):
+            told = await self._store.attestations_of(key, now_s)
+            heard += told
+            if len(told) >= self._store.attestations_max:
+                flooded.append(key)
+        if flooded:
+            # Asked for by name: a flood of others' must not push out what those one trusts say.
+            friends = [key for friend in trusted for key in self._circles.past(friend)]
+            heard += await self._store.attestations_between(friends, flooded, now_s)
         found = {one.id: one for one in heard}
         return [
             one
@@ -311,7 +328,12 @@ class Trust:
         if not vouched:
             return []
         charges: list[Outcome] = []
-        for cheat in sorted({found.of for found in vouched})[:KEYS_MAX]:
+        keys = {
+            cheat: await self._keys(PublicKey(cheat))
+            for cheat in sorted({found.of for found in vouched})[:KEYS_MAX]
+        }
+        rated = await self._store.rated({key for found in keys.values() for key in found})
+        for cheat in (cheat for cheat, found in keys.items() if not rated.isdisjoint(found)):
             heard = [
                 one
                 for one in await self._attestations(PublicKey(cheat), trusted, now_s)

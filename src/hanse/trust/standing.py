@@ -31,17 +31,21 @@ class Standings:
         return False
 
     async def advance(self) -> None:
-        """Follow what changed."""
+        """Follow what changed; nothing while everything is read for the first time."""
+        if self._circles.loading:
+            return
         await self._circles.refresh(self._clock.now_s())
         self._memo.clear()
 
     def level(self, viewer: PublicKey, operator: PublicKey) -> int:
-        """4 for the viewer and its circle, 2 for whom the circle accepts, else 0."""
+        """4 for the viewer and its circle, 2 for whom the circle accepts, else 0: nothing is known
+        of anybody before all is read."""
         return self._known(viewer, operator)[0]
 
     def standing(self, viewer: PublicKey, operator: PublicKey) -> Level:
         """The level as permissions know it: a stranger's at least, but none for a key that speaks
         for nobody any more."""
+        # Raises Unavailable before all is read: a check that cannot be made refuses.
         if not self._circles.spoke(operator, self._clock.now_s()):
             return Level.BARRED
         return Level(max(Level.STRANGER, self.level(viewer, operator)))
@@ -55,6 +59,8 @@ class Standings:
         return self._known(viewer, operator)[1]
 
     def _known(self, viewer: PublicKey, operator: PublicKey) -> tuple[int, float]:
+        if not self._circles.ready:
+            return 0, 0.0
         pair = (viewer, operator)
         found = self._memo.get(pair)
         if found is None:
@@ -73,7 +79,7 @@ class Standings:
             return int(Level.CIRCLE), 1.0
         if accept(circles.counted(circle, operator), circle, operator).accepted:
             return int(Level.ACCEPTED), ACCEPTED_SCORE
-        graph = circles.graph("")
+        graph = circles.general
         number = graph.index(operator)
         if not circle or number is None:
             return 0, 0.0
