@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from hanse.protocol.keys import PublicKey
 from hanse.trust.acceptance import QUOTA_WINDOW_S
 from hanse.trust.model import Endorsement, Operator
 
@@ -159,17 +160,16 @@ def owned(rows: Columns) -> ByOwner:
 
 def count(
     given: ByOwner,
-    moved: Mapping[Operator, Operator],
-    cut: Mapping[Operator, int],
+    moved: Mapping[PublicKey, PublicKey],
+    cut: Mapping[PublicKey, int],
     now_s: int,
     quota: int,
 ) -> tuple[ByOwner, list[tuple[int, Operator]]]:
     """What counts of everybody's word now, by owner, subject and grade; and when whose word changes
     by time alone. Keys are read as what they `moved` to, and unheard from their `cut` on."""
-    places = given.places | {
-        name: len(given.places) + number
-        for number, name in enumerate(sorted(set(moved.values()) - given.places.keys()))
-    }
+    places = dict(given.places)
+    for name in sorted(set(moved.values()) - places.keys()):
+        places[name] = len(places)
     rows = given.rows._replace(names=list(places))
     if moved or cut:
         rows = _as_now(rows, places, moved, cut)
@@ -218,8 +218,8 @@ def _named(
 def _as_now(
     rows: Columns,
     places: Mapping[Operator, int],
-    moved: Mapping[Operator, Operator],
-    cut: Mapping[Operator, int],
+    moved: Mapping[PublicKey, PublicKey],
+    cut: Mapping[PublicKey, int],
 ) -> Columns:
     """Keys as what they are now, without what a key said after it ended, or of itself."""
     to = np.arange(len(places), dtype=np.int32)

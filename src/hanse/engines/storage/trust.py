@@ -103,9 +103,7 @@ class StoredTrust:
 
     async def endorsements_by(self, author: PublicKey, now_s: int) -> list[Endorsement]:
         """See `trust.store.TrustStore`."""
-        rows = await self._database.all(
-            "trust_endorsements_by", author, now_s, ENDORSEMENTS_MAX
-        )
+        rows = await self._database.all("trust_endorsements_by", author, now_s, ENDORSEMENTS_MAX)
         return [
             Endorsement(by=author, of=of, domain=domain, grade=grade, at_s=at_s, expires_s=ends_s)
             for of, domain, grade, at_s, ends_s in rows
