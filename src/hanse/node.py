@@ -451,6 +451,7 @@ class Node:
             info=self._info,
             clock=self._clock,
             desk=self.desk,
+            trust=self.trust,
             payments=self.payments,
             figures=self.figures,
             ingest=self.ingest,

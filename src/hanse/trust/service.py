@@ -14,6 +14,7 @@ from hanse.errors import Invalid
 from hanse.ports import Clock
 from hanse.protocol.keys import PublicKey, is_hex, public_key
 from hanse.protocol.receipt import BLAMELESS, Fault
+from hanse.trust.acceptance import accept
 from hanse.trust.attestation import (
     BURST_WINDOW_S,
     COMMITMENT_WEIGHTS,
@@ -31,6 +32,7 @@ from hanse.trust.model import Answer, Level, Operator, Outcome, Reason, Side, ch
 from hanse.trust.outcomes import charge_vouchers, credits_of
 from hanse.trust.permissions import DEFAULT_LEVELS, Levels
 from hanse.trust.quota import Quotas
+from hanse.trust.picture import NODES, NODES_MAX, Picture, picture
 from hanse.trust.rotation import STEPS_MAX, Standing, identity
 from hanse.trust.settlement import Settlement, claim_of, settled
 from hanse.trust.standing import Standings
@@ -119,6 +121,43 @@ class Trust:
     async def level(self, viewer: str, subject: str, domain: str = "") -> Level:
         """Only the level."""
         return (await self.explain(viewer, subject, domain)).level
+
+    async def picture(self, viewer: str, domain: str = "", limit: int = NODES) -> Picture:
+        """The viewer's circle and whom it leads to. Raises Invalid for what is no key, domain or
+        number of nodes."""
+        if not 1 <= limit <= NODES_MAX:
+            raise Invalid.at("limit", f"must be 1 to {NODES_MAX}")
+        asked = public_key(viewer, "viewer")
+        try:
+            check_domain(domain)
+        except Invalid as exc:
+            raise Invalid.at("domain", exc.reason) from exc
+        now_s, circles = self._clock.now_s(), self._circles
+        await circles.refresh(now_s)
+        me = circles.current((await self._store.operators_of([asked]))[asked])
+        circle = circles.circle(me, domain, now_s)
+        barred = await self._barred(me, now_s)
+        graph = await circles.graph(domain)
+
+        def level(key: str) -> Level:
+            subject = PublicKey(key)
+            if key == me or key in circle:
+                return Level.CIRCLE
+            if key in barred or not circles.spoke(subject, now_s):
+                return Level.BARRED
+            told = accept(circles.counted(circle, subject), circle, key, domain)
+            return Level.ACCEPTED if told.accepted else Level.STRANGER
+
+        return picture(
+            graph,
+            graph.view(circle or {me}, barred - {me, *circle}),
+            viewer=me,
+            circle=circle,
+            grades=graph.given(me),
+            level=level,
+            domain=domain,
+            limit=limit,
+        )
 
     async def _standing(self, key: PublicKey, now_s: int) -> Standing:
         return identity(key, {key: await self._store.statements_about(key)}, now_s).chain[0]
