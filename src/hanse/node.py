@@ -65,6 +65,7 @@ from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.moderation import Moderation
 from hanse.servers.relay.plugins import load_policies
+from hanse.servers.relay.policies.ended import refuse_ended
 from hanse.servers.relay.policies.levels import ByLevel
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
@@ -325,12 +326,17 @@ class Node:
         config, standing = self.config, self.trust.standings.standing
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
         self._by_level = ByLevel(config.levels, lambda key: standing(self.operator, key))
+        ended = refuse_ended(self.trust.standings.speaks)
         return Admission(
             rules=config.rules,
             lists=Lists(),
             house=House(own, self.operator, hosts),
             clock=self._clock,
-            more=(*((self._by_level,) if config.by_level else ()), *load_policies(config.policies)),
+            more=(
+                ended,
+                *((self._by_level,) if config.by_level else ()),
+                *load_policies(config.policies),
+            ),
         )
 
     def _announce_work(self, bits: int) -> None:

@@ -72,7 +72,10 @@ def test_the_same_circle_gives_the_same_bytes_in_whatever_order_it_was_told() ->
 
 
 def test_a_name_is_text_and_nothing_else() -> None:
-    names = {FRIENDS[0]: '</text><script>alert("1")</script>', FRIENDS[1]: "a\nb\u202ec"}
+    names: dict[str, str] = {
+        FRIENDS[0]: '</text><script>alert("1")</script>',
+        FRIENDS[1]: "a\nb\u202ec",
+    }
     text = draw(shown(seen()), names)
     assert "<script" not in text
     assert "\u202e" not in text

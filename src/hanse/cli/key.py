@@ -3,6 +3,7 @@
 `--agent` names one of your agents; without it a verb is about your operator key.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -110,12 +111,13 @@ def rotate(agent: OfAgent = None, node: NodeUrl = None, json: Json = False) -> N
             move = Rotate(to=new.public, consent=consent(new, old.public))
             event = _publish(old, move, node)["event"]
         attested = ring.take_next(agent)
+        until_s = _now() + CONTEST_S if stood.plan is not None else None
         found = {
             "event": event,
             "from": encode_npub(old.public),
             "to": encode_npub(new.public),
             "attested": attested,
-            "undone_until": _now() + CONTEST_S if stood.plan is not None else None,
+            "undone_until": until_s,
             "old_key": str(ring.home / "past" / f"{old.public}.key"),
         }
 
@@ -123,8 +125,8 @@ def rotate(agent: OfAgent = None, node: NodeUrl = None, json: Json = False) -> N
             out(f"{found['from']} moved to")
             out(f"{found['to']}")
             out(f"Attested anew: {', '.join(attested)}.")
-            if found["undone_until"]:
-                out(f"Your guardians can undo it until {_day(found['undone_until'])}.")
+            if until_s is not None:
+                out(f"Your guardians can undo it until {_day(until_s)}.")
             else:
                 out("There is no plan of guardians: it is final.")
             if agent:
@@ -316,12 +318,12 @@ def _publish(secret: "SecretKey", action: "Action", node: str | None) -> dict[st
 
 def _known(node: str | None, key: "PublicKey") -> "Identity":
     """What the node's statements say of a key and those after it."""
-    import msgspec
+    import orjson
 
     from hanse.cli.home import operator_request
+    from hanse.errors import Invalid
     from hanse.protocol import kinds
-    from hanse.protocol.event import Event
-    from hanse.protocol.signature import verify_event
+    from hanse.protocol.event import check_event, parse_event
     from hanse.trust.rotation import STEPS_MAX, Statement, identity, read_statement
 
     about: dict[PublicKey, list[Statement]] = {}
@@ -334,8 +336,12 @@ def _known(node: str | None, key: "PublicKey") -> "Identity":
             *operator_request(node, "/query", filters | {"authors": [found.current]}),
             *operator_request(node, "/query", filters | {"#p": [found.current]}),
         ]
-        said = [verify_event(msgspec.convert(row, Event)) for row in rows]
-        about[found.current] = [read_statement(event) for event in said]
+        about[found.current] = said = []
+        for row in rows:
+            with suppress(Invalid):  # what is none is not heard
+                event = parse_event(orjson.dumps(row))
+                check_event(event)
+                said.append(read_statement(event))
     return identity(key, about, _now())
 
 

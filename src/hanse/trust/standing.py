@@ -42,11 +42,15 @@ class Standings:
         of anybody before all is read."""
         return self._known(viewer, operator)[0]
 
+    def speaks(self, key: PublicKey) -> bool:
+        """Whether what a key signs now is its owner's word. Raises Unavailable before all is
+        read."""
+        return self._circles.spoke(key, self._clock.now_s())
+
     def standing(self, viewer: PublicKey, operator: PublicKey) -> Level:
         """The level as permissions know it: a stranger's at least, but none for a key that speaks
-        for nobody any more."""
-        # Raises Unavailable before all is read: a check that cannot be made refuses.
-        if not self._circles.spoke(operator, self._clock.now_s()):
+        for nobody any more. Raises Unavailable before all is read."""
+        if not self.speaks(operator):
             return Level.BARRED
         return Level(max(Level.STRANGER, self.level(viewer, operator)))
 
