@@ -5,11 +5,13 @@
     rank        Sybils above the honest fifth percentile for g fooled people: the worst of all
                 wirings and places
     speed       1 M endorsements among 100,000 operators (bench/circles.py), in a process of its own
+    service     the same through the service and a database (bench/trusting.py); --quick: a tenth
 
     --growth SVG    instead: speed and memory from 10,000 to 10 M endorsements, drawn
 
 Last line: {"node_auc", "node_auc_attacked", "edge_auc", "sybils_accepted", "first_answer_ms",
-"warm_answer_ms", "fold_in_ms", …}. Exits with 1 if a bound on fakes does not hold.
+"warm_answer_ms", "fold_in_ms", "service_first_ms", "service_warm_ms", "service_fold_ms",
+"service_load_s", "service_mib", …}. Exits with 1 if a bound on fakes does not hold.
 """
 
 import argparse
@@ -133,10 +135,10 @@ def rank(seeds: int, fooled: tuple[int, ...]) -> Figures:
 # --- speed ----------------------------------------------------------------------------------------
 
 
-def speed(endorsements: int) -> Figures:
+def speed(endorsements: int, module: str = "circles") -> Figures:
     """Times and memory of one size; a tenth as many operators."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.circles", str(endorsements // 10), str(endorsements)],
+        [sys.executable, "-m", f"bench.{module}", str(endorsements // 10), str(endorsements)],
         check=True,
         capture_output=True,
         text=True,
@@ -187,6 +189,7 @@ def main() -> None:
         "acceptance": lambda: acceptance(FAKES),
         "rank": lambda: rank(1, QUICK_FOOLED) if asked.quick else rank(SEEDS, FOOLED),
         "speed": lambda: speed(1_000_000),
+        "service": lambda: speed(100_000 if asked.quick else 1_000_000, "trusting"),
     }
     for title, measure in parts.items():
         part = measure()

@@ -29,6 +29,7 @@ from hanse.servers.relay.info import only_info
 from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.moderation import Moderation
 from hanse.servers.relay.relay import Relay
+from hanse.trust.service import Trust
 
 if TYPE_CHECKING:
     from hanse.servers.api.reply import Callers, Routes
@@ -45,6 +46,7 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     info: dict[str, Any]
     clock: Clock
     desk: Desk
+    trust: Trust
     payments: Payments
     figures: Figures
     ingest: Ingest
@@ -138,7 +140,7 @@ def _routes(behind: Behind, callers: "Callers", hosts: frozenset[str]) -> "list[
     )
     watches = Watches(behind.changed, lambda: behind.figures.draining)
     services = ServiceRoutes(behind.desk, callers, watches, behind.admission.reads)
-    trust = TrustRoutes(behind.desk, callers)
+    trust = TrustRoutes(behind.desk, callers, behind.trust)
     peers = PeerRoutes(behind.peers, callers)
     tables = _directories(behind)
     return [services, trust, twins, handles, health, management, peers, *tables]

@@ -24,6 +24,7 @@ from hanse.servers.relay.answer import Answer
 from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
+from hanse.trust.service import Trust
 
 T = TypeVar("T")
 
@@ -72,6 +73,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     calls: StoredCalls
     payments: Payments
     behind_s: Callable[[], float]
+    trust: Trust
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -127,6 +129,8 @@ class Figures:
             found.append(f"{ingest.waiting} events wait to be verified")
         if behind_s > BEHIND_MAX_S:
             found.append(f"the registry is {behind_s:.0f} s behind the log")
+        if not self._parts.trust.ready:
+            found.append("what operators say of each other is still being read")
         fault = await self._probed.get()
         return [*found, fault] if fault else found
 

@@ -4,6 +4,9 @@ HOME/operator.key          nsec1… or ncryptsec1… (NIP-49)
 HOME/agents/NAME.key       an agent's key, and
 HOME/agents/NAME.auth      its attestation by the operator: the NIP-OA tag as JSON
 HOME/node.key, node.auth   the node's own, attested too
+HOME/next/                 a key that is about to take another's place, until it has
+HOME/past/PUBKEY.key       keys that others took the place of
+HOME/veto.key              the key that stops a recovery of the operator's: better kept elsewhere
 HOME/node.json             where the node is: {"url", "pubkey"}, written by `hanse up`
 HOME/data/                 the node's database
 """
@@ -84,6 +87,37 @@ class Keyring:
         """The node's key and its `auth` tag."""
         return self._load_secret("node.key"), self._load_tag("node.auth")
 
+    def next_secret(self, agent: str | None = None) -> SecretKey:
+        """The key that shall take the operator's place, or an agent's: kept before anybody hears of
+        it, and the same again until `take_next`."""
+        name = self._next(agent)
+        if not (self.home / name).exists():
+            self._save_secret(name, new_secret())
+        return self._load_secret(name)
+
+    def take_next(self, agent: str | None = None) -> list[str]:
+        """Put the next key in its place, keep the old one under `past`, and attest anew what it
+        answers for: their names. After a crash it can be repeated."""
+        new, file = self.next_secret(agent), f"agents/{agent}.key" if agent else "operator.key"
+        old = self._load_secret(file)
+        if old.public != new.public:
+            self._save_secret(f"past/{old.public}.key", old)
+            self._save_secret(file, new)
+        names = [f"agents/{agent}"] if agent else [*(f"agents/{one}" for one in self.agents())]
+        if agent is None and (self.home / "node.key").exists():
+            names.append("node")
+        operator = self.operator()
+        for name in names:
+            self._attest(name, operator, self._load_secret(f"{name}.key").public)
+        (self.home / self._next(agent)).unlink()
+        return [name.removeprefix("agents/") for name in names]
+
+    def veto_secret(self, *, make: bool = False) -> SecretKey:
+        """The veto key of the operator's plan, if it is kept here. Raises NotFound."""
+        if make and not (self.home / "veto.key").exists():
+            self._save_secret("veto.key", new_secret())
+        return self._load_secret("veto.key")
+
     def remember_node(self, found: NodeAddress) -> None:
         """Note where this home's node is reached."""
         self._write("node.json", msgspec.json.encode(found).decode())
@@ -103,10 +137,19 @@ class Keyring:
 
     def _attested(self, name: str, operator: SecretKey) -> SecretKey:
         secret = new_secret()
-        tag = attestation.attest(operator, secret.public).tag
         self._save_secret(f"{name}.key", secret)
-        self._write(f"{name}.auth", msgspec.json.encode(tag).decode())
+        self._attest(name, operator, secret.public)
         return secret
+
+    def _attest(self, name: str, operator: SecretKey, agent: PublicKey) -> None:
+        tag = attestation.attest(operator, agent).tag
+        self._write(f"{name}.auth", msgspec.json.encode(tag).decode())
+
+    def _next(self, agent: str | None) -> str:
+        if agent is None:
+            return "next/operator.key"
+        _check_name(agent)
+        return f"next/agent-{agent}.key"
 
     def _save_secret(self, name: str, secret: SecretKey) -> None:
         if self._phrase:

@@ -65,6 +65,7 @@ from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.moderation import Moderation
 from hanse.servers.relay.plugins import load_policies
+from hanse.servers.relay.policies.ended import refuse_ended
 from hanse.servers.relay.policies.levels import ByLevel
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
@@ -75,6 +76,8 @@ from hanse.views import Follower, View
 log = structlog.get_logger("hanse")
 
 SWEEP_S = 60.0
+LOAD_WAIT_S = 1.0
+"""How long a start waits for what operators say of each other; after that it is read meanwhile."""
 
 
 class _Tasks:
@@ -118,6 +121,7 @@ class Node:
         self._auth = auth
         self._stack = AsyncExitStack()
         self._stopping = asyncio.Event()
+        self._known = asyncio.Event()
         self._clock = SystemClock()
         self.port = 0
         self.recovered = 0
@@ -205,6 +209,7 @@ class Node:
         tasks.start(self._finish())
         tasks.start(self._sweep())
         tasks.start(self.observing.run())
+        tasks.start(self._know())
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
         self.watch = Watch()
         self.log.follow(self.watch.appended)
@@ -229,6 +234,8 @@ class Node:
         proxies = list(config.rules.rates.proxies)
         await enter(serving(app, self.entrance, listening, proxies))
         await enter(self.peers)
+        with contextlib.suppress(TimeoutError):  # `ready` says so until it knows
+            await asyncio.wait_for(self._known.wait(), LOAD_WAIT_S)
         self.figures.starting = False
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
 
@@ -236,14 +243,19 @@ class Node:
         """The views of the log, up to date."""
         for view in (self.offers, self.evidence):
             await (view.rebuild() if self._rebuild else view.advance())
-        await self.trust.standings.advance()
         await self.indexing.fill()
         return [self.offers, self.indexing, self.evidence, self.trust.standings]
 
     def _trusting(self) -> Trust:
         """What is known of whom, for any viewer."""
         self.evidence = StoredTrust(self._database)
-        return Trust(self.evidence, self._clock, node=self.pubkey, table=self.config.levels)
+        return Trust(
+            self.evidence,
+            self._clock,
+            node=self.pubkey,
+            table=self.config.levels,
+            aside=asyncio.to_thread,
+        )
 
     def _permitting(self) -> Permits | None:
         """Who may call what for how much, where the operator goes by levels."""
@@ -313,12 +325,17 @@ class Node:
         config, standing = self.config, self.trust.standings.standing
         own = frozenset({self.pubkey, self.operator, *self.agents.values()})
         self._by_level = ByLevel(config.levels, lambda key: standing(self.operator, key))
+        ended = refuse_ended(self.trust.standings.speaks)
         return Admission(
             rules=config.rules,
             lists=Lists(),
             house=House(own, self.operator, hosts),
             clock=self._clock,
-            more=(*((self._by_level,) if config.by_level else ()), *load_policies(config.policies)),
+            more=(
+                ended,
+                *((self._by_level,) if config.by_level else ()),
+                *load_policies(config.policies),
+            ),
         )
 
     def _announce_work(self, bits: int) -> None:
@@ -439,6 +456,7 @@ class Node:
             info=self._info,
             clock=self._clock,
             desk=self.desk,
+            trust=self.trust,
             payments=self.payments,
             figures=self.figures,
             ingest=self.ingest,
@@ -489,6 +507,7 @@ class Node:
             calls=self.calls,
             payments=self.payments,
             behind_s=self._follower.behind_s,
+            trust=self.trust,
         )
         return Figures(parts, about)
 
@@ -512,6 +531,16 @@ class Node:
                     await self.moderation.refresh()  # what was decided at other nodes
             except Unavailable as exc:
                 log.warning("sweep.failed", reason=exc.reason)
+
+    async def _know(self) -> None:
+        """Read what operators say of each other, beside all else."""
+        while not self.trust.ready:
+            try:
+                await self.trust.load()
+            except HanseError as exc:
+                log.warning("trust.not_read", reason=exc.text)
+                await asyncio.sleep(1)
+        self._known.set()
 
     async def _keep(self, upkeep: Upkeep) -> None:
         """Apart from `_sweep`: a first run over a large log takes long, and calls must expire."""

@@ -34,10 +34,22 @@ def test_trust_predicts_resists_and_answers_in_time() -> None:
     assert found["warm_answer_cpu_p95_ms"] <= 5
     assert found["fold_in_cpu_p95_ms"] <= 5
     assert found["memory_mib"] <= 500
+    assert found["service_mib"] <= 500
+    assert found["service_first_ms"] <= 300
+    assert found["service_warm_ms"] <= 50
+    assert found["service_fold_ms"] <= 50  # by the clock, beside whatever else runs here
 
 
 def test_speed_is_measured_at_any_size_and_drawn(tmp_path: Path) -> None:
     found = speed(1000)
+    service = speed(1000, "trusting")
+    assert {
+        "service_first_ms",
+        "service_warm_ms",
+        "service_fold_ms",
+        "service_load_s",
+        "service_mib",
+    } <= set(service)
     assert {"first_answer_ms", "fold_in_ms", "warm_answer_ms", "memory_mib"} <= set(found)
     write_plot(tmp_path / "g.svg", "t", "x", "y", {"ms": [(1, found["fold_in_ms"]), (2, 1.0)]})
     assert (tmp_path / "g.svg").read_text().startswith("<svg")

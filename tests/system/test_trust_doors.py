@@ -206,3 +206,19 @@ def test_a_table_that_cannot_hold_starts_no_node(home: Home) -> None:
     for name, field in (("wrong.toml", "levels.actions.fly"), ("none.toml", "levels")):
         line = other.refused("up", "--port", "0", "--levels", name)
         assert line.startswith(f"invalid: {field}: ")
+
+
+@pytest.mark.heavy
+def test_one_draws_whom_ones_circle_leads_to(home: Home) -> None:
+    npub = encode_npub(STRANGER.public)
+    home.json("vouch", npub, "--grade", "9")
+    found = home.json("trust", "graph", "--svg", "circle.svg")
+    assert [(row["distance"], row["level"]) for row in found["nodes"]] == [(0, 4), (1, 4)]
+    assert [edge["grade"] for edge in found["edges"]] == [9]
+    drawn = (home.work / "circle.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert npub in drawn
+    assert "Drawn: circle.svg" in home.run("trust", "graph", "--svg", "circle.svg").stdout
+    assert (home.work / "circle.svg").read_text() == drawn
+    assert "limit" in home.refused("trust", "graph", "--limit", "900")
+    home.json("unvouch", npub)

@@ -14,6 +14,7 @@ from hanse.cli import (
     handle,
     import_,
     init,
+    key,
     mcp,
     offer,
     peer,
@@ -55,6 +56,7 @@ app.add_typer(receipt.app, name="receipt")
 app.command("trust")(trust.trust)
 app.command("vouch")(vouch.vouch)
 app.command("unvouch")(vouch.unvouch)
+app.add_typer(key.app, name="key")
 app.command("mcp")(mcp.mcp)
 app.command("status")(status.status)
 app.add_typer(agents.app, name="agent")

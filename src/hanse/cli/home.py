@@ -102,6 +102,10 @@ def _asked(
             problem = None
         if not isinstance(problem, dict):
             problem = {"reason": f"the node answered {exc.code}"}
+        if "message" in problem:  # how the relay's verbs refuse an event
+            from hanse.agent.link import refusal
+
+            raise refusal(str(problem["message"])) from exc
         raise HanseError.from_dict(problem) from exc
     except (OSError, HTTPException, ValueError) as exc:
         raise Unavailable(f"{url}: {exc}", hint="is the node up?") from exc

@@ -1,85 +1,150 @@
 """The endorsements of everybody in memory: circles, what counts, and the graph, kept up to date.
 
-Keys that moved are read as the identity they belong to now.
+Keys that moved are read as the identity they belong to now. What was there when it was read from
+the store is held as columns; who changed since is held apart, as values.
 """
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable
-from typing import Final
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final, Protocol, TypeVar
 
 import msgspec
+import numpy as np
 
+from hanse.errors import Unavailable
 from hanse.protocol.keys import PublicKey
 from hanse.trust.acceptance import current, within_quota
+from hanse.trust.columns import ByOwner, count, edges, owned
 from hanse.trust.graph import Graph
 from hanse.trust.model import Endorsement, Operator, covers
-from hanse.trust.rotation import Statement, identity
+from hanse.trust.moves import Moves
+from hanse.trust.rotation import Statement
 from hanse.trust.store import TrustStore
+
+T = TypeVar("T")
+
+_READING: Final = "what operators say of each other is still being read"
+_SOON: Final = "the node has just been started; try again soon"
 
 CHANGES_MAX: Final = 5_000
 """Changed operators, above which everything is read again."""
+
+APART_MAX: Final = 20_000
+"""Operators held as values, above which everything is read again."""
 
 GRAPHS_MAX: Final = 8
 """Graphs of domains kept; the one not asked for longest goes."""
 
 
+class Aside(Protocol):
+    """Runs long work where it holds up nobody."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """What the work returns."""
+
+
+async def at_once(work: Callable[[], T], /) -> T:
+    """Runs it here."""
+    return work()
+
+
+class _Held:
+    """What was read from the store at one moment, and counted."""
+
+    def __init__(self, given: ByOwner, statements: list[Statement], now_s: int, quota: int) -> None:
+        self.given = given
+        self.moves = Moves(statements, now_s)
+        self.counted, self.ends = count(given, self.moves.next, self.moves.cut, now_s, quota)
+        heapq.heapify(self.ends)
+        rows = self.counted.rows
+        much = np.bincount(rows.domain, minlength=len(rows.domains)).tolist()
+        self.domains = Counter(dict(zip(rows.domains, much, strict=True)))
+        self.general = _graph(self.counted, ("",), {})
+
+
 class Circles:
     """Whom each operator vouches for now. `refresh` before asking."""
 
-    def __init__(self, store: TrustStore, quota: int) -> None:
+    def __init__(self, store: TrustStore, quota: int, aside: Aside = at_once) -> None:
         self._store = store
         self._quota = quota
+        self._aside = aside
+        self._loading = False
         self._seq: int | None = None
-        self._given: dict[Operator, list[Endorsement]] = {}  # by the key that signed
-        self._statements: dict[PublicKey, list[Statement]] = {}
-        self._next: dict[PublicKey, PublicKey] = {}
-        self._cut: dict[PublicKey, int] = {}  # when a key stopped to speak
-        self._due_s: int | None = None
-        self._names: dict[PublicKey, list[PublicKey]] = {}  # identity → its earlier keys
+        self._held: _Held | None = None
+        self._given: dict[Operator, list[Endorsement]] = {}  # of who changed since
         self._counted: dict[Operator, list[Endorsement]] = {}
-        self._domains: Counter[str] = Counter()
-        self._ends: list[tuple[int, Operator]] = []
+        self._endorsers: dict[Operator, set[PublicKey]] = {}  # of whom → who changed since
         self._graphs: OrderedDict[tuple[str, ...], Graph] = OrderedDict()
+        self._building: list[set[Operator]] = []  # who is recounted while graphs are built
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is anything to ask."""
+        return self._held is not None
+
+    @property
+    def loading(self) -> bool:
+        """Whether somebody reads everything."""
+        return self._loading
+
+    @property
+    def _now(self) -> _Held:
+        if self._held is None:
+            raise Unavailable(_READING, hint=_SOON)
+        return self._held
 
     async def refresh(self, now_s: int) -> None:
-        """Follow what the store says changed, and what time alone changes.
+        """Follow what the store says changed, and what time alone changes. Raises Unavailable while
+        another one reads everything for the first time.
 
         Of two at once each remembers how far it read only when all of that is applied: what the
         slower one brings back is read again by the next.
         """
         if self._seq is None:
+            if self._loading:
+                raise Unavailable(_READING, hint=_SOON)
             return await self._load(now_s)
+        held, reached = self._held, self._seq
         changed: set[PublicKey] = set()
-        reached = self._seq
-        while True:
+        while len(changed) <= CHANGES_MAX:
             authors, reached = await self._store.changes(reached)
             changed.update(authors)
             if not authors:
                 break
-            if len(changed) > CHANGES_MAX:
-                return await self._load(now_s)
-        for author in changed:
-            statements = await self._store.statements_about(author)
-            given = await self._store.endorsements_by(author, now_s)
-            if statements or author in self._statements:
-                self._statements[author] = statements
-            self._given[author] = given
-        self._apply(changed, now_s)
-        self._seq = reached
+        if len(changed) > CHANGES_MAX or len(self._given) > APART_MAX:
+            # Who asks meanwhile is answered by what was.
+            return None if self._loading else await self._load(now_s)
+        about = {author: await self._store.statements_about(author) for author in sorted(changed)}
+        given = {
+            author: await self._store.endorsements_by(author, now_s) for author in sorted(changed)
+        }
+        if self._held is held:  # or all was read again meanwhile, and the next reads this again
+            self._apply(given, about, now_s)
+            self._seq = reached
         return None
 
-    def _apply(self, changed: set[PublicKey], now_s: int) -> None:
-        moves = bool(changed & self._statements.keys())
-        if moves or (self._due_s is not None and now_s >= self._due_s):
-            before = self._next, self._cut
-            self._follow_keys(now_s)
-            if (self._next, self._cut) != before:
-                self._build(now_s)
-                return
-        owners = {self.current(author) for author in changed}
-        while self._ends and self._ends[0][0] <= now_s:
-            owners.add(PublicKey(heapq.heappop(self._ends)[1]))
+    def _apply(
+        self,
+        given: dict[PublicKey, list[Endorsement]],
+        about: dict[PublicKey, list[Statement]],
+        now_s: int,
+    ) -> None:
+        held = self._now
+        owners = set()
+        for author, said in given.items():
+            self._given[author] = said
+            for one in said:
+                self._endorsers.setdefault(one.of, set()).add(author)
+            owners.add(self.current(author))
+        different = held.moves.tell(about, now_s)
+        for key, identities in different.items():
+            owners |= identities
+            speakers = held.given.about(key) | self._endorsers.get(key, set())
+            owners.update(self.current(PublicKey(one)) for one in speakers)
+        while held.ends and held.ends[0][0] <= now_s:
+            owners.add(self.current(PublicKey(heapq.heappop(held.ends)[1])))
         for owner in sorted(owners):
             self._recount(owner, now_s)
 
@@ -87,15 +152,15 @@ class Circles:
 
     def current(self, key: PublicKey) -> PublicKey:
         """The key that speaks for a key's identity now."""
-        return self._next.get(key, key)
+        return self._now.moves.current(key)
 
     def past(self, key: PublicKey) -> tuple[PublicKey, ...]:
         """An identity's key and those it had before."""
-        return (key, *self._names.get(key, ()))
+        return self._now.moves.past(key)
 
     def spoke(self, key: PublicKey, at_s: int) -> bool:
         """Whether a key still spoke for its owner at a time."""
-        return at_s < self._cut.get(key, at_s + 1)
+        return at_s < self._now.moves.cut.get(key, at_s + 1)
 
     def circle(self, viewer: PublicKey, domain: str, now_s: int) -> set[PublicKey]:
         """Whom a viewer trusts in a domain: those it vouches for there, as many as it likes."""
@@ -104,71 +169,75 @@ class Circles:
 
     def counted(self, circle: Collection[PublicKey], subject: PublicKey) -> list[Endorsement]:
         """What members of a circle say of a subject, within their quotas."""
-        return [
-            found
-            for member in sorted(circle)
-            for found in self._counted.get(member, ())
-            if found.of == subject
-        ]
+        told: list[Endorsement] = []
+        for member in sorted(circle):
+            apart = self._counted.get(member)
+            if apart is None:
+                told += self._now.counted.said_of(member, subject)
+            else:
+                told += (found for found in apart if found.of == subject)
+        return told
 
     def vouched(self, key: PublicKey) -> list[Endorsement]:
         """For whom somebody vouches, within the quota."""
-        return list(self._counted.get(key, ()))
+        apart = self._counted.get(key)
+        return self._now.counted.said(key) if apart is None else list(apart)
 
-    def graph(self, domain: str) -> Graph:
+    @property
+    def general(self) -> Graph:
+        """The endorsements for everything."""
+        return self._now.general
+
+    async def graph(self, domain: str) -> Graph:
         """The endorsements that cover a domain. Domains that nobody names share one."""
-        words = domain.split(".") if domain else []
-        wider = ("", *(".".join(words[: place + 1]) for place in range(len(words))))
-        key = tuple(name for name in wider if self._domains[name])
-        found = self._graphs.get(key)
-        if found is None:
-            found = self._graphs[key] = Graph.build(self._edges(key))
-            if len(self._graphs) > GRAPHS_MAX:
-                self._graphs.popitem(last=False)
-        self._graphs.move_to_end(key)
+        key = self._covering(domain)
+        while True:
+            held = self._now
+            found = held.general if key == ("",) else self._graphs.get(key)
+            if found is not None:
+                break
+            recounted: set[Operator] = set()
+            self._building.append(recounted)
+            try:
+                found = await self._aside(_building(held.counted, key, dict(self._counted)))
+            finally:
+                self._building.remove(recounted)
+            if self._held is held and key not in self._graphs:
+                for owner in sorted(recounted):
+                    self._fold(found, key, owner)
+                self._graphs[key] = found
+                if len(self._graphs) > GRAPHS_MAX:
+                    self._graphs.popitem(last=False)
+        if key in self._graphs:
+            self._graphs.move_to_end(key)
         return found
 
     # --- following ----------------------------------------------------------------------------
 
     async def _load(self, now_s: int) -> None:
-        seq = 0  # changes read from here on are newer than what is loaded now, or the same again
-        while True:
-            authors, after = await self._store.changes(seq)
-            if not authors:
-                break
-            seq = after
-        endorsements = await self._store.endorsements(now_s)
-        statements = await self._store.statements()
-        self._given, self._statements = {}, {}
-        for found in endorsements:
-            self._given.setdefault(found.by, []).append(found)
-        for said in statements:
-            self._statements.setdefault(said.about, []).append(said)
-        self._follow_keys(now_s)
-        self._build(now_s)
-        self._seq = seq
+        self._loading = True
+        try:
+            seq = await self._store.reached()  # changed later, read now: it is read again
+            given = await self._store.endorsements(now_s)
+            statements = await self._store.statements()
+            held = await self._aside(lambda: _Held(owned(given), statements, now_s, self._quota))
+        finally:
+            self._loading = False
+        self._given, self._counted, self._endorsers = {}, {}, {}
+        self._graphs.clear()
+        self._held, self._seq = held, seq
 
-    def _follow_keys(self, now_s: int) -> None:
-        self._next, self._names, self._cut, due = {}, {}, {}, []
-        for key in sorted(self._statements):
-            found = identity(key, self._statements, now_s)
-            if found.current != key:
-                self._next[key] = found.current
-                self._names.setdefault(found.current, []).append(key)
-            stops = (found.chain[0].ended_s, found.chain[0].since_s)
-            if any(stop is not None for stop in stops):
-                self._cut[key] = min(stop for stop in stops if stop is not None)
-            due += [one.pending.due_s for one in found.chain if one.pending is not None]
-            due += [
-                said.at_s for said in self._statements[key] if said.at_s > now_s
-            ]  # written a little ahead of our clock
-        self._due_s = min(due, default=None)
+    def _covering(self, domain: str) -> tuple[str, ...]:
+        words = domain.split(".") if domain else []
+        wider = (".".join(words[: place + 1]) for place in range(len(words)))
+        return ("", *(name for name in wider if self._now.domains[name]))
 
     def _resolved(self, owner: PublicKey) -> list[Endorsement]:
         """What an identity said with any of its keys, about identities as they are now."""
         found = []
         for key in self.past(owner):
-            for given in self._given.get(key, ()):
+            apart = self._given.get(key)
+            for given in self._now.given.said(key) if apart is None else apart:
                 of = self.current(PublicKey(given.of))
                 if of == owner or not self.spoke(key, given.at_s):
                     continue
@@ -177,42 +246,54 @@ class Circles:
                 found.append(given)
         return found
 
-    def _count(self, owner: PublicKey, now_s: int) -> None:
+    def _recount(self, owner: PublicKey, now_s: int) -> None:
+        held, was = self._now, self.vouched(owner)
         resolved = self._resolved(owner)
         live = within_quota(current(resolved, now_s), self._quota)
-        self._domains.subtract(found.domain for found in self._counted.get(owner, ()))
-        self._domains.update(found.domain for found in live)
+        held.domains.subtract(found.domain for found in was)
+        held.domains.update(found.domain for found in live)
         self._counted[owner] = live
         ends = [found.expires_s for found in live]
         ends += [found.at_s for found in resolved if found.at_s > now_s]
         if ends:
-            heapq.heappush(self._ends, (min(ends), owner))
-
-    def _recount(self, owner: PublicKey, now_s: int) -> None:
-        before = {key: self._grades(owner, key) for key in self._graphs}
-        self._count(owner, now_s)
+            heapq.heappush(held.ends, (min(ends), owner))
+        self._fold(held.general, ("",), owner)
         for key, graph in self._graphs.items():
-            was, now = before[key], self._grades(owner, key)
-            for of in sorted(was.keys() | now.keys()):
-                if was.get(of, 0) != now.get(of, 0):
-                    graph.fold(owner, of, now.get(of, 0))
+            self._fold(graph, key, owner)
+        for recounted in self._building:
+            recounted.add(owner)
 
-    def _grades(self, owner: PublicKey, domains: Collection[str]) -> dict[Operator, int]:
-        """Whom one operator endorses in these domains, by the highest grade."""
-        grades: dict[Operator, int] = {}
-        for found in self._counted.get(owner, ()):
-            if found.domain in domains:
-                grades[found.of] = max(found.grade, grades.get(found.of, 0))
-        return grades
+    def _fold(self, graph: Graph, domains: Collection[str], owner: Operator) -> None:
+        """Make a graph say of one operator what is counted now."""
+        was = graph.given(owner)
+        now = _grades(self._counted[owner], domains)
+        for of in sorted(was.keys() | now.keys()):
+            if was.get(of, 0) != now.get(of, 0):
+                graph.fold(owner, of, now.get(of, 0))
 
-    def _edges(self, domains: Collection[str]) -> Iterable[tuple[Operator, Operator, int]]:
-        for owner in sorted(self._counted):
-            for of, grade in self._grades(PublicKey(owner), domains).items():
-                yield owner, of, grade
 
-    def _build(self, now_s: int) -> None:
-        self._counted, self._ends = {}, []
-        self._domains.clear()
-        self._graphs.clear()
-        for owner in sorted({self.current(PublicKey(key)) for key in self._given}):
-            self._count(owner, now_s)
+def _building(
+    counted: ByOwner, domains: Collection[str], apart: dict[Operator, list[Endorsement]]
+) -> Callable[[], Graph]:
+    return lambda: _graph(counted, domains, apart)
+
+
+def _graph(
+    counted: ByOwner, domains: Collection[str], apart: dict[Operator, list[Endorsement]]
+) -> Graph:
+    """What is counted in some domains; that of operators held `apart` is folded in."""
+    rows = edges(counted, domains, apart)
+    graph = Graph.from_arrays(rows.names, rows.by, rows.of, rows.grade)
+    for owner in sorted(apart):
+        for of, grade in _grades(apart[owner], domains).items():
+            graph.fold(owner, of, grade)
+    return graph
+
+
+def _grades(counted: list[Endorsement], domains: Collection[str]) -> dict[Operator, int]:
+    """Whom one operator endorses in these domains, by the highest grade."""
+    grades: dict[Operator, int] = {}
+    for found in counted:
+        if found.domain in domains:
+            grades[found.of] = max(found.grade, grades.get(found.of, 0))
+    return grades

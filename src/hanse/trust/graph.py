@@ -181,6 +181,17 @@ class Graph:
         span = slice(int(self._start[source]), int(self._start[source + 1]))
         return self._of[span], self._grades[span]
 
+    def given(self, name: Operator) -> dict[Operator, int]:
+        """The same by name: empty for one without any endorsement."""
+        number = self._index.get(name)
+        if number is None:
+            return {}
+        of, grades = self.row(number)
+        return {
+            self.names[each]: grade
+            for each, grade in zip(of.tolist(), grades.tolist(), strict=True)
+        }
+
     def arrays(self) -> tuple[NDArray[np.int64], Ints, Bytes]:
         """All endorsements: by whom, of whom (numbers), and the grade."""
         if self._rows or len(self._start) <= len(self.names):
@@ -261,9 +272,20 @@ class Graph:
 
     def _turn(self) -> None:
         size = len(self._start) - 1
-        order = np.argsort(self._of, kind="stable")
+        order = _order(self._of)
         self._by = np.repeat(np.arange(size, dtype=np.int32), np.diff(self._start))[order]
         self._by_start = _starts(np.bincount(self._of, minlength=size))
+
+
+def _order(numbers: Ints) -> NDArray[np.int64]:
+    """A stable order of numbers from 0 on: by halves, because numpy sorts those by radix, in a
+    fifth of the time."""
+    low = np.argsort((numbers & 0xFFFF).astype(np.uint16), kind="stable")
+    high = (numbers >> 16).astype(np.uint16)
+    if not high.any():
+        return low
+    found: NDArray[np.int64] = low[np.argsort(high[low], kind="stable")]
+    return found
 
 
 def _starts(degree: NDArray[np.integer]) -> NDArray[np.int64]:

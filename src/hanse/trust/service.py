@@ -14,6 +14,7 @@ from hanse.errors import Invalid
 from hanse.ports import Clock
 from hanse.protocol.keys import PublicKey, is_hex, public_key
 from hanse.protocol.receipt import BLAMELESS, Fault
+from hanse.trust.acceptance import accept
 from hanse.trust.attestation import (
     BURST_WINDOW_S,
     COMMITMENT_WEIGHTS,
@@ -22,7 +23,7 @@ from hanse.trust.attestation import (
     burst_factors,
     proven,
 )
-from hanse.trust.circles import Circles
+from hanse.trust.circles import Aside, Circles, at_once
 from hanse.trust.foreign import Hearsay
 from hanse.trust.gather import gather
 from hanse.trust.graph import Graph
@@ -30,6 +31,7 @@ from hanse.trust.levels import answer
 from hanse.trust.model import Answer, Level, Operator, Outcome, Reason, Side, check_domain, covers
 from hanse.trust.outcomes import charge_vouchers, credits_of
 from hanse.trust.permissions import DEFAULT_LEVELS, Levels
+from hanse.trust.picture import NODES, NODES_MAX, Picture, picture
 from hanse.trust.quota import Quotas
 from hanse.trust.rotation import STEPS_MAX, Standing, identity
 from hanse.trust.settlement import Settlement, claim_of, settled
@@ -77,13 +79,25 @@ class Trust:
         *,
         node: PublicKey,
         table: Levels = DEFAULT_LEVELS,
+        aside: Aside = at_once,
     ) -> None:
         self._store = store
         self._clock = clock
         self._node = node
         self.table = table
-        self._circles = Circles(store, table.levels[Level.CIRCLE].vouches_per_month)
+        self._circles = Circles(store, table.levels[Level.CIRCLE].vouches_per_month, aside)
         self.standings = Standings(self._circles, clock)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has read what operators say of each other; before that it raises
+        Unavailable."""
+        return self._circles.ready
+
+    async def load(self) -> None:
+        """Read what operators say of each other, ahead of the first question."""
+        await self._circles.refresh(self._clock.now_s())
+        await self.standings.advance()
 
     async def explain(self, viewer: str, subject: str, domain: str = "") -> Answer:
         """The score, level and reasons. Raises Invalid for what is no key or domain."""
@@ -108,6 +122,43 @@ class Trust:
         """Only the level."""
         return (await self.explain(viewer, subject, domain)).level
 
+    async def picture(self, viewer: str, domain: str = "", limit: int = NODES) -> Picture:
+        """The viewer's circle and whom it leads to. Raises Invalid for what is no key, domain or
+        number of nodes."""
+        if not 1 <= limit <= NODES_MAX:
+            raise Invalid.at("limit", f"must be 1 to {NODES_MAX}")
+        asked = public_key(viewer, "viewer")
+        try:
+            check_domain(domain)
+        except Invalid as exc:
+            raise Invalid.at("domain", exc.reason) from exc
+        now_s, circles = self._clock.now_s(), self._circles
+        await circles.refresh(now_s)
+        me = circles.current((await self._store.operators_of([asked]))[asked])
+        circle = circles.circle(me, domain, now_s)
+        barred = await self._barred(me, now_s)
+        graph = await circles.graph(domain)
+
+        def level(key: str) -> Level:
+            subject = PublicKey(key)
+            if key == me or key in circle:
+                return Level.CIRCLE
+            if key in barred or not circles.spoke(subject, now_s):
+                return Level.BARRED
+            told = accept(circles.counted(circle, subject), circle, key, domain)
+            return Level.ACCEPTED if told.accepted else Level.STRANGER
+
+        return picture(
+            graph,
+            graph.view(circle or {me}, barred - {me, *circle}),
+            viewer=me,
+            circle=circle,
+            grades=graph.given(me),
+            level=level,
+            domain=domain,
+            limit=limit,
+        )
+
     async def _standing(self, key: PublicKey, now_s: int) -> Standing:
         return identity(key, {key: await self._store.statements_about(key)}, now_s).chain[0]
 
@@ -115,7 +166,7 @@ class Trust:
         circles = self._circles
         circle = circles.circle(case.viewer, case.domain, now_s)
         barred = await self._barred(case.viewer, now_s)
-        graph = circles.graph(case.domain)
+        graph = await circles.graph(case.domain)
         view = graph.view(circle or {case.viewer}, barred - {case.viewer, *circle})
         trusted = {case.viewer, *circle}
         heard = await self._attestations(case.subject, trusted, now_s)
@@ -160,12 +211,17 @@ class Trust:
     async def _attestations(
         self, subject: PublicKey, trusted: set[PublicKey], now_s: int
     ) -> list[Attestation]:
-        keys = await self._keys(subject)
-        # Asked for by name: a flood of others' must not push out what those one trusts say.
-        friends = [key for friend in trusted for key in self._circles.past(friend)]
-        heard = await self._store.attestations_between(friends, keys, now_s)
-        for key in keys:
-            heard += await self._store.attestations_of(key, now_s)
+        heard: list[Attestation] = []
+        flooded = []
+        for key in await self._keys(subject):
+            told = await self._store.attestations_of(key, now_s)
+            heard += told
+            if len(told) >= self._store.attestations_max:
+                flooded.append(key)
+        if flooded:
+            # Asked for by name: a flood of others' must not push out what those one trusts say.
+            friends = [key for friend in trusted for key in self._circles.past(friend)]
+            heard += await self._store.attestations_between(friends, flooded, now_s)
         found = {one.id: one for one in heard}
         return [
             one
@@ -311,7 +367,12 @@ class Trust:
         if not vouched:
             return []
         charges: list[Outcome] = []
-        for cheat in sorted({found.of for found in vouched})[:KEYS_MAX]:
+        keys = {
+            cheat: await self._keys(PublicKey(cheat))
+            for cheat in sorted({found.of for found in vouched})[:KEYS_MAX]
+        }
+        rated = await self._store.rated({key for found in keys.values() for key in found})
+        for cheat in (cheat for cheat, found in keys.items() if not rated.isdisjoint(found)):
             heard = [
                 one
                 for one in await self._attestations(PublicKey(cheat), trusted, now_s)

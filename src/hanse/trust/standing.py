@@ -31,18 +31,26 @@ class Standings:
         return False
 
     async def advance(self) -> None:
-        """Follow what changed."""
+        """Follow what changed; nothing while everything is read for the first time."""
+        if self._circles.loading:
+            return
         await self._circles.refresh(self._clock.now_s())
         self._memo.clear()
 
     def level(self, viewer: PublicKey, operator: PublicKey) -> int:
-        """4 for the viewer and its circle, 2 for whom the circle accepts, else 0."""
+        """4 for the viewer and its circle, 2 for whom the circle accepts, else 0: nothing is known
+        of anybody before all is read."""
         return self._known(viewer, operator)[0]
+
+    def speaks(self, key: PublicKey) -> bool:
+        """Whether what a key signs now is its owner's word. Raises Unavailable before all is
+        read."""
+        return self._circles.spoke(key, self._clock.now_s())
 
     def standing(self, viewer: PublicKey, operator: PublicKey) -> Level:
         """The level as permissions know it: a stranger's at least, but none for a key that speaks
-        for nobody any more."""
-        if not self._circles.spoke(operator, self._clock.now_s()):
+        for nobody any more. Raises Unavailable before all is read."""
+        if not self.speaks(operator):
             return Level.BARRED
         return Level(max(Level.STRANGER, self.level(viewer, operator)))
 
@@ -55,6 +63,8 @@ class Standings:
         return self._known(viewer, operator)[1]
 
     def _known(self, viewer: PublicKey, operator: PublicKey) -> tuple[int, float]:
+        if not self._circles.ready:
+            return 0, 0.0
         pair = (viewer, operator)
         found = self._memo.get(pair)
         if found is None:
@@ -73,7 +83,7 @@ class Standings:
             return int(Level.CIRCLE), 1.0
         if accept(circles.counted(circle, operator), circle, operator).accepted:
             return int(Level.ACCEPTED), ACCEPTED_SCORE
-        graph = circles.graph("")
+        graph = circles.general
         number = graph.index(operator)
         if not circle or number is None:
             return 0, 0.0

@@ -7,6 +7,7 @@ from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.receipt import Receipt
 from hanse.trust.attestation import Attestation
+from hanse.trust.columns import Columns
 from hanse.trust.foreign import Hearsay
 from hanse.trust.model import Endorsement
 from hanse.trust.rotation import Statement
@@ -15,11 +16,17 @@ from hanse.trust.rotation import Statement
 class TrustStore(Protocol):
     """Reads of trust's view; it follows the log by itself. Every answer has its bound."""
 
-    async def changes(self, after: int) -> tuple[list[PublicKey], int]:
-        """Whose endorsements or keys changed beyond a number of the log, and up to which one."""
+    attestations_max: int
+    """How many of one subject are read."""
 
-    async def endorsements(self, now_s: int) -> list[Endorsement]:
-        """All that have not ended."""
+    async def changes(self, after: int) -> tuple[list[PublicKey], int]:
+        """Whose endorsements or keys changed after a number of changes, and up to which one."""
+
+    async def reached(self) -> int:
+        """Up to which number that is told of changes."""
+
+    async def endorsements(self, now_s: int) -> Columns:
+        """All that have not ended, together by author, as many of each as of one alone."""
 
     async def endorsements_by(self, author: PublicKey, now_s: int) -> list[Endorsement]:
         """Those of one operator that have not ended."""
@@ -34,6 +41,9 @@ class TrustStore(Protocol):
         self, authors: Collection[PublicKey], subjects: Collection[PublicKey], now_s: int
     ) -> list[Attestation]:
         """What these say of those and that has not ended, however many others speak of them."""
+
+    async def rated(self, subjects: Collection[PublicKey]) -> set[PublicKey]:
+        """Which of these any attestation is about."""
 
     async def attestation_times(self, author: PublicKey, after_s: int) -> dict[str, int]:
         """When one key wrote its attestations, by id, since a time."""

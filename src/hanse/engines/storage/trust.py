@@ -19,6 +19,7 @@ from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import identify
 from hanse.protocol.receipt import Receipt, read_receipt
 from hanse.trust.attestation import Attestation, is_attestation, read_attestation
+from hanse.trust.columns import Columns, Gathering
 from hanse.trust.endorsement import read_endorsement, read_follows
 from hanse.trust.foreign import READERS, Hearsay, may_speak, read_foreign
 from hanse.trust.model import Endorsement
@@ -30,7 +31,7 @@ STEP = 500
 
 FOREVER = 2**53
 CHANGES_MAX = 1_000
-PAGE = 5_000
+PAGE = 10_000
 ENDORSEMENTS_MAX = 2_000
 """Of one operator: a year of the highest quota has 240."""
 
@@ -63,8 +64,10 @@ _REMOVING = (kinds.DELETION, kinds.VANISH)
 _CHANGING = (kinds.ENDORSEMENT, kinds.KEY_STATEMENT)
 """Kinds that a reader in memory holds something of."""
 
+Place = tuple[str, int, str]
+"""Author, created_at and id: the order that endorsements are read in."""
+
 _attestation = msgspec.json.Decoder(Attestation).decode
-_endorsement = msgspec.json.Decoder(Endorsement).decode
 _hearsay = msgspec.json.Decoder(Hearsay).decode
 _receipt = msgspec.json.Decoder(Receipt).decode
 _statement = msgspec.json.Decoder(Statement).decode
@@ -72,6 +75,8 @@ _statement = msgspec.json.Decoder(Statement).decode
 
 class StoredTrust:
     """Implements `trust.store.TrustStore`, and keeps the view up to date."""
+
+    attestations_max = ATTESTATIONS_MAX
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -81,20 +86,33 @@ class StoredTrust:
     async def changes(self, after: int) -> tuple[list[PublicKey], int]:
         """See `trust.store.TrustStore`."""
         rows = await self._database.all("trust_changes", after, CHANGES_MAX)
-        if len(rows) == CHANGES_MAX:  # one event may change two: they come together
-            rows = [row for row in rows if row[1] != rows[-1][1]]
         return [PublicKey(row[0]) for row in rows], rows[-1][1] if rows else after
 
-    async def endorsements(self, now_s: int) -> list[Endorsement]:
+    async def reached(self) -> int:
         """See `trust.store.TrustStore`."""
-        return [_endorsement(row[2]) for row in await self._paged(kinds.ENDORSEMENT, now_s)]
+        found = await self._database.one("trust_reached")
+        return int(found[0]) if found else 0
+
+    async def endorsements(self, now_s: int) -> Columns:
+        """See `trust.store.TrustStore`."""
+        found = Gathering(ENDORSEMENTS_MAX)
+        after: Place | None = ("", 0, "")
+        while after is not None:
+            after = await self._database.read_aside(_gather, found, after, now_s)
+        return await self._database.read_aside(lambda _: found.done())
 
     async def endorsements_by(self, author: PublicKey, now_s: int) -> list[Endorsement]:
         """See `trust.store.TrustStore`."""
-        rows = await self._database.all(
-            "trust_of_author", author, kinds.ENDORSEMENT, now_s, ENDORSEMENTS_MAX
-        )
-        return [_endorsement(row[1]) for row in rows]
+        rows = await self._database.all("trust_endorsements_by", author, now_s, ENDORSEMENTS_MAX)
+        return [
+            Endorsement(by=author, of=of, domain=domain, grade=grade, at_s=at_s, expires_s=ends_s)
+            for of, domain, grade, at_s, ends_s in rows
+        ]
+
+    async def rated(self, subjects: Collection[PublicKey]) -> set[PublicKey]:
+        """See `trust.store.TrustStore`."""
+        rows = await self._database.read(_rated, sorted(subjects))
+        return {PublicKey(row[0]) for row in rows}
 
     async def attestations_of(self, subject: PublicKey, now_s: int) -> list[Attestation]:
         """See `trust.store.TrustStore`."""
@@ -216,7 +234,6 @@ class StoredTrust:
 def _clear(tx: Transaction) -> None:
     tx.all("trust_clear_events")
     tx.all("trust_clear_follows")
-    tx.all("trust_clear_changes")
     tx.all("view_set", VIEW, 0)
 
 
@@ -229,10 +246,10 @@ def _step(tx: Transaction) -> bool:
         if event.kind in _KINDS or may_speak(event):
             _keep(tx, seq, event)
         elif event.kind == kinds.DELETION:
-            _drop(tx, event.pubkey, seq)
+            _drop(tx, event.pubkey)
         elif event.kind == kinds.VANISH:
             tx.all("trust_drop_vanished", event.pubkey, event.created_at, kinds.KEY_STATEMENT)
-            _drop(tx, event.pubkey, seq)
+            _drop(tx, event.pubkey)
     if rows:
         tx.all("view_set", VIEW, seq)
     return len(rows) == STEP
@@ -253,15 +270,15 @@ def _keep(tx: Transaction, seq: int, event: Event) -> None:
         if event.kind == kinds.FOLLOWS:
             tx.many("trust_follow", [(event.pubkey, key) for key in read_follows(event)])
     if event.kind in _CHANGING:
-        tx.all("trust_changed", event.pubkey, seq)
+        tx.all("trust_changed", event.pubkey)
         if event.kind == kinds.KEY_STATEMENT and row is not None and row[1] != event.pubkey:
-            tx.all("trust_changed", row[1], seq)
+            tx.all("trust_changed", row[1])
 
 
 def _row(event: Event) -> tuple[Any, ...] | None:
-    """operator, source, domain, created_at, expires, id, document. Raises Invalid."""
+    """operator, source, domain, grade, created_at, expires, id, document. Raises Invalid."""
     operator = identify(event).operator
-    source, domain, expires, document = "", "", FOREVER, b""
+    source, domain, grade, expires, document = "", "", 0, FOREVER, b""
     if event.kind == kinds.ATTESTATION:
         if not is_attestation(event):
             return None
@@ -272,8 +289,7 @@ def _row(event: Event) -> tuple[Any, ...] | None:
         document = msgspec.json.encode(rated)
     elif event.kind == kinds.ENDORSEMENT:
         vouch = read_endorsement(event)
-        source, domain, expires = vouch.of, vouch.domain, vouch.expires_s
-        document = msgspec.json.encode(vouch)
+        source, domain, grade, expires = vouch.of, vouch.domain, vouch.grade, vouch.expires_s
     elif event.kind == kinds.RECEIPT:
         receipt = read_receipt(event)
         source, domain = receipt.provider, receipt.capability
@@ -291,19 +307,30 @@ def _row(event: Event) -> tuple[Any, ...] | None:
         return None  # says nothing of who answers for whom
     if "\0" in domain:  # PostgreSQL has no text with it
         return None
-    return operator, source, domain, event.created_at, expires, event.id, document
+    return operator, source, domain, grade, event.created_at, expires, event.id, document
 
 
-def _drop(tx: Transaction, author: str, seq: int) -> None:
+def _drop(tx: Transaction, author: str) -> None:
     """Of one author, what the log has let go."""
     tx.all("trust_drop_gone_of", author)
     _drop_follows(tx, author)
-    tx.all("trust_changed", author, seq)
+    tx.all("trust_changed", author)
 
 
 def _drop_follows(tx: Transaction, author: str) -> None:
     if tx.one("trust_has", author, kinds.FOLLOWS) is None:
         tx.all("trust_unfollow", author)
+
+
+def _gather(tx: Transaction, found: Gathering, after: Place, now_s: int) -> Place | None:
+    """One page more; where the next one starts, or None at the end."""
+    rows = tx.all("trust_endorsements", *after, now_s, PAGE)
+    found.add([row[:6] for row in rows])
+    return (rows[-1][0], rows[-1][4], rows[-1][6]) if len(rows) == PAGE else None
+
+
+def _rated(tx: Transaction, subjects: list[PublicKey]) -> list[Any]:
+    return tx.among("trust_rated", subjects)
 
 
 def _between(
@@ -344,11 +371,9 @@ def _sweep(tx: Transaction, now_s: int) -> int:
 
 def _prune(tx: Transaction) -> int:
     gone = tx.all("trust_gone")
-    found = tx.one("event_last_seq")
-    seq = int(found[0]) if found else 0
     for name, author, kind in gone:
         tx.all("trust_drop", name)
         if kind == kinds.FOLLOWS:
             _drop_follows(tx, author)
-        tx.all("trust_changed", author, seq)
+        tx.all("trust_changed", author)
     return len(gone)

@@ -1,10 +1,10 @@
 -- name: trust_put
-INSERT INTO trust_event (name, seq, kind, author, operator, source, domain, created_at, expires,
-    id, document)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+INSERT INTO trust_event (name, seq, kind, author, operator, source, domain, grade, created_at,
+    expires, id, document)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, kind = excluded.kind,
     author = excluded.author, operator = excluded.operator, source = excluded.source,
-    domain = excluded.domain, created_at = excluded.created_at,
+    domain = excluded.domain, grade = excluded.grade, created_at = excluded.created_at,
     expires = excluded.expires, id = excluded.id, document = excluded.document;
 
 -- name: trust_drop
@@ -35,9 +35,6 @@ DELETE FROM trust_event;
 -- name: trust_clear_follows
 DELETE FROM trust_follow;
 
--- name: trust_clear_changes
-DELETE FROM trust_change;
-
 -- name: trust_unfollow
 DELETE FROM trust_follow WHERE author = $1;
 
@@ -45,11 +42,30 @@ DELETE FROM trust_follow WHERE author = $1;
 INSERT INTO trust_follow (author, source) VALUES ($1, $2) ON CONFLICT DO NOTHING;
 
 -- name: trust_changed
-INSERT INTO trust_change (author, seq) VALUES ($1, $2)
+-- Changes have numbers of their own: what leaves the log changes something without a new event.
+INSERT INTO trust_change (author, seq)
+VALUES ($1, (SELECT coalesce(max(seq), 0) + 1 FROM trust_change))
 ON CONFLICT (author) DO UPDATE SET seq = excluded.seq;
 
 -- name: trust_changes
 SELECT author, seq FROM trust_change WHERE seq > $1 ORDER BY seq, author LIMIT $2;
+
+-- name: trust_reached
+SELECT coalesce(max(seq), 0) FROM trust_change;
+
+-- name: trust_endorsements
+-- All of them from the index alone, by author, from one place on. The kind is written out, or the
+-- index could not be chosen.
+SELECT author, source, domain, grade, created_at, expires, id FROM trust_event
+WHERE kind = 31410 AND (author, created_at, id) > ($1, $2, $3) AND expires > $4
+ORDER BY author, created_at, id LIMIT $5;
+
+-- name: trust_endorsements_by
+SELECT source, domain, grade, created_at, expires FROM trust_event
+WHERE kind = 31410 AND author = $1 AND expires > $2 ORDER BY created_at, id LIMIT $3;
+
+-- name: trust_rated
+SELECT DISTINCT source FROM trust_event WHERE source IN ($values) AND kind = 30085;
 
 -- name: trust_by_kind
 -- Everything of a kind that ends after a time, by author, from one author on.
