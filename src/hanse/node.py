@@ -5,11 +5,12 @@ database → log, ledger, calls, offers → bus, presence, courier → registry,
 """
 
 import asyncio
+import contextlib
 import random
 import secrets
 import socket
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import cached_property
 from typing import Any, Self
@@ -69,6 +70,7 @@ from hanse.servers.relay.policies.ended import refuse_ended
 from hanse.servers.relay.policies.levels import ByLevel
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
+from hanse.tasks import Tasks
 from hanse.trust.permits import Permits
 from hanse.trust.service import Trust
 from hanse.views import Follower, View
@@ -78,24 +80,6 @@ log = structlog.get_logger("hanse")
 SWEEP_S = 60.0
 LOAD_WAIT_S = 1.0
 """How long a start waits for what operators say of each other; after that it is read meanwhile."""
-
-
-class _Tasks:
-    """A task group whose tasks run until its block ends."""
-
-    async def __aenter__(self) -> Self:
-        self._group = await asyncio.TaskGroup().__aenter__()
-        self._made: list[asyncio.Task[None]] = []
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        for task in self._made:
-            task.cancel()
-        await self._group.__aexit__(None, None, None)
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run until the end of the block."""
-        self._made.append(self._group.create_task(work))
 
 
 class Node:
@@ -202,7 +186,7 @@ class Node:
         self.log.follow(self.indexing.saw)
         self.recovered = await self.broker.recover()
         views = await self._viewed()
-        tasks = await enter(_Tasks())
+        tasks = await enter(Tasks())
         self._follower = follower = Follower(views)
         self.log.follow(follower.saw)
         tasks.start(follower.run())
@@ -234,10 +218,14 @@ class Node:
         proxies = list(config.rules.rates.proxies)
         await enter(serving(app, self.entrance, listening, proxies))
         await enter(self.peers)
-        with contextlib.suppress(TimeoutError):  # `ready` says so until it knows
-            await asyncio.wait_for(self._known.wait(), LOAD_WAIT_S)
+        await self._known_or_late()
         self.figures.starting = False
         log.info("node.up", url=self.url, node=self.pubkey, refunded_on_start=self.recovered)
+
+    async def _known_or_late(self) -> None:
+        """Until trust knows what operators say of each other; not for long: `ready` says so."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._known.wait(), LOAD_WAIT_S)
 
     async def _viewed(self) -> list[View]:
         """The views of the log, up to date."""
