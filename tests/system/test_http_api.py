@@ -28,7 +28,7 @@ ROUTES = DIRECTORY_ROUTES | {
     *((verb, "/") for verb in ("get", "post")),
     ("get", "/api/v1/status"),
     ("get", "/api/v1/services"),
-    ("get", "/api/v1/trust/{subject}"),
+    *(("get", f"/api/v1/trust/{rest}") for rest in ("graph", "{subject}")),
     ("post", "/api/v1/services/search"),
     ("get", "/api/v1/services/watch"),
     ("get", "/api/v1/offers/{offer}"),
