@@ -396,6 +396,13 @@ async def test_what_my_own_dealings_gave_goes_when_there_are_none_for_long(world
     assert (await world.of()).level is Level.STRANGER
 
 
+async def test_calls_that_ended_in_one_second_are_as_many_as_they_are(world: World) -> None:
+    await world.says(paid(1, by=ME))
+    one = await world.of()
+    await world.says(*(paid(number, by=ME) for number in range(2, 20)))
+    assert (await world.of()).lower_bound > one.lower_bound + 0.1
+
+
 async def test_follows_are_told_and_decide_nothing(world: World) -> None:
     await world.befriend()
     before = await world.of()

@@ -5,6 +5,7 @@ graph of endorsements is held in memory and follows the store's changes; all els
 question at hand, each read bounded.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
@@ -28,7 +29,17 @@ from hanse.trust.foreign import Hearsay
 from hanse.trust.gather import gather
 from hanse.trust.graph import Graph
 from hanse.trust.levels import answer
-from hanse.trust.model import Answer, Level, Operator, Outcome, Reason, Side, check_domain, covers
+from hanse.trust.model import (
+    WEIGHT_MAX,
+    Answer,
+    Level,
+    Operator,
+    Outcome,
+    Reason,
+    Side,
+    check_domain,
+    covers,
+)
 from hanse.trust.outcomes import charge_vouchers, credits_of
 from hanse.trust.permissions import DEFAULT_LEVELS, Levels
 from hanse.trust.picture import NODES, NODES_MAX, Picture, picture
@@ -311,24 +322,31 @@ class Trust:
             receipt for key in keys for receipt in await self._store.receipts_of(self._node, key)
         ]
         owners = await self._owners([receipt.caller for receipt in found])
-        outcomes = []
-        for receipt in found:
-            good = CALL_GOOD if receipt.outcome == "settled" and receipt.price_msat else 0.0
-            blamed = receipt.outcome == "refunded" and receipt.fault not in BLAMELESS
-            rater = owners[receipt.caller]
-            if rater != subject and (good or blamed):
-                outcomes.append(
-                    Outcome(
-                        rater=rater,
-                        subject=subject,
-                        domain=_domain(receipt.capability),
-                        good=good,
-                        bad=CALL_BAD if blamed else 0.0,
-                        broke=blamed and receipt.fault in BROKEN,
-                        at_s=receipt.closed_ms // 1000,
-                    )
-                )
-        return outcomes
+        told = Counter(
+            (
+                owners[receipt.caller],
+                _domain(receipt.capability),
+                receipt.closed_ms // 1000,
+                receipt.fault,
+            )
+            for receipt in found
+            if owners[receipt.caller] != subject
+            and (receipt.price_msat if receipt.outcome == "settled" else True)
+            and receipt.fault not in BLAMELESS
+        )
+        # Calls of one second are one outcome, as heavy as all: of two alike only one would count.
+        return [
+            Outcome(
+                rater=rater,
+                subject=subject,
+                domain=domain,
+                good=0.0 if fault else min(WEIGHT_MAX, CALL_GOOD * count),
+                bad=min(WEIGHT_MAX, CALL_BAD * count) if fault else 0.0,
+                broke=fault in BROKEN,
+                at_s=at_s,
+            )
+            for (rater, domain, at_s, fault), count in told.items()
+        ]
 
     async def _barred(self, viewer: PublicKey, now_s: int) -> set[PublicKey]:
         """Whom the viewer itself says cheats: nothing passes through them."""
