@@ -24,10 +24,12 @@ from hanse.registry.search import Constraints, Search
 NEAR_BITS = 96
 """Of 256 signs so many may differ in what is near in meaning: a cosine of about 0.4."""
 NEAREST_BITS = 116
+SOME_BITS = 108
 NEARER_BITS = 16
 NEAREST = 10
 """Where few are that near, the ten nearest match too, and what is hardly farther than the nearest,
-up to a cosine of about 0.15: unrelated texts differ in 120 to 136 signs."""
+up to a cosine of about 0.15: unrelated texts differ in 120 to 136 signs. If not even one is within
+SOME_BITS, a cosine of about 0.24, there is nothing that would fit."""
 BY_WORDS = 300
 BY_MEANING = 500
 """Rows looked at closely, at least, by each way of matching."""
@@ -182,10 +184,13 @@ class Lookup:
         """In how many signs a row may differ to match."""
         if far is None:
             return 0
-        least, most, margin = (
-            bits * self._index.size // 256 for bits in (NEAR_BITS, NEAREST_BITS, NEARER_BITS)
+        least, some, most, margin = (
+            bits * self._index.size // 256
+            for bits in (NEAR_BITS, SOME_BITS, NEAREST_BITS, NEARER_BITS)
         )
         counts = np.cumsum(np.bincount(far[there], minlength=most + 1)[: most + 1])
+        if not counts[some]:  # nothing here means anything like it
+            return least
         nearest, tenth = np.searchsorted(counts, (1, NEAREST)).tolist()
         return int(min(most, max(least, nearest + margin, tenth)))
 
