@@ -385,10 +385,10 @@ class Trust:
         """What other protocols' events say, by operator: of each and each kind the weightiest that
         bears on the domain, however many keys and words it has."""
         heard: dict[str, Hearsay] = {}
-        friends = [key for friend in trusted for key in self._circles.past(friend)]
         for key in await self._keys(subject):
             found = await self._store.hearsay_of(key, now_s)
             if len(found) >= FLOOD:
+                friends = [key for friend in trusted for key in self._circles.past(friend)]
                 found += await self._store.hearsay_between(friends, key, now_s)
             heard |= {one.id: one for one in found}
         owners = await self._owners([one.author for one in heard.values()])
@@ -466,7 +466,7 @@ class Trust:
         ]
         return credits_of(told, trusted, now_s)
 
-    async def _with_follows(self, found: Answer, circle: set[PublicKey]) -> Answer:
+    async def _with_follows(self, found: Answer, circle: frozenset[PublicKey]) -> Answer:
         """Follows are weak evidence: they are told, and decide nothing."""
         followers = set(await self._store.followers_of(PublicKey(found.subject))) & circle
         if not followers or found.level is Level.CIRCLE:
