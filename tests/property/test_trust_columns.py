@@ -59,7 +59,7 @@ def test_columns_count_as_values_do(
     for key in {*KEYS, *moved.values()}:
         mine = sorted(one for one in expected if one.by == key)
         assert sorted(found.said(key)) == mine
-        said_of = sorted(found.said_of(key, KEYS[5]))
+        said_of = sorted(found.said_of([key], KEYS[5]))
         assert said_of == [one for one in mine if one.of == KEYS[5]]
         due = [one.expires_s for one in mine]
         due += [one.at_s for one in values if one.by == key and one.at_s > NOW]

@@ -29,6 +29,7 @@ ROUTES = DIRECTORY_ROUTES | {
     ("get", "/api/v1/status"),
     ("get", "/api/v1/services"),
     *(("get", f"/api/v1/trust/{rest}") for rest in ("graph", "{subject}")),
+    ("post", "/api/v1/endorsements/drafts"),
     ("post", "/api/v1/services/search"),
     ("get", "/api/v1/services/watch"),
     ("get", "/api/v1/offers/{offer}"),

@@ -18,7 +18,7 @@ from hanse.keyring import new_secret
 from hanse.node import Node
 from hanse.protocol import kinds
 from hanse.protocol.address import encode_npub
-from hanse.protocol.event import Event
+from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import SecretKey
 from hanse.trust.attestation import read_attestation
 from hanse.trust.rotation import End, statement_draft
@@ -151,6 +151,34 @@ async def test_nobody_rates_a_call_that_another_agent_paid(
         await other.attest(result, 5)
     with pytest.raises(Invalid, match=r"content\.rating"):
         await consumer.attest(result, 6)
+
+
+async def test_an_agent_drafts_a_vouch_and_only_its_operator_can_say_it(
+    node: Node, people: People, operator: SecretKey
+) -> None:
+    site, agent = Site(node), await people.connected(operator=operator)
+    asked = {"subject": STRANGER.public, "domain": "sms", "grade": 7, "reason": "it's quick"}
+    draft = await agent.perform("endorse", asked)
+    shown = f"hanse vouch {encode_npub(STRANGER.public)} --domain sms --grade 7 --days 180"
+    assert draft["by_hand"].startswith(shown)
+    unsigned = draft["unsigned"]
+    event = sign_event(
+        operator,
+        kind=unsigned["kind"],
+        created_at=unsigned["created_at"],
+        content=unsigned["content"],
+        tags=tuple(tuple(tag) for tag in unsigned["tags"]),
+    )
+    assert (event.id, event.pubkey) == (unsigned["id"], unsigned["pubkey"])
+    path = f"/api/v1/trust/{STRANGER.public}?domain=sms"
+    _, before = await site.ask("GET", path, by=operator)
+    assert (await publish(site, event))["accepted"]
+    _, after = await site.ask("GET", path, by=operator)
+    assert (before["level"], after["level"]) == (1, 4)
+    status, found = await site.ask("POST", "/api/v1/endorsements/drafts", asked, by=operator)
+    assert (status, found["unsigned"]["kind"]) == (200, kinds.ENDORSEMENT)
+    with pytest.raises(Invalid, match="themselves"):
+        await agent.perform("endorse", {"subject": operator.public})
 
 
 # --- by hand --------------------------------------------------------------------------------------

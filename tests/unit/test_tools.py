@@ -17,6 +17,7 @@ NAMES = [
     "call_service",
     "get_receipt",
     "explain_trust",
+    "endorse",
     "get_balance",
     "whoami",
 ]
@@ -43,6 +44,10 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     "explain_trust": [
         {"subject": "f" * 64},
         {"subject": "npub1" + "q" * 58, "domain": "code.review"},
+    ],
+    "endorse": [
+        {"subject": "f" * 64},
+        {"subject": "f" * 64, "domain": "sms", "grade": 0, "days": 366, "reason": "paid late"},
     ],
     "get_balance": [{}],
     "whoami": [{}],
@@ -86,6 +91,9 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("explain_trust", {}, "subject"),
     ("explain_trust", {"subject": "x" * 129}, "subject"),
     ("explain_trust", {"subject": "x", "domain": "x" * 129}, "domain"),
+    ("endorse", {"subject": "f" * 64, "grade": 11}, "grade"),
+    ("endorse", {"subject": "f" * 64, "days": 367}, "days"),
+    ("endorse", {"domain": "sms"}, "subject"),
     ("get_balance", {"agent": "x"}, "agent"),
     ("whoami", {"agent": "x"}, "agent"),
 ]
@@ -172,5 +180,6 @@ def test_the_argument_types_are_each_used_by_a_tool() -> None:
         tools.CallService,
         tools.GetReceipt,
         tools.ExplainTrust,
+        tools.Endorse,
         tools.Nothing,
     }

@@ -54,6 +54,7 @@ class Desk:
             tools.CallService: self._call,
             tools.GetReceipt: self._receipt,
             tools.ExplainTrust: self._explain,
+            tools.Endorse: self._endorse,
         }
 
     async def perform(
@@ -139,6 +140,13 @@ class Desk:
         subject = address.read_public_key(asked.subject, "subject")
         found = await self._trust.explain(who.operator, subject, asked.domain)
         return shown.trust(found, subject, self._trust.table)
+
+    async def _endorse(self, who: Principal, asked: tools.Endorse, _request: str) -> dict[str, Any]:
+        subject = address.read_public_key(asked.subject, "subject")
+        draft = self._trust.draft(
+            who.operator, subject, asked.domain, asked.grade, asked.days, asked.reason
+        )
+        return shown.endorsement(draft, who.operator, subject, asked)
 
     async def _balance(self, who: Principal) -> dict[str, Any]:
         available, held = await self._payments.balance(who.agent)

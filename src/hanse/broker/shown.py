@@ -3,6 +3,7 @@
 What a provider wrote stands beside `untrusted`, which names whom it is from.
 """
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,9 @@ import msgspec
 import orjson
 
 from hanse.broker.model import Call, CallState, Fault
+from hanse.broker.tools import Endorse
 from hanse.protocol import address, kinds
+from hanse.protocol.event import Tags, digest_of
 from hanse.protocol.keys import PublicKey
 from hanse.registry.model import Capability, Offer, Period
 from hanse.registry.quality import Quality
@@ -61,6 +64,33 @@ def trust(found: Answer, asked: PublicKey, table: Levels) -> dict[str, Any]:
             }
             for one in found.reasons
         ],
+    }
+
+
+def endorsement(
+    draft: tuple[int, str, Tags], operator: PublicKey, subject: PublicKey, asked: Endorse
+) -> dict[str, Any]:
+    """An endorsement for its operator to sign, and the command that says the same."""
+    created_at, content, tags = draft
+    digest = digest_of(operator, created_at, kinds.ENDORSEMENT, tags, content)
+    words = ["hanse", "vouch" if asked.grade else "unvouch", address.encode_npub(subject)]
+    if asked.domain:
+        words += ["--domain", asked.domain]
+    if asked.grade:
+        words += ["--grade", str(asked.grade), "--days", str(asked.days)]
+        words += ["--reason", asked.reason] if asked.reason else []
+    return {
+        "unsigned": {
+            "id": digest.hex(),
+            "pubkey": operator,
+            "created_at": created_at,
+            "kind": kinds.ENDORSEMENT,
+            "tags": [list(tag) for tag in tags],
+            "content": content,
+        },
+        "by_hand": shlex.join(words),
+        "note": "Not published: your operator signs `unsigned` and sends it to the relay, or runs "
+        "`by_hand`.",
     }
 
 

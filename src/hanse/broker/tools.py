@@ -12,7 +12,8 @@ from hanse.broker.finding import FindServices, Milliseconds, Msat
 from hanse.errors import Invalid
 from hanse.protocol.event import field_error
 from hanse.registry.search import QUERY_MAX
-from hanse.trust.model import DOMAIN_LENGTH_MAX
+from hanse.trust.endorsement import DAY_S, LIFETIME_MAX_S, LIFETIME_S, REASON_MAX
+from hanse.trust.model import DOMAIN_LENGTH_MAX, GRADE_MAX
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 Range = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -105,6 +106,37 @@ class ExplainTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
 
 
+class Endorse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of endorse."""
+
+    subject: Annotated[
+        Key, msgspec.Meta(description="For whom: the npub or hex key of an operator.")
+    ]
+    domain: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=DOMAIN_LENGTH_MAX,
+            description="For what, for example `sms` or `code.review`. Empty: for everything.",
+        ),
+    ] = ""
+    grade: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=GRADE_MAX,
+            description="How far you trust it, 1 to 10; 0 takes an earlier one back.",
+        ),
+    ] = 5
+    days: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=LIFETIME_MAX_S // DAY_S, description="How many days it shall hold."),
+    ] = LIFETIME_S // DAY_S
+    reason: Annotated[
+        str,
+        msgspec.Meta(max_length=REASON_MAX, description="Why you vouch; everybody can read it."),
+    ] = ""
+
+
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No arguments."""
 
@@ -193,6 +225,17 @@ TOOLS: tuple[Tool, ...] = (
             "level. Ask before you hire a stranger, or let one do something. Costs nothing."
         ),
         arguments=ExplainTrust,
+    ),
+    Tool(
+        name="endorse",
+        title="Draft a vouch for your operator to sign",
+        description=(
+            "Write down that your operator vouches for another operator. Only your operator's own "
+            "key can sign that, and no node has it: you get the `unsigned` event, and the command "
+            "that says the same (`by_hand`). Show it to your operator with your reasons; nothing "
+            "is said until they sign. Costs nothing."
+        ),
+        arguments=Endorse,
     ),
     Tool(
         name="get_balance",

@@ -33,6 +33,9 @@ CHANGES_MAX: Final = 5_000
 APART_MAX: Final = 20_000
 """Operators held as values, above which everything is read again."""
 
+MEMO_MAX: Final = 256
+"""Viewers whose circles are remembered."""
+
 GRAPHS_MAX: Final = 8
 """Graphs of domains kept; the one not asked for longest goes."""
 
@@ -77,6 +80,8 @@ class Circles:
         self._counted: dict[Operator, list[Endorsement]] = {}
         self._endorsers: dict[Operator, set[PublicKey]] = {}  # of whom → who changed since
         self._graphs: OrderedDict[tuple[str, ...], Graph] = OrderedDict()
+        # By viewer and domain: from when to when it holds, and the circle.
+        self._memo: dict[PublicKey, dict[str, tuple[int, int, frozenset[PublicKey]]]] = {}
         self._building: list[set[Operator]] = []  # who is recounted while graphs are built
 
     @property
@@ -145,7 +150,10 @@ class Circles:
             owners.update(self.current(PublicKey(one)) for one in speakers)
         while held.ends and held.ends[0][0] <= now_s:
             owners.add(self.current(PublicKey(heapq.heappop(held.ends)[1])))
+        if different:
+            self._memo.clear()  # whoever moved may be of anybody's circle
         for owner in sorted(owners):
+            self._memo.pop(owner, None)
             self._recount(owner, now_s)
 
     # --- asking -------------------------------------------------------------------------------
@@ -162,20 +170,28 @@ class Circles:
         """Whether a key still spoke for its owner at a time."""
         return at_s < self._now.moves.cut.get(key, at_s + 1)
 
-    def circle(self, viewer: PublicKey, domain: str, now_s: int) -> set[PublicKey]:
+    def circle(self, viewer: PublicKey, domain: str, now_s: int) -> frozenset[PublicKey]:
         """Whom a viewer trusts in a domain: those it vouches for there, as many as it likes."""
-        own = current(self._resolved(viewer), now_s)
-        return {PublicKey(found.of) for found in own if covers(found.domain, domain)}
+        known = self._memo.get(viewer, {}).get(domain)
+        if known is not None and known[0] <= now_s < known[1]:
+            return known[2]
+        resolved = self._resolved(viewer)
+        own = [one for one in current(resolved, now_s) if covers(one.domain, domain)]
+        found = frozenset(PublicKey(one.of) for one in own)
+        ends = [one.expires_s for one in own] + [one.at_s for one in resolved if one.at_s > now_s]
+        if len(self._memo) >= MEMO_MAX:
+            self._memo.clear()
+        told = self._memo.setdefault(viewer, {})
+        if len(told) >= GRAPHS_MAX:
+            told.clear()
+        told[domain] = (now_s, min(ends, default=now_s + 1), found)
+        return found
 
     def counted(self, circle: Collection[PublicKey], subject: PublicKey) -> list[Endorsement]:
         """What members of a circle say of a subject, within their quotas."""
-        told: list[Endorsement] = []
-        for member in sorted(circle):
-            apart = self._counted.get(member)
-            if apart is None:
-                told += self._now.counted.said_of(member, subject)
-            else:
-                told += (found for found in apart if found.of == subject)
+        apart = sorted(one for one in circle if one in self._counted)
+        told = self._now.counted.said_of(sorted(set(circle).difference(apart)), subject)
+        told += (found for one in apart for found in self._counted[one] if found.of == subject)
         return told
 
     def vouched(self, key: PublicKey) -> list[Endorsement]:
@@ -224,6 +240,7 @@ class Circles:
         finally:
             self._loading = False
         self._given, self._counted, self._endorsers = {}, {}, {}
+        self._memo.clear()
         self._graphs.clear()
         self._held, self._seq = held, seq
 

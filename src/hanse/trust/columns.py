@@ -23,6 +23,9 @@ Row = tuple[Operator, Operator, str, int, int, int]
 NEVER_S: Final = 2**62
 
 
+_NO_PAIRS: Final[Longs] = np.empty(0, np.int64)
+
+
 class Columns(NamedTuple):
     """Endorsements; numbers stand for places in `names` and `domains`."""
 
@@ -117,16 +120,18 @@ class ByOwner(NamedTuple):
     places: dict[Operator, int]
     first: Longs
     behind: Longs
+    pairs: Longs
+    """Owner and subject of each row as one number, ascending; empty where rows stand otherwise."""
 
     @classmethod
-    def of(cls, rows: Columns, places: dict[Operator, int]) -> Self:
+    def of(cls, rows: Columns, places: dict[Operator, int], pairs: Longs = _NO_PAIRS) -> Self:
         """Of rows that stand together already."""
         size = len(rows.names)
         starts = np.flatnonzero(np.diff(rows.by, prepend=-1))
         first, behind = np.zeros(size, np.int64), np.zeros(size, np.int64)
         first[rows.by[starts]] = starts
         behind[rows.by[starts]] = np.append(starts[1:], len(rows.by))
-        return cls(rows, places, first, behind)
+        return cls(rows, places, first, behind, pairs)
 
     def span(self, owner: Operator) -> slice:
         """Where the rows of one stand."""
@@ -138,12 +143,22 @@ class ByOwner(NamedTuple):
         span = self.span(owner)
         return self.rows.read(range(span.start, span.stop))
 
-    def said_of(self, owner: Operator, subject: Operator) -> list[Endorsement]:
-        """What one said of another."""
-        span, place = self.span(owner), self.places.get(subject)
+    def said_of(self, owners: Iterable[Operator], subject: Operator) -> list[Endorsement]:
+        """What some said of one, in rows that stand by owner and subject (`count`)."""
+        place = self.places.get(subject)
         if place is None:
             return []
-        return self.rows.read((np.flatnonzero(self.rows.of[span] == place) + span.start).tolist())
+        known = [self.places[owner] for owner in owners if owner in self.places]
+        pair = np.array(known, np.int64) * len(self.places) + place
+        first, behind = (
+            np.searchsorted(self.pairs, pair),
+            np.searchsorted(self.pairs, pair, "right"),
+        )
+        return self.rows.read(
+            row
+            for start, stop in zip(first.tolist(), behind.tolist(), strict=True)
+            for row in range(start, stop)
+        )
 
     def about(self, subject: Operator) -> set[Operator]:
         """Who said anything of one key."""
@@ -183,8 +198,9 @@ def count(
         rows = _newest(rows)
     rows = rows.taken((rows.grade > 0) & (rows.expires_s > now_s))
     rows = _within_quota(rows, quota)
-    pair = (rows.by.astype(np.int64) * len(places) + rows.of) * 16 + rows.grade
-    found = ByOwner.of(rows.taken(np.argsort(pair, kind="stable")), places)
+    pair = rows.by.astype(np.int64) * len(places) + rows.of
+    order = np.argsort(pair * 16 + rows.grade, kind="stable")
+    found = ByOwner.of(rows.taken(order), places, pair[order])
     if len(found.rows.by):
         starts = np.flatnonzero(np.diff(found.rows.by, prepend=-1))
         least = np.minimum.reduceat(found.rows.expires_s, starts).tolist()

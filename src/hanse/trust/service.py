@@ -13,6 +13,7 @@ import msgspec
 
 from hanse.errors import Invalid
 from hanse.ports import Clock
+from hanse.protocol.event import Tags
 from hanse.protocol.keys import PublicKey, is_hex, public_key
 from hanse.protocol.receipt import BLAMELESS, Fault
 from hanse.trust.acceptance import accept
@@ -25,6 +26,7 @@ from hanse.trust.attestation import (
     proven,
 )
 from hanse.trust.circles import Aside, Circles, at_once
+from hanse.trust.endorsement import endorsement_draft
 from hanse.trust.foreign import Hearsay
 from hanse.trust.gather import gather
 from hanse.trust.graph import Graph
@@ -132,6 +134,29 @@ class Trust:
     async def level(self, viewer: str, subject: str, domain: str = "") -> Level:
         """Only the level."""
         return (await self.explain(viewer, subject, domain)).level
+
+    def draft(
+        self,
+        by: PublicKey,
+        subject: PublicKey,
+        domain: str,
+        grade: int,
+        days: int,
+        reason: str,
+    ) -> tuple[int, str, Tags]:
+        """created_at, content and tags of an endorsement for its operator to sign. Raises Invalid
+        for what no reader would take."""
+        now_s = self._clock.now_s()
+        content, tags = endorsement_draft(
+            by,
+            subject,
+            domain,
+            grade,
+            created_at=now_s,
+            lifetime_s=days * DAY_S,
+            reason=reason,
+        )
+        return now_s, content, tags
 
     async def picture(self, viewer: str, domain: str = "", limit: int = NODES) -> Picture:
         """The viewer's circle and whom it leads to. Raises Invalid for what is no key, domain or
@@ -360,10 +385,10 @@ class Trust:
         """What other protocols' events say, by operator: of each and each kind the weightiest that
         bears on the domain, however many keys and words it has."""
         heard: dict[str, Hearsay] = {}
-        friends = [key for friend in trusted for key in self._circles.past(friend)]
         for key in await self._keys(subject):
             found = await self._store.hearsay_of(key, now_s)
             if len(found) >= FLOOD:
+                friends = [key for friend in trusted for key in self._circles.past(friend)]
                 found += await self._store.hearsay_between(friends, key, now_s)
             heard |= {one.id: one for one in found}
         owners = await self._owners([one.author for one in heard.values()])
@@ -441,7 +466,7 @@ class Trust:
         ]
         return credits_of(told, trusted, now_s)
 
-    async def _with_follows(self, found: Answer, circle: set[PublicKey]) -> Answer:
+    async def _with_follows(self, found: Answer, circle: frozenset[PublicKey]) -> Answer:
         """Follows are weak evidence: they are told, and decide nothing."""
         followers = set(await self._store.followers_of(PublicKey(found.subject))) & circle
         if not followers or found.level is Level.CIRCLE:

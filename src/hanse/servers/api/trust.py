@@ -10,10 +10,11 @@ from hanse.broker.tools import BY_NAME
 from hanse.errors import AuthRequired, Invalid
 from hanse.protocol.address import encode_npub
 from hanse.servers.api import reply
-from hanse.servers.api.reply import Callers, Desk, json
+from hanse.servers.api.reply import Callers, Desk, decoded, json, read
 from hanse.trust.picture import NODES, NODES_MAX, Picture
 
 EXPLAIN = BY_NAME["explain_trust"]
+ENDORSE = BY_NAME["endorse"]
 _DOMAIN: dict[str, Any] = EXPLAIN.input_schema()["properties"]["domain"]
 
 
@@ -44,6 +45,13 @@ class TrustRoutes:
             "schema": {key: value for key, value in _DOMAIN.items() if key != "description"},
         }
         app.add_api_route(
+            "/api/v1/endorsements/drafts",
+            self._draft,
+            methods=["POST"],
+            summary="An endorsement for your operator to sign; nothing is published",
+            openapi_extra=reply.body_of(ENDORSE.input_schema()),
+        )
+        app.add_api_route(
             "/api/v1/trust/graph",
             self._graph,
             methods=["GET"],
@@ -59,6 +67,12 @@ class TrustRoutes:
             summary="Level, score and reasons of somebody, as your operator sees them",
             openapi_extra={"parameters": [parameter]},
         )
+
+    async def _draft(self, request: Request) -> Response:
+        body = await read(request)
+        found = decoded(body, dict[str, Any])
+        who = self._callers.who(request, body)
+        return json(await self._desk.perform(who, ENDORSE.name, found))
 
     async def _graph(self, request: Request) -> Response:
         reply.only(request, ("domain", "limit"))
