@@ -43,9 +43,11 @@ COMMANDS = (
     ("grant",),
     ("token",),
     ("books",),
-    ("handle", "add"),
-    ("handle", "list"),
-    ("handle", "remove"),
+    *(("handle", verb) for verb in ("add", "list", "remove", "claim", "release", "find", "move")),
+    *(
+        ("key", verb)
+        for verb in ("plan", "rotate", "retire", "stolen", "consent", "recover", "veto", "show")
+    ),
     ("peer", "add"),
     ("peer", "list"),
     ("peer", "remove"),
