@@ -294,7 +294,8 @@ class Lookup:
             id = self._index.keys.get(key)
             if 0 <= id < len(of_key):
                 of_key[id] = True
-        found: Mask = of_key[self._view.column("provider")]
+        column = self._view.column
+        found: Mask = of_key[column("provider")] & ~column("imported")
         return found
 
     def _levels(self, matching: Mask) -> NDArray[np.int8]:
@@ -304,7 +305,8 @@ class Lookup:
         if level is not None:
             for id in np.unique(operators[matching]).tolist():
                 of_key[id] = level(self._index.keys.texts[id])
-        found: NDArray[np.int8] = of_key[operators]
+        # An imported offer's operator is its importer, who does not answer for it.
+        found: NDArray[np.int8] = of_key[operators] * ~self._view.column("imported")
         return found
 
     # --- what to look at closely --------------------------------------------------------------

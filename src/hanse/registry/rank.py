@@ -11,8 +11,8 @@ quality   `quality.figure`: expected success⁴ × latency × how far independen
 price     1 / (1 + log10(1 + sat) / 4): ten times the price costs about a quarter; 0.5 for a
           capability without a price per call
 trust     0.5 for a stranger to the viewer, to 1; 1 for all if nobody asks
-presence  1 if the provider is connected, 0.05 if not; 0.3 for what was imported; less for what
-          nobody stood behind for long (liveness.py)
+presence  1 if the provider is connected, 0.05 if not, or if the offer was imported: nobody answers
+          for it here; less for what nobody stood behind for long (liveness.py)
 
 w, v, l, q, p, t are the request's weights. What fits less by SOFTNESS is worth 0.37 of the other:
 ten times the price outweighs 0.03 of fit, a lost connection 0.3. Without words all fit the same.
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from hanse.protocol.amount import Amount
 from hanse.registry.entry import NO_PRICE
 from hanse.registry.lookup import Matches
-from hanse.registry.model import Capability, Offer
+from hanse.registry.model import NOTHING_PROMISED, Capability, Offer
 from hanse.registry.postings import Rows
 from hanse.registry.quality import Expected, Measured
 from hanse.registry.search import Weights
@@ -34,7 +34,6 @@ WORDS = 0.8
 LESSONS = 5.0
 SOFTNESS = 0.1
 OFFLINE_FACTOR = 0.05
-IMPORTED_FACTOR = 0.3
 STRANGER = 0.5
 PAGE_SHARE = 3
 """Of ten hits in a row so many may be of one operator while others match."""
@@ -71,8 +70,7 @@ def rank(
     quality = column("quality")[rows].astype(np.float64)
     price = price_factor(column("price")[rows])
     believed = np.ones(len(rows)) if trust is None else STRANGER + (1 - STRANGER) * trust
-    away = np.where(column("imported")[rows], IMPORTED_FACTOR, OFFLINE_FACTOR)
-    presence = np.where(online, 1.0, away) * fresh
+    presence = np.where(online, 1.0, OFFLINE_FACTOR) * fresh
     scores = relevance * quality**weights.quality * price**weights.price
     # Rounded: what differs less is a matter of rounding, and ties have an order of their own.
     scores = np.round(scores * believed**weights.trust * presence, 9)
@@ -152,17 +150,21 @@ def reasons(
     elif figures["lessons"] <= -LEARNED_MIN:
         found.append("others were refunded after like words")
     promise = offer.promise
+    nothing = promise == NOTHING_PROMISED
     if measured.samples and measured.success_rate is not None:
         calls = "call" if measured.samples == 1 else "calls"
         found.append(
             f"success {measured.success_rate:.1%} over {measured.samples} {calls} "
-            f"(promised {promise.success_rate:.1%}), count on {expected.success_rate:.1%}"
+            f"(promised {'nothing' if nothing else f'{promise.success_rate:.1%}'}), "
+            f"count on {expected.success_rate:.1%}"
         )
         if measured.latency_p95_ms is not None:
             found.append(
                 f"p50 {measured.latency_p50_ms} ms, p95 {measured.latency_p95_ms} ms "
-                f"(promised {promise.latency_p95_ms} ms)"
+                f"(promised {'nothing' if nothing else f'{promise.latency_p95_ms} ms'})"
             )
+    elif nothing:
+        found.append("no calls measured yet; promises nothing")
     else:
         found.append(
             f"no calls measured yet; promises {promise.success_rate:.1%} "
@@ -171,10 +173,12 @@ def reasons(
     limit = f", your cap is {cap}" if cap is not None else ""
     price = f"price {capability.price} a call" if capability.by_call else "no price per call"
     found.append(f"{price}{limit}")
-    if level is not None:
+    if level is not None and not offer.source:
         found.append(f"your level for its operator is {level}")
     if offer.source:
-        found.append(f"imported from {offer.source}, not verified")
+        # Any key can write that it checked something.
+        proof = f"{offer.verified}, says its importer" if offer.verified else "not verified"
+        found.append(f"imported from {offer.source}, {proof}")
     else:
         found.append("provider is connected" if online else "provider is not connected now")
     return tuple(found)
