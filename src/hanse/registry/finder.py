@@ -182,16 +182,14 @@ class Finder:
         found = lookup.run()
         keys = self.index.keys.texts
         column = found.view.column
-        here = {self.index.keys.get(key) for key in online}
-        # Who imported an offer is not who serves it: its trust and presence are not the offer's.
-        native = ~column("imported")[found.rows]
-        present = np.isin(column("provider")[found.rows], sorted(here)) & native
+        present = lookup.online(found.rows)
         trust = None
         if viewer is not None:
             ids, which = np.unique(column("operator")[found.rows], return_inverse=True)
             scores = [self._standing.score(viewer, PublicKey(keys[id])) for id in ids.tolist()]
             trust = np.array(scores, dtype=np.float64)[which] if scores else np.zeros(0)
-            trust = trust * native
+            # An imported offer's operator is its importer, who does not answer for it.
+            trust = trust * ~column("imported")[found.rows]
         most = search.offset + search.limit
         bounds = self.liveness.bounds
         quiet = now_s - column("seen")[found.rows]

@@ -18,6 +18,8 @@ w, v, l, q, p, t are the request's weights. What fits less by SOFTNESS is worth 
 ten times the price outweighs 0.03 of fit, a lost connection 0.3. Without words all fit the same.
 """
 
+from itertools import chain
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +77,7 @@ def rank(
     # Rounded: what differs less is a matter of rounding, and ties have an order of their own.
     scores = np.round(scores * believed**weights.trust * presence, 9)
     order = np.lexsort((column("key")[rows], -column("created")[rows], -scores))
-    order = spread(order[: max(4 * most, SPREAD_MAX)], column("operator")[rows])[:most]
+    order = spread(order[: max(4 * most, SPREAD_MAX)], column("operator")[rows], most)
     parts = {
         "words": found.words,
         "vectors": found.vectors,
@@ -96,35 +98,37 @@ def price_factor(msat: NDArray[np.int64]) -> Floats:
     return found
 
 
-def spread(order: NDArray[np.intp], operators: NDArray[np.int32]) -> NDArray[np.intp]:
-    """The same order, but of any ten that follow at most PAGE_SHARE are of one operator while
-    others are left."""
-    waiting = list(order.tolist())
-    owners = operators[order].tolist()
-    if len(set(owners)) == 1:
-        return order
-    by = dict(zip(waiting, owners, strict=True))
+def spread(order: NDArray[np.intp], operators: NDArray[np.int32], most: int) -> NDArray[np.intp]:
+    """The first `most` of the same order, but of any ten that follow at most PAGE_SHARE are of one
+    operator while others are left."""
+    owners = operators[order]
+    if (owners == owners[:1]).all():
+        return order[:most]
+    ahead = zip(order.tolist(), owners.tolist(), strict=True)
     found: list[int] = []
-    while waiting:
+    waiting: list[tuple[int, int]] = []
+    """Who was passed over on earlier pages, in order: before all that is ahead."""
+    while len(found) < most:
         page: dict[int, int] = {}
         late = []
         size = len(found) + 10
-        for at, one in enumerate(waiting):
-            if len(found) == size:
-                late += waiting[at:]
-                break
-            owner = by[one]
+        again = iter(waiting)
+        for one, owner in chain(again, ahead):
             if page.get(owner, 0) >= PAGE_SHARE:
-                late.append(one)
+                late.append((one, owner))
                 continue
             page[owner] = page.get(owner, 0) + 1
             found.append(one)
-        if len(found) < size:  # only operators with their share are left for this page
+            if len(found) == size:
+                waiting = [*late, *again]
+                break
+        else:  # only operators with their share are left for this page
             room = size - len(found)
-            found += late[:room]
-            late = late[room:]
-        waiting = late
-    return np.array(found, dtype=np.intp)
+            found += [one for one, _ in late[:room]]
+            waiting = late[room:]
+            if not waiting:
+                break
+    return np.array(found[:most], dtype=np.intp)
 
 
 def reasons(
