@@ -5,6 +5,7 @@ database → log, ledger, calls, offers → bus, presence, courier → registry,
 """
 
 import asyncio
+import contextlib
 import random
 import secrets
 import socket
