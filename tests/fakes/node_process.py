@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import msgspec
-from hanse.running import run_node
 
 from hanse.broker.service import Bounds
 from hanse.cli.logs import start_logs
@@ -26,6 +25,7 @@ from hanse.node import Node
 from hanse.payments.model import Fee
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey, SecretKey
+from hanse.running import run_node
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

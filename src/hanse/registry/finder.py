@@ -22,7 +22,7 @@ from hanse.registry.liveness import SUNK, Liveness
 from hanse.registry.lookup import Aside, Lookup, Matches
 from hanse.registry.model import Offer
 from hanse.registry.observed import Observed
-from hanse.registry.quality import UNKNOWN
+from hanse.registry.quality import UNKNOWN, Quality
 from hanse.registry.rank import Ranked, rank, reasons, rounded
 from hanse.registry.search import Found, Hit, Search
 from hanse.registry.store import Embedder, OfferStore, OwnOnly, Standing
@@ -75,6 +75,8 @@ class Finder:
         self._embedder = embedder
         self._standing = standing or OwnOnly()
         self._run = run
+        self._nothing = Quality()
+        """What is known of most capabilities."""
         self._vectors: dict[str, NDArray[np.float32]] = {}
 
     # --- what is searched ---------------------------------------------------------------------
@@ -228,7 +230,8 @@ class Finder:
         words: tuple[str, ...],
     ) -> Hit:
         capability = offer.capabilities[place]
-        quality = self.observed.quality(offer.address, capability.name, offer.version)
+        known = self.observed.known(offer.address, capability.name, offer.version)
+        quality = known or self._nothing
         measured, expected = quality.measured(), quality.expected(offer.promise)
         online = not offer.source and self._presence.is_present(offer.provider)
         signs = self.liveness.signs(
