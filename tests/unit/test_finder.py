@@ -11,7 +11,8 @@ from hanse.engines.embedders.static import StaticEmbedder
 from hanse.errors import Invalid, Unavailable
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
-from hanse.registry.model import Promise
+from hanse.registry import rank
+from hanse.registry.model import NOTHING_PROMISED, Offer, Promise
 from hanse.registry.quality import Ended
 from hanse.registry.search import Constraints, Search, Weights
 
@@ -183,6 +184,56 @@ async def test_a_constraint_keeps_what_meets_it_and_counts_what_does_not(
     assert (len(kept.hits), kept.total, kept.excluded) == (1, 1, {})
     lost = await stall.find(Search(words="sms", constraints=broken))
     assert (lost.hits, lost.total, lost.excluded) == ([], 0, {name: 1})
+
+
+def imported(name: str, text: str = "", *, by: int, verified: str = "") -> Offer:
+    """As `hanse import` lists somebody's service."""
+    promise = NOTHING_PROMISED
+    return offer(
+        name, text, by=by, source="https://far.example", verified=verified, promise=promise
+    )
+
+
+async def test_an_importers_trust_and_connection_are_not_the_imported_offers() -> None:
+    stall = Stall(standing=Circle())
+    stall.put(imported("sms", by=7), offer("own", "sms", by=7))
+    asked = Search(words="sms", viewer=VIEWER)
+    hits = {hit.offer.identifier: hit for hit in (await stall.find(asked)).hits}
+    hit = hits["sms"]
+    assert (hit.level, hit.online, hit.figures["trust"]) == (0, False, rank.STRANGER)
+    assert hit.figures["presence"] == rank.OFFLINE_FACTOR
+    assert (hits["own"].level, hits["own"].online) == (3, True)
+    for constraint in (Constraints(level=1), Constraints(online=True)):
+        search = Search(words="sms", viewer=VIEWER, constraints=constraint)
+        assert await stall.names(search) == ["own"]
+
+
+async def test_an_imported_offer_does_not_pass_an_equal_one_whose_provider_is_away(
+    stall: Stall,
+) -> None:
+    stall.put(imported("sms", by=1), offer("sms", by=2))
+    stall.presence.leave(key(2))
+    found = await stall.find(Search(words="sms"))
+    assert [hit.offer.provider for hit in found.hits] == [key(2), key(1)]
+
+
+async def test_imported_offers_are_told_apart_by_how_they_fit(stall: Stall) -> None:
+    stall.put(imported("a", "Weather of a city", by=1), imported("b", "Weather", by=2))
+    hits = (await stall.find(Search(words="weather city"))).hits
+    assert [hit.offer.identifier for hit in hits] == ["a", "b"]
+    assert hits[0].score > hits[1].score > 0
+
+
+async def test_an_imported_offer_says_what_was_checked_and_that_nothing_is_promised(
+    stall: Stall,
+) -> None:
+    stall.put(imported("a", "fax", by=1), imported("b", "fax", by=2, verified="domain x.example"))
+    reasons = {
+        hit.offer.identifier: hit.reasons for hit in (await stall.find(Search(words="fax"))).hits
+    }
+    assert "imported from https://far.example, not verified" in reasons["a"]
+    assert "no calls measured yet; promises nothing" in reasons["a"]
+    assert "imported from https://far.example, domain x.example, says its importer" in reasons["b"]
 
 
 async def test_what_is_not_promised_meets_no_constraint(stall: Stall) -> None:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from hanse.registry.liveness import SUNK, Liveness
 from hanse.registry.lookup import Aside, Lookup, Matches
 from hanse.registry.model import Offer
 from hanse.registry.observed import Observed
+from hanse.registry.quality import UNKNOWN, Quality
 from hanse.registry.rank import Ranked, rank, reasons, rounded
 from hanse.registry.search import Found, Hit, Search
 from hanse.registry.store import Embedder, OfferStore, OwnOnly, Standing
@@ -73,6 +75,8 @@ class Finder:
         self._embedder = embedder
         self._standing = standing or OwnOnly()
         self._run = run
+        self._nothing = Quality()
+        """What is known of most capabilities."""
         self._vectors: dict[str, NDArray[np.float32]] = {}
 
     # --- what is searched ---------------------------------------------------------------------
@@ -104,7 +108,10 @@ class Finder:
     def _figured(self, offer: Offer, name: str) -> Figured:
         quality = self.observed.quality(offer.address, name, offer.version)
         seen_s = self.liveness.last_seen(offer, quality)
-        return Figured.of(quality.expected(offer.promise), offer.promise, seen_s)
+        found = Figured.of(quality.expected(offer.promise), offer.promise, seen_s)
+        if offer.source and not quality.measured().samples:
+            found = msgspec.structs.replace(found, quality=UNKNOWN)
+        return found
 
     def refigure(self, offers: Iterable[Offer]) -> None:
         """Take the figures of these offers' capabilities as they are now."""
@@ -177,13 +184,14 @@ class Finder:
         found = lookup.run()
         keys = self.index.keys.texts
         column = found.view.column
-        here = {self.index.keys.get(key) for key in online}
-        present = np.isin(column("provider")[found.rows], sorted(here))
+        present = lookup.online(found.rows)
         trust = None
         if viewer is not None:
             ids, which = np.unique(column("operator")[found.rows], return_inverse=True)
             scores = [self._standing.score(viewer, PublicKey(keys[id])) for id in ids.tolist()]
             trust = np.array(scores, dtype=np.float64)[which] if scores else np.zeros(0)
+            # An imported offer's operator is its importer, who does not answer for it.
+            trust = trust * ~column("imported")[found.rows]
         most = search.offset + search.limit
         bounds = self.liveness.bounds
         quiet = now_s - column("seen")[found.rows]
@@ -222,15 +230,16 @@ class Finder:
         words: tuple[str, ...],
     ) -> Hit:
         capability = offer.capabilities[place]
-        quality = self.observed.quality(offer.address, capability.name, offer.version)
+        known = self.observed.known(offer.address, capability.name, offer.version)
+        quality = known or self._nothing
         measured, expected = quality.measured(), quality.expected(offer.promise)
-        online = self._presence.is_present(offer.provider)
+        online = not offer.source and self._presence.is_present(offer.provider)
         signs = self.liveness.signs(
             offer, capability.name, quality, online=online, now_s=self._clock.now_s()
         )
         level = None
         if search.viewer is not None:
-            level = self._standing.level(search.viewer, offer.operator)
+            level = 0 if offer.source else self._standing.level(search.viewer, offer.operator)
         figures = rounded(ranked.parts, at)
         return Hit(
             offer=offer,

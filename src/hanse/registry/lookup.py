@@ -85,6 +85,9 @@ class Lookup:
         self._aside = aside
         self._view = index.view()
         self._near = 0
+        ids = index.terms.get
+        words = query_words(search.words)
+        self._asked = [(word, ids(f"w{stem(word)}")) for word in words]
 
     def run(self) -> Matches:
         """Raises Invalid for a range of versions that cannot be read."""
@@ -125,7 +128,7 @@ class Lookup:
 
     def _scores(self) -> tuple[NDArray[np.int32] | None, float]:
         """BM25 of each row in whole numbers, and the most a row could have."""
-        words = list(dict.fromkeys(stem(word) for word in query_words(self._search.words)))
+        words = list(dict.fromkeys(stem(word) for word, _ in self._asked))
         if not words:
             return None, 1.0
         scores = np.zeros(self._view.rows, dtype=np.int32)
@@ -139,7 +142,7 @@ class Lookup:
             if df:
                 for run in self._view.runs:
                     rows, impacts = run.slice(id)
-                    scores[rows] += impacts.astype(np.int32) * idf
+                    np.add.at(scores, rows, np.multiply(impacts, idf, dtype=np.int32))
         return scores, float(max(1, most))
 
     def _distances(self) -> NDArray[np.uint16] | None:
@@ -188,7 +191,8 @@ class Lookup:
             bits * self._index.size // 256
             for bits in (NEAR_BITS, SOME_BITS, NEAREST_BITS, NEARER_BITS)
         )
-        counts = np.cumsum(np.bincount(far[there], minlength=most + 1)[: most + 1])
+        rows = np.flatnonzero(there & (far <= most))
+        counts = np.cumsum(np.bincount(far[rows], minlength=most + 1))
         if not counts[some]:  # nothing here means anything like it
             return least
         nearest, tenth = np.searchsorted(counts, (1, NEAREST)).tolist()
@@ -231,7 +235,7 @@ class Lookup:
         since_s = self._aside.now_s - self._aside.gone_s
         gone = matching & (self._view.column("seen") < since_s)
         if gone.any():
-            gone &= ~self._online()
+            gone &= ~self.online()
             providers = self._view.column("provider")
             ids = np.unique(providers[gone])[:LOOKED_UP_MAX].tolist()
             names, seen = self._index.keys.texts, self._aside.seen
@@ -288,18 +292,22 @@ class Lookup:
         if asked.imported is not None:
             found.append(("imported", column("imported") == asked.imported))
         if asked.online is not None:
-            found.append(("online", self._online() == asked.online))
+            found.append(("online", self.online() == asked.online))
         if asked.level:
             found.append(("level", self._levels(matching) >= asked.level))
         return found
 
-    def _online(self) -> Mask:
+    def online(self, rows: Rows | None = None) -> Mask:
+        """Whether each row's provider is connected; of these rows, or of all."""
         of_key = np.zeros(len(self._index.keys), dtype=np.bool_)
         for key in self._aside.online:
             id = self._index.keys.get(key)
             if 0 <= id < len(of_key):
                 of_key[id] = True
-        found: Mask = of_key[self._view.column("provider")]
+        column = self._view.column
+        at = slice(None) if rows is None else rows
+        # Who imported an offer does not serve it.
+        found: Mask = of_key[column("provider")[at]] & ~column("imported")[at]
         return found
 
     def _levels(self, matching: Mask) -> NDArray[np.int8]:
@@ -309,7 +317,8 @@ class Lookup:
         if level is not None:
             for id in np.unique(operators[matching]).tolist():
                 of_key[id] = level(self._index.keys.texts[id])
-        found: NDArray[np.int8] = of_key[operators]
+        # An imported offer's operator is its importer, who does not answer for it.
+        found: NDArray[np.int8] = of_key[operators] * ~self._view.column("imported")
         return found
 
     # --- what to look at closely --------------------------------------------------------------
@@ -348,12 +357,16 @@ class Lookup:
             if not more:
                 break
             crowding += more
-            others = rows[~np.isin(operators[rows], crowding)]
+            others = rows
+            for one in crowding:  # a few: faster than isin
+                others = others[operators[others] != one]
             shares = [best[operators[best] == one][:share] for one in crowding]
             room = max(0, most - sum(len(part) for part in shares))
             if len(others) > room:
                 others = self._ordered(others, score, room) if room else others[:0]
             order = np.concatenate([*shares, others])
+        if len(order) >= most:
+            return order
         rest = best[~np.isin(best, order)]
         return np.concatenate([order, rest[: most - len(order)]])
 
@@ -380,10 +393,7 @@ class Lookup:
     def shared(self, row: int) -> tuple[str, ...]:
         """The words asked for that a row has."""
         has = set(self._view.table.forward.of(row).tolist())
-        ids = self._index.terms.get
-        return tuple(
-            word for word in query_words(self._search.words) if ids(f"w{stem(word)}") in has
-        )
+        return tuple(word for word, id in self._asked if id in has)
 
     def _lessons_of(self, rows: Rows) -> Floats:
         found = np.zeros(len(rows))
@@ -406,7 +416,7 @@ class Lookup:
             if name is not None:
                 by_kind[name][text[1:]] = count
         by_kind["imported"] = _counted({"yes": self._view.column("imported")[rows]}, "no")
-        by_kind["online"] = _counted({"yes": self._online()[rows]}, "no")
+        by_kind["online"] = _counted({"yes": self.online(rows)}, "no")
         by_kind["price"] = _bands(self._view.column("price")[rows])
         return {name: _most(values) for name, values in by_kind.items() if values}
 

@@ -70,8 +70,12 @@ class Observed:
     def quality(self, address: str, capability: str, version: str = "") -> Quality:
         """What is known of one capability in the major version of an offer; without a version, in
         the newest that was called. Changing it changes nothing here if nothing was known."""
+        return self.known(address, capability, version) or self._new(address)
+
+    def known(self, address: str, capability: str, version: str = "") -> Quality | None:
+        """The same; None if nothing is known."""
         major = major_of(version) if version else self._newest.get((address, capability), 0)
-        return self._quality.get((address, capability, major)) or self._new(address)
+        return self._quality.get((address, capability, major))
 
     def each(self) -> Iterable[tuple[Key, Quality]]:
         """All that is remembered."""

@@ -214,6 +214,9 @@ PROOF_HALF = 2.0
 UNPROVEN = 0.25
 """What a promise alone is worth beside one that everybody saw kept."""
 
+UNKNOWN = UNPROVEN * 0.5**4
+"""The figure of what nobody promised anything of and nobody measured: it may work or not."""
+
 
 class Quality:
     """What is known of one capability in one major version."""

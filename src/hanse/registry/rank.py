@@ -11,12 +11,14 @@ quality   `quality.figure`: expected success⁴ × latency × how far independen
 price     1 / (1 + log10(1 + sat) / 4): ten times the price costs about a quarter; 0.5 for a
           capability without a price per call
 trust     0.5 for a stranger to the viewer, to 1; 1 for all if nobody asks
-presence  1 if the provider is connected, 0.05 if not; 0.3 for what was imported; less for what
-          nobody stood behind for long (liveness.py)
+presence  1 if the provider is connected, 0.05 if not, or if the offer was imported: nobody answers
+          for it here; less for what nobody stood behind for long (liveness.py)
 
 w, v, l, q, p, t are the request's weights. What fits less by SOFTNESS is worth 0.37 of the other:
 ten times the price outweighs 0.03 of fit, a lost connection 0.3. Without words all fit the same.
 """
+
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 from hanse.protocol.amount import Amount
 from hanse.registry.entry import NO_PRICE
 from hanse.registry.lookup import Matches
-from hanse.registry.model import Capability, Offer
+from hanse.registry.model import NOTHING_PROMISED, Capability, Offer
 from hanse.registry.postings import Rows
 from hanse.registry.quality import Expected, Measured
 from hanse.registry.search import Weights
@@ -34,7 +36,6 @@ WORDS = 0.8
 LESSONS = 5.0
 SOFTNESS = 0.1
 OFFLINE_FACTOR = 0.05
-IMPORTED_FACTOR = 0.3
 STRANGER = 0.5
 PAGE_SHARE = 3
 """Of ten hits in a row so many may be of one operator while others match."""
@@ -71,13 +72,12 @@ def rank(
     quality = column("quality")[rows].astype(np.float64)
     price = price_factor(column("price")[rows])
     believed = np.ones(len(rows)) if trust is None else STRANGER + (1 - STRANGER) * trust
-    away = np.where(column("imported")[rows], IMPORTED_FACTOR, OFFLINE_FACTOR)
-    presence = np.where(online, 1.0, away) * fresh
+    presence = np.where(online, 1.0, OFFLINE_FACTOR) * fresh
     scores = relevance * quality**weights.quality * price**weights.price
     # Rounded: what differs less is a matter of rounding, and ties have an order of their own.
     scores = np.round(scores * believed**weights.trust * presence, 9)
     order = np.lexsort((column("key")[rows], -column("created")[rows], -scores))
-    order = spread(order[: max(4 * most, SPREAD_MAX)], column("operator")[rows])[:most]
+    order = spread(order[: max(4 * most, SPREAD_MAX)], column("operator")[rows], most)
     parts = {
         "words": found.words,
         "vectors": found.vectors,
@@ -98,35 +98,37 @@ def price_factor(msat: NDArray[np.int64]) -> Floats:
     return found
 
 
-def spread(order: NDArray[np.intp], operators: NDArray[np.int32]) -> NDArray[np.intp]:
-    """The same order, but of any ten that follow at most PAGE_SHARE are of one operator while
-    others are left."""
-    waiting = list(order.tolist())
-    owners = operators[order].tolist()
-    if len(set(owners)) == 1:
-        return order
-    by = dict(zip(waiting, owners, strict=True))
+def spread(order: NDArray[np.intp], operators: NDArray[np.int32], most: int) -> NDArray[np.intp]:
+    """The first `most` of the same order, but of any ten that follow at most PAGE_SHARE are of one
+    operator while others are left."""
+    owners = operators[order]
+    if (owners == owners[:1]).all():
+        return order[:most]
+    ahead = zip(order.tolist(), owners.tolist(), strict=True)
     found: list[int] = []
-    while waiting:
+    waiting: list[tuple[int, int]] = []
+    """Who was passed over on earlier pages, in order: before all that is ahead."""
+    while len(found) < most:
         page: dict[int, int] = {}
         late = []
         size = len(found) + 10
-        for at, one in enumerate(waiting):
-            if len(found) == size:
-                late += waiting[at:]
-                break
-            owner = by[one]
+        again = iter(waiting)
+        for one, owner in chain(again, ahead):
             if page.get(owner, 0) >= PAGE_SHARE:
-                late.append(one)
+                late.append((one, owner))
                 continue
             page[owner] = page.get(owner, 0) + 1
             found.append(one)
-        if len(found) < size:  # only operators with their share are left for this page
+            if len(found) == size:
+                waiting = [*late, *again]
+                break
+        else:  # only operators with their share are left for this page
             room = size - len(found)
-            found += late[:room]
-            late = late[room:]
-        waiting = late
-    return np.array(found, dtype=np.intp)
+            found += [one for one, _ in late[:room]]
+            waiting = late[room:]
+            if not waiting:
+                break
+    return np.array(found[:most], dtype=np.intp)
 
 
 def reasons(
@@ -152,17 +154,21 @@ def reasons(
     elif figures["lessons"] <= -LEARNED_MIN:
         found.append("others were refunded after like words")
     promise = offer.promise
+    nothing = promise == NOTHING_PROMISED
     if measured.samples and measured.success_rate is not None:
         calls = "call" if measured.samples == 1 else "calls"
         found.append(
             f"success {measured.success_rate:.1%} over {measured.samples} {calls} "
-            f"(promised {promise.success_rate:.1%}), count on {expected.success_rate:.1%}"
+            f"(promised {'nothing' if nothing else f'{promise.success_rate:.1%}'}), "
+            f"count on {expected.success_rate:.1%}"
         )
         if measured.latency_p95_ms is not None:
             found.append(
                 f"p50 {measured.latency_p50_ms} ms, p95 {measured.latency_p95_ms} ms "
-                f"(promised {promise.latency_p95_ms} ms)"
+                f"(promised {'nothing' if nothing else f'{promise.latency_p95_ms} ms'})"
             )
+    elif nothing:
+        found.append("no calls measured yet; promises nothing")
     else:
         found.append(
             f"no calls measured yet; promises {promise.success_rate:.1%} "
@@ -171,10 +177,12 @@ def reasons(
     limit = f", your cap is {cap}" if cap is not None else ""
     price = f"price {capability.price} a call" if capability.by_call else "no price per call"
     found.append(f"{price}{limit}")
-    if level is not None:
+    if level is not None and not offer.source:
         found.append(f"your level for its operator is {level}")
     if offer.source:
-        found.append(f"imported from {offer.source}, not verified")
+        # Any key can write that it checked something.
+        proof = f"{offer.verified}, says its importer" if offer.verified else "not verified"
+        found.append(f"imported from {offer.source}, {proof}")
     else:
         found.append("provider is connected" if online else "provider is not connected now")
     return tuple(found)
