@@ -91,6 +91,13 @@ async def test_an_offer_is_found_by_its_words_and_by_its_name(view: View) -> Non
     assert [found.name for found in await view.offers.named("translate", NOW)] == ["translate"]
 
 
+async def test_an_offer_committed_between_the_views_steps_is_found(view: View) -> None:
+    await view.offers.advance()
+    await view.log.append_many([offer(new_secret(), "clock", "Tells the time")])
+    await view.indexing.advance()
+    assert await view.found("time") == ["clock_it"]
+
+
 async def test_a_newer_version_takes_the_place_of_the_older(view: View) -> None:
     secret = new_secret()
     await view.add(offer(secret, "clock", "Tells the time", NOW))

@@ -123,12 +123,16 @@ class Indexing:
         return event.kind in (kinds.OFFER, kinds.DELETION, kinds.VANISH, kinds.RECEIPT)
 
     async def advance(self) -> None:
-        """Index what changed. The offers' view is up to date already."""
+        """Index what changed."""
         came = self._came
         addresses, self._addresses = self._addresses, set()
         authors, self._authors = self._authors, set()
         try:
             async with self._lock:
+                if addresses or authors:
+                    # Once more, after these were taken: what came since the view was last brought
+                    # forward would be looked up too early, found missing, and stay so.
+                    await self._offers.advance()
                 if addresses:
                     await self._refresh(sorted(addresses))
                 for author in sorted(authors):
