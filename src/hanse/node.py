@@ -396,6 +396,7 @@ class Node:
             socket_limits=config.socket_limits,
             read_limits=config.read_limits,
             compare_limits=config.compare_limits,
+            ranking=self.registry,
         )
 
     async def _erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import running_node
 from tests.interop.test_nostr_sdk import SOON, a_client, fetch, keys_of, read, their_event
 from tests.relay_peer import a_peer, now
+from tests.system.test_ranked_reads import published
 
 from hanse.keyring import new_secret
 from hanse.node import Node
@@ -164,6 +165,21 @@ async def test_they_search(node: Node) -> None:
     async with a_client(node) as client:
         asked = nostr_sdk.Filter().search("harbour lighthouse language:en")
         assert await fetch(client, asked) == [wanted]
+
+
+async def test_their_search_of_offers_finds_what_the_registry_finds(node: Node) -> None:
+    async with a_peer(node.url) as peer:
+        kept = [
+            await published(node, peer, "sms", "Send an SMS to a phone"),
+            await published(node, peer, "fax", "Send a fax"),
+        ]
+        await published(node, peer, "rain", "How much it rains tomorrow")
+    async with a_client(node) as client:
+        asked = nostr_sdk.Filter().kind(nostr_sdk.Kind(kinds.OFFER)).search("send an sms")
+        found = await fetch(client, asked)
+        assert {event.id for event in found} >= {event.id for event in kept}
+        best = await fetch(client, asked.limit(1))
+        assert [event.id for event in best] == [kept[0].id]
 
 
 # --- 65, 17: lists of relays ----------------------------------------------------------------------

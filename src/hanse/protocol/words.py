@@ -44,8 +44,12 @@ def spaced(text: str) -> str:
 def search_words(text: str) -> frozenset[str]:
     """The words that all must be in what a filter's `search` finds (NIP-50). Its `key:value`
     extensions are left out, as for a relay that knows none; without another word all is found."""
-    parts = [part for part in text.split() if not _EXTENSION.fullmatch(part)]
-    return frozenset(spaced(" ".join(parts)).split())
+    return frozenset(spaced(without_extensions(text)).split())
+
+
+def without_extensions(text: str) -> str:
+    """A `search` without its `key:value` words."""
+    return " ".join([part for part in text.split() if not _EXTENSION.fullmatch(part)])
 
 
 def query_words(text: str) -> list[str]:

@@ -6,9 +6,10 @@ from hanse.errors import Invalid, NotFound
 from hanse.ports import Clock
 from hanse.protocol import address as addresses
 from hanse.protocol import kinds
+from hanse.protocol.keys import PublicKey
 from hanse.registry.model import Offer
 from hanse.registry.quality import Ended, Quality
-from hanse.registry.search import Found, Search
+from hanse.registry.search import LIMIT_MAX, OFFSET_MAX, Constraints, Found, Search
 from hanse.registry.store import OfferStore
 
 if TYPE_CHECKING:
@@ -33,6 +34,22 @@ class Registry:
     async def find(self, search: Search) -> Found:
         """Ranked capabilities for one question. Raises Invalid."""
         return await self.finder.find(search)
+
+    async def page(
+        self, words: str, number: int, *, provider: PublicKey | None, topic: str | None
+    ) -> tuple[list[str], bool] | None:
+        """Ids of the offers' events on a page of what words find, best first, and whether another
+        page follows. None while offers are still being read."""
+        if self.finder.notes:
+            return None
+        constraints = Constraints(provider=provider, topics=(topic,) if topic else ())
+        offset = number * LIMIT_MAX
+        found = await self.find(
+            Search(words=words, constraints=constraints, limit=LIMIT_MAX, offset=offset)
+        )
+        ids = list(dict.fromkeys(hit.offer.event_id for hit in found.hits))
+        last = offset + LIMIT_MAX
+        return ids, last <= OFFSET_MAX and last < found.total
 
     async def offer(self, reference: str) -> Offer:
         """An offer by address (`31402:pubkey:d`), naddr, or by identifier or name if only one has

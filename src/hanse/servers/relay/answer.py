@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
 
 from hanse.counters import SECONDS, Histogram, Tally
 from hanse.errors import HanseError
-from hanse.ports import Clock, Found, Log
-from hanse.protocol import hyperloglog, message
+from hanse.ports import Clock, Found, Log, Row
+from hanse.protocol import hyperloglog, kinds, message
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
+from hanse.protocol.words import search_words, without_extensions
 from hanse.servers.relay import frames
 
 ANSWER_BYTES_MAX = 8 << 20
@@ -21,10 +25,29 @@ SLICE = 5000
 """Authors put into it in one turn of the loop: about a millisecond."""
 
 
-class Answer:
-    """Reads the log for the relay's clients. `reader`: the keys that the asking one has proved."""
+OFFERS = frozenset({kinds.OFFER})
+PAGES_MAX = 4
+"""Pages of the ranking that one REQ goes through for offers that meet its other conditions."""
 
-    def __init__(self, log: Log, clock: Clock, limit_max: int) -> None:
+
+class Ranking(Protocol):
+    """Offers in the order of how well they answer words."""
+
+    async def page(
+        self, words: str, number: int, *, provider: PublicKey | None, topic: str | None
+    ) -> tuple[list[str], bool] | None:
+        """Ids of the offers' events on a page, best first, and whether another page follows; None
+        if it cannot be said now."""
+
+
+class Answer:
+    """Reads the log for the relay's clients. `reader`: the keys that the asking one has proved.
+    With a `ranking`, a search of offers alone is answered in its order."""
+
+    def __init__(
+        self, log: Log, clock: Clock, limit_max: int, ranking: Ranking | None = None
+    ) -> None:
+        self._ranking = ranking
         self._log = log
         self._clock = clock
         self._limit_max = limit_max
@@ -34,16 +57,59 @@ class Answer:
     async def stored(self, filters: Sequence[Filter], reader: frozenset[PublicKey]) -> Found:
         """What is stored, for a REQ."""
         started = self._clock.monotonic_ms()
+        first, found = filters[0], None
         try:
-            found = await self._log.query(
-                filters, limit=self._limit_max, now_s=self._clock.now_s(), reader=reader
-            )
+            if first.search is not None and first.kinds == OFFERS and len(filters) == 1:
+                found = await self._ranked(first, reader)
+            if found is None:
+                found = await self._log.query(
+                    filters, limit=self._limit_max, now_s=self._clock.now_s(), reader=reader
+                )
         except HanseError:
             self.outcomes.add("refused")
             raise
         self.outcomes.add("answered")
         self.seconds.add((self._clock.monotonic_ms() - started) / 1000)
         return found
+
+    async def _ranked(self, asked: Filter, reader: frozenset[PublicKey]) -> Found | None:
+        """The offers that a search finds, best first; None if the log is to answer."""
+        words = without_extensions(asked.search or "")
+        if self._ranking is None or asked.ids is not None or not search_words(words):
+            return None
+        await asyncio.sleep(0)  # from here on in a task: the ranking may wait with a time limit
+        authors, topics = asked.authors or (), dict(asked.tags).get("t", ())
+        provider = PublicKey(next(iter(authors))) if len(authors) == 1 else None
+        topic = next(iter(topics)) if len(topics) == 1 else None
+        limit = self._limit_max if asked.limit is None else min(asked.limit, self._limit_max)
+        # Before the ranking is asked: what is committed meanwhile comes live, at worst twice.
+        seq = await self._log.last_seq()
+        rows: list[Row] = []
+        more = limit > 0
+        for number in range(PAGES_MAX):
+            if len(rows) >= limit:
+                break
+            page = await self._ranking.page(words, number, provider=provider, topic=topic)
+            if page is None:
+                return None
+            ids, more = page
+            rows += await self._in_order(ids, asked, reader, {row[2] for row in rows})
+            if not more:
+                break
+        return Found(rows[:limit], seq, more or len(rows) > limit)
+
+    async def _in_order(
+        self, ids: list[str], asked: Filter, reader: frozenset[PublicKey], had: set[bytes]
+    ) -> list[Row]:
+        """The events of these ids that meet the other conditions, in this order."""
+        exact = msgspec.structs.replace(asked, search=None, limit=None, ids=frozenset(ids))
+        if not ids:
+            return []
+        found = await self._log.query(
+            [exact], limit=len(ids), now_s=self._clock.now_s(), reader=reader
+        )
+        by_id = {row[2]: row for row in found.rows if row[2] not in had}
+        return [by_id[key] for key in map(bytes.fromhex, ids) if key in by_id]
 
     async def count(
         self, filters: Sequence[Filter], target: str | None, reader: frozenset[PublicKey]

@@ -10,7 +10,7 @@ import msgspec
 from hanse.ports import Clock, Log, Presence
 from hanse.protocol import session
 from hanse.servers.relay.admission import Admission
-from hanse.servers.relay.answer import Answer
+from hanse.servers.relay.answer import Answer, Ranking
 from hanse.servers.relay.compare import CompareLimits, Comparer
 from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.reads import ReadLimits, Reads
@@ -78,6 +78,7 @@ class Relay:
         socket_limits: SocketLimits,
         read_limits: ReadLimits,
         compare_limits: CompareLimits,
+        ranking: Ranking | None = None,
     ) -> None:
         self.ingest = ingest
         self.admission = admission
@@ -88,7 +89,7 @@ class Relay:
         self.new_challenge = new_challenge
         self.session_limits = session_limits
         self.limits = socket_limits
-        self.answer = Answer(log, clock, limit_max)
+        self.answer = Answer(log, clock, limit_max, ranking)
         self.shares = Shares(socket_limits.values_of_address_max, socket_limits.values_of_all_max)
         self.reads = Reads(read_limits, log.reads_wait)
         self.comparer = Comparer(log, clock, compare_limits)
