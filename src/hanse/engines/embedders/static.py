@@ -8,14 +8,19 @@ nothing left out +0.003; weights by frequency, or common directions taken out: n
 """
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hanse.errors import Unavailable
 from hanse.protocol.words import useful_words
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 SIZE = 256
 PACKAGE = "wordllama"
@@ -36,6 +41,34 @@ _FUNCTION = frozenset(_FUNCTION_TEXT.split())
 """English words that hold sentences together: in a sum of vectors they only blur it."""
 
 
+@cache
+def _read(package: str) -> "tuple[NDArray[np.float16], Tokenizer]":
+    """The table and the tokenizer, once for all nodes of a process: neither changes."""
+    try:
+        from safetensors.numpy import load_file
+        from tokenizers import Tokenizer
+
+        found = find_spec(package)
+    except ImportError as exc:
+        raise _missing(str(exc)) from exc
+    if found is None or not found.submodule_search_locations:
+        raise _missing(f"no package {package}")
+    folder = Path(next(iter(found.submodule_search_locations)))
+    try:
+        (table,) = load_file(folder / TABLE).values()
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    # Both are compiled: what they raise for a missing or broken file has no common name.
+    except Exception as exc:
+        raise _missing(str(exc)[:200]) from exc
+    if table.shape[1:] != (SIZE,):
+        raise _missing(f"table of {table.shape}")
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    # It remembers whole texts, 10,000 of them at 12 KB each; ours do not come again.
+    tokenizer.model._resize_cache(0)
+    return table, tokenizer
+
+
 class StaticEmbedder:
     """Implements `registry.store.Embedder`. Opening reads the files; raises Unavailable if they
     are not installed."""
@@ -44,28 +77,7 @@ class StaticEmbedder:
     size = SIZE
 
     def __init__(self) -> None:
-        try:
-            from safetensors.numpy import load_file
-            from tokenizers import Tokenizer
-
-            found = find_spec(PACKAGE)
-        except ImportError as exc:
-            raise _missing(str(exc)) from exc
-        if found is None or not found.submodule_search_locations:
-            raise _missing(f"no package {PACKAGE}")
-        folder = Path(next(iter(found.submodule_search_locations)))
-        try:
-            (self._table,) = load_file(folder / TABLE).values()
-            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        # Both are compiled: what they raise for a missing or broken file has no common name.
-        except Exception as exc:
-            raise _missing(str(exc)[:200]) from exc
-        if self._table.shape[1:] != (SIZE,):
-            raise _missing(f"table of {self._table.shape}")
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        # It remembers whole texts, 10,000 of them at 12 KB each; ours do not come again.
-        self._tokenizer.model._resize_cache(0)
+        self._table, self._tokenizer = _read(PACKAGE)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `registry.store.Embedder`. A text without a word gives a row of zeros."""
