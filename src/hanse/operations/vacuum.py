@@ -25,7 +25,7 @@ FREE_PAGES = 500
 """Free pages given back in one step."""
 
 STEPS_MAX = 100_000
-_INDEXES = ("event_text", "capability_text")
+_INDEX = "event_text"
 
 
 class Freed(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,17 +63,16 @@ def vacuum(folder: Path, report: Report) -> Freed:
 
 
 def _index(connection: apsw.Connection, report: Report) -> None:
-    for name in _INDEXES:
-        report("search index", 0, 0)
-        # A negative number begins a merge of everything, a positive one goes on with it; done when
-        # a step changes next to nothing (SQLite's FTS5, `merge`).
-        pages = -MERGE_PAGES
-        for _ in range(STEPS_MAX):
-            changes = connection.total_changes()
-            connection.execute(f"INSERT INTO {name}({name}, rank) VALUES ('merge', {pages})")
-            if connection.total_changes() - changes < 2:
-                break
-            pages = MERGE_PAGES
+    report("search index", 0, 0)
+    # A negative number begins a merge of everything, a positive one goes on with it; done when a
+    # step changes next to nothing (SQLite's FTS5, `merge`).
+    pages = -MERGE_PAGES
+    for _ in range(STEPS_MAX):
+        changes = connection.total_changes()
+        connection.execute(f"INSERT INTO {_INDEX}({_INDEX}, rank) VALUES ('merge', {pages})")
+        if connection.total_changes() - changes < 2:
+            return
+        pages = MERGE_PAGES
 
 
 def _anew(connection: apsw.Connection, path: Path, report: Report) -> None:
