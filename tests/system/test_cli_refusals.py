@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from tests.system.cli_home import Home
 
+from hanse import __version__
+
 pytestmark = pytest.mark.heavy  # a process or more for each test
 
 DOWN = "ws://127.0.0.1:9"
@@ -213,6 +215,23 @@ def test_a_usage_error_is_exit_code_2_and_shows_the_usage(home: Home) -> None:
         done = home.run(*words)
         assert (done.returncode, done.stdout) == (2, "")
         assert "Usage:" in done.stderr
+
+
+def test_with_json_a_usage_error_is_an_object_too(home: Home) -> None:
+    for words, field in (
+        (("call",), "offer"),
+        (("find", "x", "--limit", "many"), "limit"),
+        (("fly",), None),
+        (("balance", "--loud"), None),
+    ):
+        done = home.run(*words, "--json")
+        assert (done.returncode, done.stderr) == (2, "")
+        found = json.loads(done.stdout)
+        assert (found["error"], found.get("field")) == ("invalid", field)
+
+
+def test_the_version_is_told_without_a_verb(home: Home) -> None:
+    assert home.run("--version").stdout == f"hanse {__version__}\n"
 
 
 def test_a_passphrase_in_the_environment_seals_without_the_flag(tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 """The verbs put together. Nothing heavy is imported here: `hanse --help` answers at once."""
 
+import sys
+from typing import Annotated
+
 import typer
 
+from hanse import __version__
 from hanse.cli import (
     agents,
     backup,
@@ -30,6 +34,8 @@ from hanse.cli import (
     vacuum,
     vouch,
 )
+from hanse.cli.terminal import answer, out
+from hanse.errors import Invalid
 
 app = typer.Typer(
     name="hanse",
@@ -73,6 +79,34 @@ app.command("import")(import_.import_)
 app.command("vacuum")(vacuum.vacuum)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        out(f"hanse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_the_verb(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which it is.")
+    ] = False,
+) -> None:
+    """Options that stand before the verb."""
+
+
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line. With --json a wrong use is told in JSON too; its exit code is 2."""
+    if "--json" not in sys.argv:
+        app()
+    try:
+        sys.exit(app(standalone_mode=False))
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as exc:  # typer keeps the class of its usage errors to itself
+        say = getattr(exc, "format_message", None)
+        if say is None:
+            raise
+        field = getattr(getattr(exc, "param", None), "name", None) or ""
+        wrong = Invalid(say(), field=field, hint="--help shows the use")
+        answer(True, wrong.as_dict(), lambda: None)
+        sys.exit(2)
