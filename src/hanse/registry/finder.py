@@ -153,9 +153,10 @@ class Finder:
         seqs = matches.view.column("seq")[ranked.rows].tolist()
         places = matches.view.column("position")[ranked.rows].tolist()
         offers = await self._store.by_seq([seqs[one] for one in at], self._clock.now_s())
+        figures = rounded(ranked.parts, at.start)
         hits = [
-            self._hit(search, offers[seqs[one]], places[one], ranked, one, shared)
-            for one, shared in zip(at, words, strict=True)
+            self._hit(search, offers[seqs[one]], places[one], float(ranked.scores[one]), part, word)
+            for one, part, word in zip(at, figures, words, strict=True)
             if seqs[one] in offers
         ]
         return Found(hits, matches.excluded, matches.total, matches.facets, tuple(notes))
@@ -170,6 +171,7 @@ class Finder:
     def _ranked(self, search: Search, online: frozenset[PublicKey], notes: list[str]) -> Work:
         vector = self._vector(search.words, notes)
         now_s = self._clock.now_s()
+        asked = query_words(search.words)
         viewer = search.viewer
         aside = Aside(
             now_s=now_s,
@@ -178,7 +180,7 @@ class Finder:
             gone_s=self.liveness.bounds.gone_s,
             seen=self.liveness.seen,
             level=(lambda operator: self._standing.level(viewer, operator)) if viewer else None,
-            lessons=self.lessons.telling(query_words(search.words), vector, now_s),
+            lessons=self.lessons.telling(asked, vector, now_s),
         )
         lookup = Lookup(self.index, search, aside)
         found = lookup.run()
@@ -225,12 +227,13 @@ class Finder:
         search: Search,
         offer: Offer,
         place: int,
-        ranked: Ranked,
-        at: int,
+        score: float,
+        figures: dict[str, float],
         words: tuple[str, ...],
     ) -> Hit:
         capability = offer.capabilities[place]
-        known = self.observed.known(offer.address, capability.name, offer.version)
+        address = offer.address
+        known = self.observed.known(address, capability.name, offer.version)
         quality = known or self._nothing
         measured, expected = quality.measured(), quality.expected(offer.promise)
         online = not offer.source and self._presence.is_present(offer.provider)
@@ -240,11 +243,10 @@ class Finder:
         level = None
         if search.viewer is not None:
             level = 0 if offer.source else self._standing.level(search.viewer, offer.operator)
-        figures = rounded(ranked.parts, at)
         return Hit(
             offer=offer,
             capability=capability,
-            score=round(float(ranked.scores[at]), 6),
+            score=round(score, 6),
             measured=measured,
             expected=expected,
             online=online,

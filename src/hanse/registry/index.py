@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from hanse.errors import Invalid
 from hanse.protocol.keys import PublicKey
-from hanse.registry.entry import Entry, Figured
-from hanse.registry.postings import Forward, Growing, Run, extended
+from hanse.registry.entry import NEVER, Entry, Figured
+from hanse.registry.postings import Dense, Forward, Growing, Run, extended
 from hanse.registry.version import Range, read_range, read_version
 
 Mask = NDArray[np.bool_]
@@ -53,6 +53,9 @@ _COLUMNS: dict[str, type[np.generic]] = {
     "vector": np.int8,
     "norm": np.float32,
 }
+
+
+_BOUNDED = ("expires", "seen")
 
 
 class Names:
@@ -95,6 +98,16 @@ class Table:
         self.seen: tuple[tuple[Run, ...], int] = ((), 0)
         """What a reader may look at: the runs, and how many rows. Changes as one."""
         self.dead = 0
+        self.dense = Dense()
+        self.least = dict.fromkeys(_BOUNDED, NEVER)
+        """No live row has less in these columns: most searches need not look at them."""
+
+    def bound(self) -> None:
+        """Find out what is the least now."""
+        live = self.columns["live"]
+        there = live.array[: live.size]
+        for name in _BOUNDED:
+            self.least[name] = int(self.columns[name].array[: live.size][there].min(initial=NEVER))
 
     @property
     def rows(self) -> int:
@@ -163,6 +176,8 @@ class Index:
         with self._writing:
             for name, column in values.items():
                 table.columns[name].extend(column)
+            for name in _BOUNDED:
+                table.least[name] = min(table.least[name], min(values[name], default=NEVER))
         self._add_vectors(len(found), vectors)
         self._live += len(found)
         first = table.rows - len(found)
@@ -238,7 +253,10 @@ class Index:
         """Let offers go that have expired; how many rows."""
         table = self._table
         gone = (table.written("expires") <= now_s) & table.written("live")
-        return self.remove(set(table.written("offer")[gone].tolist())) if gone.any() else 0
+        went = self.remove(set(table.written("offer")[gone].tolist())) if gone.any() else 0
+        with self._writing:
+            table.bound()
+        return went
 
     def saw(self, seen: Mapping[str, int]) -> None:
         """When providers were last connected."""
@@ -277,6 +295,7 @@ class Index:
         fresh.forward.starts.extend(np.cumsum(lengths))
         fresh.seen = extended((), fresh.forward), fresh.rows
         with self._writing:
+            fresh.bound()
             self._known, self._table = {}, fresh
             late, self._late = self._late, None
         for key, now in late.items():

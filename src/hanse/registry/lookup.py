@@ -8,6 +8,7 @@ the best allowed rows are found however few they are, and what was excluded is c
 
 import math
 from collections.abc import Callable, Mapping
+from functools import reduce
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from hanse.registry import shape
 from hanse.registry.entry import IMPACT_MAX, NEEDS_MAX, NO_PRICE, SET_KINDS, folded, key_of
 from hanse.registry.index import Index, Mask, View, quantised, signs_of
 from hanse.registry.postings import EMPTY, Rows
+from hanse.registry.scan import Far, Scores, add_times, best, distances, foremost, merged
 from hanse.registry.search import Constraints, Search
 
 NEAR_BITS = 96
@@ -36,6 +38,9 @@ BY_MEANING = 500
 CROWDS_MAX = 3
 """How often operators with more than a quarter of the rows are looked for among the best."""
 IDF_SCALE = 64
+DENSE_MIN = 4096
+DENSE_SHARE = 6
+"""A word that a sixth of the rows has is added up as a whole column."""
 LOOKED_UP_MAX = 1000
 """Providers gone by the index of whom newer signs are looked for; it hears of all each minute."""
 FACET_VALUES_MAX = 20
@@ -92,10 +97,10 @@ class Lookup:
     def run(self) -> Matches:
         """Raises Invalid for a range of versions that cannot be read."""
         view, search = self._view, self._search
-        there = view.column("live") & (view.column("expires") > self._aside.now_s)
+        there = self._there()
         scores, most = self._scores()
-        far = self._distances()
-        self._near = self._limit(there, far)
+        far = self._distances(there)
+        self._near = self._limit(far)
         learned = self._learned()
         matching = self._matching(there, scores, far, learned)
         allowed, excluded = self._constrained(matching)
@@ -114,6 +119,14 @@ class Lookup:
 
     # --- what matches -------------------------------------------------------------------------
 
+    def _there(self) -> Mask:
+        """What is neither removed nor expired."""
+        column, now_s = self._view.column, self._aside.now_s
+        if self._view.table.least["expires"] > now_s:
+            return column("live").copy()
+        found: Mask = column("live") & (column("expires") > now_s)
+        return found
+
     def _rows_of(self, term: str) -> Rows:
         id = self._index.terms.get(term)
         if id < 0:
@@ -125,6 +138,15 @@ class Lookup:
         found = np.zeros(self._view.rows, dtype=np.bool_)
         found[self._rows_of(term)] = True
         return found
+
+    def _marked(self, term: str) -> Mask:
+        """The same of a value of a list, remembered: not to be changed."""
+        id = self._index.terms.get(term)
+        if id < 0:
+            return np.zeros(self._view.rows, dtype=np.bool_)
+        view = self._view
+        # Values of lists say 1 where they are.
+        return view.table.dense.of(id, view.runs, view.rows).view(np.bool_)
 
     def _scores(self) -> tuple[NDArray[np.int32] | None, float]:
         """BM25 of each row in whole numbers, and the most a row could have."""
@@ -139,21 +161,24 @@ class Lookup:
             rarity = math.log(1 + max(0.5, live - df + 0.5) / (df + 0.5))
             idf = max(1, round(IDF_SCALE * rarity))  # a word that all have is matched all the same
             most += idf * IMPACT_MAX
-            if df:
+            if df > max(DENSE_MIN, len(scores) // DENSE_SHARE):
+                add_times(scores, self._view.table.dense.of(id, self._view.runs, len(scores)), idf)
+            elif df:
                 for run in self._view.runs:
                     rows, impacts = run.slice(id)
                     np.add.at(scores, rows, np.multiply(impacts, idf, dtype=np.int32))
         return scores, float(max(1, most))
 
-    def _distances(self) -> NDArray[np.uint16] | None:
-        """In how many signs each row's meaning differs."""
+    def _distances(self, there: Mask) -> Far | None:
+        """In how many signs each row's meaning differs; of what is not there, in all."""
         vector = self._aside.vector
         if vector is None or not self._index.size or not vector.any():
             return None
-        found = np.zeros(self._view.rows, dtype=np.uint16)
+        column = self._view.column
         mine = signs_of(quantised(vector[None, :]))[0]
-        for name, signs in zip(self._view.table.signs, mine, strict=True):
-            found += np.bitwise_count(self._view.column(name) ^ signs)
+        found = distances([column(name) for name in self._view.table.signs], mine)
+        if not there.all():
+            found[~there] = np.iinfo(found.dtype).max
         return found
 
     def _learned(self) -> Rows:
@@ -164,7 +189,7 @@ class Lookup:
         self,
         there: Mask,
         scores: NDArray[np.int32] | None,
-        far: NDArray[np.uint16] | None,
+        far: Far | None,
         learned: Rows,
     ) -> Mask:
         search = self._search
@@ -183,7 +208,7 @@ class Lookup:
             found = found & self._returning(search.returns)
         return found
 
-    def _limit(self, there: Mask, far: NDArray[np.uint16] | None) -> int:
+    def _limit(self, far: Far | None) -> int:
         """In how many signs a row may differ to match."""
         if far is None:
             return 0
@@ -191,12 +216,14 @@ class Lookup:
             bits * self._index.size // 256
             for bits in (NEAR_BITS, SOME_BITS, NEAREST_BITS, NEARER_BITS)
         )
-        rows = np.flatnonzero(there & (far <= most))
-        counts = np.cumsum(np.bincount(far[rows], minlength=most + 1))
-        if not counts[some]:  # nothing here means anything like it
+        nearest = int(far.min(initial=np.iinfo(far.dtype).max))
+        if nearest > some:  # nothing here means anything like it
             return least
-        nearest, tenth = np.searchsorted(counts, (1, NEAREST)).tolist()
-        return int(min(most, max(least, nearest + margin, tenth)))
+        found = min(most, max(least, nearest + margin))
+        if np.count_nonzero(far <= found) < NEAREST:
+            within = np.sort(far[far <= most])
+            found = int(within[NEAREST - 1]) if len(within) >= NEAREST else most
+        return found
 
     def _taking(self, takes: Mapping[str, object]) -> Mask:
         """Rows whose every required input is among what the caller can give, with its type."""
@@ -231,30 +258,38 @@ class Lookup:
 
     def _constrained(self, matching: Mask) -> tuple[Mask, dict[str, int]]:
         excluded: dict[str, int] = {}
-        allowed = matching
-        since_s = self._aside.now_s - self._aside.gone_s
-        gone = matching & (self._view.column("seen") < since_s)
-        if gone.any():
-            gone &= ~self.online()
-            providers = self._view.column("provider")
-            ids = np.unique(providers[gone])[:LOOKED_UP_MAX].tolist()
-            names, seen = self._index.keys.texts, self._aside.seen
-            back = [id for id in ids if seen.get(names[id], 0) >= since_s]
-            if back:
-                gone &= ~np.isin(providers, back)
+        gone = self._gone(matching)
+        if gone is not None and gone.any():
             excluded["gone"] = int(np.count_nonzero(gone))
-            allowed = matching = matching & ~gone
-            if not excluded["gone"]:
-                del excluded["gone"]
+            matching = matching & ~gone
         asked = self._search.constraints
         if asked == Constraints():
-            return allowed, excluded
+            return matching, excluded
+        allowed = matching.copy()
+        there = int(np.count_nonzero(matching))
         for name, passes in self._masks(asked, matching):
-            lost = int(np.count_nonzero(matching & ~passes))
+            lost = there - int(np.count_nonzero(matching & passes))
             if lost:
                 excluded[NAMED.get(name, name)] = lost
-            allowed = allowed & passes
+                allowed &= passes
         return allowed, excluded
+
+    def _gone(self, matching: Mask) -> Mask | None:
+        """What nobody stood behind for too long."""
+        since_s = self._aside.now_s - self._aside.gone_s
+        if self._view.table.least["seen"] >= since_s:
+            return None
+        gone: Mask = matching & (self._view.column("seen") < since_s)
+        if not gone.any():
+            return None
+        gone &= ~self.online()
+        providers = self._view.column("provider")
+        ids = np.unique(providers[gone])[:LOOKED_UP_MAX].tolist()
+        names, seen = self._index.keys.texts, self._aside.seen
+        back = [id for id in ids if seen.get(names[id], 0) >= since_s]
+        if back:
+            gone &= ~np.isin(providers, back)
+        return gone
 
     def _masks(self, asked: Constraints, matching: Mask) -> list[tuple[str, Mask]]:
         column = self._view.column
@@ -274,15 +309,11 @@ class Lookup:
         for name, kind in SET_KINDS.items():
             values = getattr(asked, name)
             if values and name != "side_effects":
-                passes = np.ones(self._view.rows, dtype=np.bool_)
-                for value in values:
-                    passes &= self._has(f"{kind}{folded(value)}")
-                found.append((name, passes))
+                has = [self._marked(f"{kind}{folded(value)}") for value in values]
+                found.append((name, reduce(np.logical_and, has)))
         if asked.side_effects:
-            passes = np.zeros(self._view.rows, dtype=np.bool_)
-            for value in asked.side_effects:
-                passes |= self._has(f"s{value}")
-            found.append(("side_effects", passes))
+            has = [self._marked(f"s{value}") for value in asked.side_effects]
+            found.append(("side_effects", reduce(np.logical_or, has)))
         if asked.version is not None:
             found.append(("version", self._index.versions_in(asked.version)[column("version")]))
         for name in ("provider", "operator"):
@@ -327,7 +358,7 @@ class Lookup:
         self,
         allowed: Mask,
         scores: NDArray[np.int32] | None,
-        far: NDArray[np.uint16] | None,
+        far: Far | None,
         learned: Rows,
     ) -> Rows:
         page = 2 * (self._search.offset + self._search.limit)
@@ -335,21 +366,27 @@ class Lookup:
             return np.flatnonzero(allowed).astype(np.int32)
         parts = [self._best(allowed & (scores > 0), scores, max(BY_WORDS, page))]
         if far is not None:
-            near = allowed & (far <= self._near)
-            parts.append(self._best(near, self._near - far.astype(np.int32), max(BY_MEANING, page)))
+            parts.append(self._best(allowed & (far <= self._near), ~far, max(BY_MEANING, page)))
         if len(learned):
             parts.append(learned[allowed[learned]])
-        return np.unique(np.concatenate(parts))
+        return merged(parts)
 
-    def _best(self, among: Mask, score: NDArray[np.int32], most: int) -> Rows:
+    def _best(self, among: Mask, score: Scores, most: int) -> Rows:
         """The rows of most score; ties by key. No operator has more than a quarter of them while
         others have any: nobody crowds the rest out with many offers of the same words."""
-        rows = np.flatnonzero(among).astype(np.int32)
+        found = best(foremost(among, score, most), score, self._view.column("key"), most)
+        share = max(1, most // 4)
+        owners = np.sort(self._view.column("operator")[found])
+        if len(owners) <= share or not (owners[share:] == owners[:-share]).any():
+            return found
+        return self._shared_out(np.flatnonzero(among).astype(np.int32), score, most, share)
+
+    def _shared_out(self, rows: Rows, score: Scores, most: int, share: int) -> Rows:
+        """The best, where somebody would have more than a share."""
         if len(rows) <= most:
             return rows
         operators = self._view.column("operator")
-        order = best = self._ordered(rows, score, most)
-        share = max(1, most // 4)
+        order = first = self._ordered(rows, score, most)
         crowding: list[int] = []
         for _ in range(CROWDS_MAX):
             heads, counts = np.unique(operators[order], return_counts=True)
@@ -360,24 +397,22 @@ class Lookup:
             others = rows
             for one in crowding:  # a few: faster than isin
                 others = others[operators[others] != one]
-            shares = [best[operators[best] == one][:share] for one in crowding]
+            shares = [first[operators[first] == one][:share] for one in crowding]
             room = max(0, most - sum(len(part) for part in shares))
             if len(others) > room:
                 others = self._ordered(others, score, room) if room else others[:0]
             order = np.concatenate([*shares, others])
         if len(order) >= most:
             return order
-        rest = best[~np.isin(best, order)]
+        rest = first[~np.isin(first, order)]
         return np.concatenate([order, rest[: most - len(order)]])
 
-    def _ordered(self, rows: Rows, score: NDArray[np.int32], most: int) -> Rows:
+    def _ordered(self, rows: Rows, score: Scores, most: int) -> Rows:
         """The best `most` rows in order."""
-        found = score[rows]
-        least = np.partition(found, len(found) - most)[len(found) - most]
-        rows = rows[found >= least]
         keys = self._view.column("key")
+        rows = best(rows, score, keys, most)
         order = np.lexsort((keys[rows], -score[rows].astype(np.int64)))
-        return rows[order[:most]]
+        return rows[order]
 
     def _cosines(self, rows: Rows) -> Floats:
         vector = self._aside.vector
@@ -385,7 +420,7 @@ class Lookup:
             return np.zeros(len(rows))
         mine = quantised(vector[None, :])[0].astype(np.float32)
         # Whole numbers below 2^24 as floats: exact, in whatever order they are added.
-        dots = self._view.column("vector")[rows].astype(np.float32) @ mine
+        dots = self._view.column("vector").take(rows, axis=0).astype(np.float32) @ mine
         norms = self._view.column("norm")[rows].astype(np.float64) * float(np.linalg.norm(mine))
         found: Floats = np.maximum(0.0, dots / np.maximum(norms, 1e-9))
         return found

@@ -5,6 +5,8 @@ rows; it never changes. A new row waits in the last, short run, which is made ag
 full runs become one longer run, so that a row is inverted few times and a search looks in few.
 """
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ TAIL_MAX = 1024
 """Rows of the shortest run: inverting so many takes about 3 ms."""
 RATIO = 8
 """A run is made again with what follows once that is an eighth of it: five runs at a million."""
+DENSE_MAX_BYTES = 32 * 2**20
 EMPTY = np.empty(0, dtype=np.int32)
 
 
@@ -141,3 +144,37 @@ def extended(runs: tuple[Run, ...], forward: Forward) -> tuple[Run, ...]:
 def _short(run: Run, end: int) -> bool:
     length = run.end - run.start
     return length < TAIL_MAX or length <= RATIO * (end - run.end)
+
+
+class Dense:
+    """How much a term says in each row, 0 where it is not: for terms that many rows have, and those
+    that are asked for again and again, as regions are. Rows are only appended: what is known of a
+    row stays."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[int, Impacts] = OrderedDict()
+        self._bytes = 0
+        self._busy = threading.Lock()
+
+    def of(self, term: int, runs: Sequence[Run], rows: int) -> Impacts:
+        """A value for each of the first so many rows; not to be changed."""
+        with self._busy:
+            known = self._known.pop(term, _NOTHING)
+            self._bytes -= len(known)
+            if len(known) < rows:
+                known = _more(known, term, runs, rows)
+            self._known[term] = known
+            self._bytes += len(known)
+            while self._bytes > DENSE_MAX_BYTES and len(self._known) > 1:
+                self._bytes -= len(self._known.popitem(last=False)[1])
+        return known[:rows]
+
+
+def _more(known: Impacts, term: int, runs: Sequence[Run], rows: int) -> Impacts:
+    found = np.zeros(rows, dtype=np.uint8)
+    found[: len(known)] = known
+    for run in runs:
+        if run.end > len(known):
+            at, impacts = run.slice(term)
+            found[at] = impacts
+    return found

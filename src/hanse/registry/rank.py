@@ -41,6 +41,8 @@ PAGE_SHARE = 3
 """Of ten hits in a row so many may be of one operator while others match."""
 SPREAD_MAX = 2000
 """Rows among which others are looked for."""
+HEAD = 4
+"""Times as many rows as are asked for are put in order at first."""
 LEARNED_MIN = 0.02
 """Lessons below this are not worth a word."""
 
@@ -76,8 +78,7 @@ def rank(
     scores = relevance * quality**weights.quality * price**weights.price
     # Rounded: what differs less is a matter of rounding, and ties have an order of their own.
     scores = np.round(scores * believed**weights.trust * presence, 9)
-    order = np.lexsort((column("key")[rows], -column("created")[rows], -scores))
-    order = spread(order[: max(4 * most, SPREAD_MAX)], column("operator")[rows], most)
+    order = _ordered(found, scores, most)
     parts = {
         "words": found.words,
         "vectors": found.vectors,
@@ -91,6 +92,28 @@ def rank(
     return Ranked(rows[order], scores[order], {name: part[order] for name, part in parts.items()})
 
 
+def _ordered(found: Matches, scores: Floats, most: int) -> NDArray[np.intp]:
+    """The best `most`, spread over operators; ties by age, then by key."""
+    column, rows = found.view.column, found.rows
+
+    def sorted_of(at: NDArray[np.intp]) -> NDArray[np.intp]:
+        there = rows[at]
+        order = np.lexsort((column("key")[there], -column("created")[there], -scores[at]))
+        return at[order]
+
+    operators = column("operator")[rows]
+    head = HEAD * most
+    if len(scores) > 2 * head:  # few of many: who stands far behind need not be put in order
+        least = np.partition(scores, len(scores) - head)[len(scores) - head]
+        order = spread(sorted_of(np.flatnonzero(scores >= least)), operators, most, whole=False)
+        if order is not None:
+            return order
+    order = sorted_of(np.arange(len(scores)))[: max(4 * most, SPREAD_MAX)]
+    order = spread(order, operators, most)
+    assert order is not None
+    return order
+
+
 def price_factor(msat: NDArray[np.int64]) -> Floats:
     """What a price leaves of a score."""
     sat = np.where(msat >= NO_PRICE, 9999.0, msat / 1000)
@@ -98,11 +121,13 @@ def price_factor(msat: NDArray[np.int64]) -> Floats:
     return found
 
 
-def spread(order: NDArray[np.intp], operators: NDArray[np.int32], most: int) -> NDArray[np.intp]:
+def spread(
+    order: NDArray[np.intp], operators: NDArray[np.int32], most: int, *, whole: bool = True
+) -> NDArray[np.intp] | None:
     """The first `most` of the same order, but of any ten that follow at most PAGE_SHARE are of one
-    operator while others are left."""
+    operator while others are left. None if `order` is not the whole and what follows may decide."""
     owners = operators[order]
-    if (owners == owners[:1]).all():
+    if whole and (owners == owners[:1]).all():
         return order[:most]
     ahead = zip(order.tolist(), owners.tolist(), strict=True)
     found: list[int] = []
@@ -111,7 +136,7 @@ def spread(order: NDArray[np.intp], operators: NDArray[np.int32], most: int) -> 
     while len(found) < most:
         page: dict[int, int] = {}
         late = []
-        size = len(found) + 10
+        size = min(len(found) + 10, most)
         again = iter(waiting)
         for one, owner in chain(again, ahead):
             if page.get(owner, 0) >= PAGE_SHARE:
@@ -123,12 +148,14 @@ def spread(order: NDArray[np.intp], operators: NDArray[np.int32], most: int) -> 
                 waiting = [*late, *again]
                 break
         else:  # only operators with their share are left for this page
+            if not whole:
+                return None
             room = size - len(found)
             found += [one for one, _ in late[:room]]
             waiting = late[room:]
             if not waiting:
                 break
-    return np.array(found[:most], dtype=np.intp)
+    return np.array(found, dtype=np.intp)
 
 
 def reasons(
@@ -188,6 +215,7 @@ def reasons(
     return tuple(found)
 
 
-def rounded(parts: dict[str, Floats], at: int) -> dict[str, float]:
-    """One hit's figures."""
-    return {name: round(float(part[at]), 4) for name, part in parts.items()}
+def rounded(parts: dict[str, Floats], start: int) -> list[dict[str, float]]:
+    """The figures of hits, from the one at `start` on."""
+    table = np.round([part[start:] for part in parts.values()], 4)
+    return [dict(zip(parts, figures, strict=True)) for figures in table.T.tolist()]

@@ -7,6 +7,7 @@ averaged word by word 0.586 (rare words have more parts: summed, they count more
 nothing left out +0.003; weights by frequency, or common directions taken out: nothing or a loss.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -29,6 +30,8 @@ TOKENIZER = Path("tokenizers") / "l2_supercat_tokenizer_config.json"
 WORDS_MAX = 256
 """Words of one text that count; a description longer than this says what it does before."""
 BATCH = 4096
+KNOWN_MAX = 16_384
+"""Words of searches whose parts are remembered."""
 _FUNCTION_TEXT = """
 about above after again against all also am among another around because been before being below
 between both but did doing done down during each either else every few further had having he her
@@ -78,6 +81,7 @@ class StaticEmbedder:
 
     def __init__(self) -> None:
         self._table, self._tokenizer = _read(PACKAGE)
+        self._known: dict[str, list[int]] = {}
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `registry.store.Embedder`. A text without a word gives a row of zeros."""
@@ -89,18 +93,30 @@ class StaticEmbedder:
     def _fill(self, rows: NDArray[np.float32], texts: Sequence[str]) -> None:
         cleaned = [_cleaned(text) for text in texts]
         if len(cleaned) == 1:  # a batch is spread over threads, which takes longer than one text
-            found = [self._tokenizer.encode(cleaned[0], add_special_tokens=False)]
+            found = [[id for word in cleaned[0] for id in self._parts(word)]]
         else:
-            found = self._tokenizer.encode_batch_fast(cleaned, add_special_tokens=False)
-        for row, text in zip(rows, found, strict=True):
-            if text.ids:
-                total = self._table[text.ids].astype(np.float32).sum(axis=0)
-                row[:] = total / max(float(np.linalg.norm(total)), 1e-9)
+            whole = [" ".join(words) for words in cleaned]
+            encoded = self._tokenizer.encode_batch_fast(whole, add_special_tokens=False)
+            found = [text.ids for text in encoded]
+        for row, ids in zip(rows, found, strict=True):
+            if ids:
+                total = self._table[ids].astype(np.float32).sum(axis=0)
+                row[:] = total / max(math.sqrt(total @ total), 1e-9)
+
+    def _parts(self, word: str) -> list[int]:
+        """A word's parts: no part goes over a space. Remembered, as searches share their words."""
+        found = self._known.get(word)
+        if found is None:
+            found = self._tokenizer.encode(word, add_special_tokens=False).ids
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[word] = found
+        return found
 
 
-def _cleaned(text: str) -> str:
+def _cleaned(text: str) -> list[str]:
     words = useful_words(text)[:WORDS_MAX]
-    return " ".join([word for word in words if word not in _FUNCTION] or words)
+    return [word for word in words if word not in _FUNCTION] or words
 
 
 def _missing(why: str) -> Unavailable:
