@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hanse.errors import Invalid
 from hanse.protocol.keys import PublicKey
 from hanse.registry.entry import NEVER, Entry, Figured
-from hanse.registry.postings import Dense, Forward, Growing, Run, extended
+from hanse.registry.postings import Columns, Forward, Growing, Run, extended
 from hanse.registry.version import Range, read_range, read_version
 
 Mask = NDArray[np.bool_]
@@ -98,7 +98,7 @@ class Table:
         self.seen: tuple[tuple[Run, ...], int] = ((), 0)
         """What a reader may look at: the runs, and how many rows. Changes as one."""
         self.dead = 0
-        self.dense = Dense()
+        self.asked = Columns()
         self.least = dict.fromkeys(_BOUNDED, NEVER)
         """No live row has less in these columns: most searches need not look at them."""
 

@@ -132,9 +132,11 @@ class Liveness:
             part = (quiet_s - stale_s) / max(1, gone_s - stale_s)
             factor = max(SUNK, 1 - (1 - SUNK) * part)
             reasons.append(f"stale: no sign of its provider for {quiet_s // DAY_S} days")
-        reasons += self._zombie(offer, capability, quality, online, now_s)
-        reasons += self._decoy(offer.address, capability)
-        reasons += self._drift(offer.address, capability, now_s)
+        key = (offer.address, capability)
+        probes = self._probes.get(key, [])
+        reasons += self._zombie(offer, quality, probes, online, now_s)
+        reasons += self._decoy(probes)
+        reasons += self._drift(key, now_s)
         return Signs(factor=factor, gone=quiet_s > gone_s, reasons=tuple(reasons))
 
     def apply(
@@ -168,10 +170,14 @@ class Liveness:
         return found, gone
 
     def _zombie(
-        self, offer: Offer, capability: str, quality: Quality, online: bool, now_s: int
+        self,
+        offer: Offer,
+        quality: Quality,
+        probes: list[tuple[int, str]],
+        online: bool,
+        now_s: int,
     ) -> list[str]:
         measured = quality.measured()
-        probes = self._probes.get((offer.address, capability), [])
         answered = measured.last_seen_s is not None or any(end == SETTLED for _, end in probes)
         asked = measured.samples + len(probes)
         if not answered and asked >= ASKED_MIN:
@@ -181,20 +187,16 @@ class Liveness:
             return ["zombie: its provider was never connected here"]
         return []
 
-    def _decoy(self, address: str, capability: str) -> list[str]:
-        probes = self._probes.get((address, capability), [])
+    def _decoy(self, probes: list[tuple[int, str]]) -> list[str]:
         unlike = sum(end == UNLIKE for _, end in probes)
         if not unlike:
             return []
         return [f"decoy: {unlike} of {len(probes)} probes came back unlike its own example"]
 
-    def _drift(self, address: str, capability: str, now_s: int) -> list[str]:
+    def _drift(self, key: tuple[str, str], now_s: int) -> list[str]:
         reasons = []
-        changes = [
-            change
-            for change in self._changes.get((address, capability), [])
-            if change.at_s >= now_s - DRIFT_S
-        ]
+        known = self._changes.get(key, ())
+        changes = [change for change in known if change.at_s >= now_s - DRIFT_S]
         if changes:
             first, last = changes[0].before_msat, changes[-1].after_msat
             if last > first * DRIFT_SHARE:
@@ -203,7 +205,7 @@ class Liveness:
                     f"price drift: from {Amount(first)} to {Amount(last)} in "
                     f"{DRIFT_S // DAY_S} days, changed {times}"
                 )
-        asked_s = self._asked_more.get((address, capability))
+        asked_s = self._asked_more.get(key)
         if asked_s is not None and asked_s >= now_s - DRIFT_S:
             reasons.append("price drift: it asked for another price than its offer says")
         return reasons

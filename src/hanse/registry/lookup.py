@@ -146,7 +146,7 @@ class Lookup:
             return np.zeros(self._view.rows, dtype=np.bool_)
         view = self._view
         # Values of lists say 1 where they are.
-        return view.table.dense.of(id, view.runs, view.rows).view(np.bool_)
+        return view.table.asked.of_term(id, view.rows, view.runs).view(np.bool_)
 
     def _scores(self) -> tuple[NDArray[np.int32] | None, float]:
         """BM25 of each row in whole numbers, and the most a row could have."""
@@ -162,7 +162,8 @@ class Lookup:
             idf = max(1, round(IDF_SCALE * rarity))  # a word that all have is matched all the same
             most += idf * IMPACT_MAX
             if df > max(DENSE_MIN, len(scores) // DENSE_SHARE):
-                add_times(scores, self._view.table.dense.of(id, self._view.runs, len(scores)), idf)
+                column = self._view.table.asked.of_term(id, len(scores), self._view.runs)
+                add_times(scores, column, idf)
             elif df:
                 for run in self._view.runs:
                     rows, impacts = run.slice(id)
@@ -292,10 +293,13 @@ class Lookup:
         return gone
 
     def _masks(self, asked: Constraints, matching: Mask) -> list[tuple[str, Mask]]:
-        column = self._view.column
+        column, rows = self._view.column, self._view.rows
+        remembered = self._view.table.asked.of
         found: list[tuple[str, Mask]] = []
         if asked.max_price is not None:
-            found.append(("max_price", column("price") <= asked.max_price.msat))
+            most, price = asked.max_price.msat, column("price")
+            passes = remembered(("price", most), rows, lambda row: price[row:] <= most)
+            found.append(("max_price", passes.view(np.bool_)))
         if asked.latency_p95_ms is not None:
             found.append(("latency_p95_ms", column("latency") <= asked.latency_p95_ms))
         # Shrunk figures rarely reach the promise exactly: a hair of rounding must not exclude it.
@@ -315,7 +319,10 @@ class Lookup:
             has = [self._marked(f"s{value}") for value in asked.side_effects]
             found.append(("side_effects", reduce(np.logical_or, has)))
         if asked.version is not None:
-            found.append(("version", self._index.versions_in(asked.version)[column("version")]))
+            versions, of_row = self._index.versions_in(asked.version), column("version")
+            key = ("version", asked.version)
+            passes = remembered(key, rows, lambda row: versions[of_row[row:]])
+            found.append(("version", passes.view(np.bool_)))
         for name in ("provider", "operator"):
             key = getattr(asked, name)
             if key is not None:
@@ -364,22 +371,25 @@ class Lookup:
         page = 2 * (self._search.offset + self._search.limit)
         if scores is None:
             return np.flatnonzero(allowed).astype(np.int32)
-        parts = [self._best(allowed & (scores > 0), scores, max(BY_WORDS, page))]
+        parts = [self._best(allowed, scores, 1, max(BY_WORDS, page))]
         if far is not None:
-            parts.append(self._best(allowed & (far <= self._near), ~far, max(BY_MEANING, page)))
+            least = np.iinfo(far.dtype).max - self._near
+            parts.append(self._best(allowed, ~far, least, max(BY_MEANING, page)))
         if len(learned):
             parts.append(learned[allowed[learned]])
         return merged(parts)
 
-    def _best(self, among: Mask, score: Scores, most: int) -> Rows:
-        """The rows of most score; ties by key. No operator has more than a quarter of them while
-        others have any: nobody crowds the rest out with many offers of the same words."""
-        found = best(foremost(among, score, most), score, self._view.column("key"), most)
+    def _best(self, among: Mask, score: Scores, least: int, most: int) -> Rows:
+        """The rows of most score, of those that have the least; ties by key. No operator has more
+        than a quarter of them while others have any: nobody crowds the rest out with many offers
+        of the same words."""
+        found = best(foremost(among, score, least, most), score, self._view.column("key"), most)
         share = max(1, most // 4)
         owners = np.sort(self._view.column("operator")[found])
         if len(owners) <= share or not (owners[share:] == owners[:-share]).any():
             return found
-        return self._shared_out(np.flatnonzero(among).astype(np.int32), score, most, share)
+        rows = np.flatnonzero((score >= least) & among).astype(np.int32)
+        return self._shared_out(rows, score, most, share)
 
     def _shared_out(self, rows: Rows, score: Scores, most: int, share: int) -> Rows:
         """The best, where somebody would have more than a share."""

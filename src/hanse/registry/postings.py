@@ -7,7 +7,7 @@ full runs become one longer run, so that a row is inverted few times and a searc
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ TAIL_MAX = 1024
 """Rows of the shortest run: inverting so many takes about 3 ms."""
 RATIO = 8
 """A run is made again with what follows once that is an eighth of it: five runs at a million."""
-DENSE_MAX_BYTES = 32 * 2**20
+COLUMNS_MAX_BYTES = 32 * 2**20
 EMPTY = np.empty(0, dtype=np.int32)
 
 
@@ -146,35 +146,39 @@ def _short(run: Run, end: int) -> bool:
     return length < TAIL_MAX or length <= RATIO * (end - run.end)
 
 
-class Dense:
-    """How much a term says in each row, 0 where it is not: for terms that many rows have, and those
-    that are asked for again and again, as regions are. Rows are only appended: what is known of a
-    row stays."""
+class Columns:
+    """A byte for each row, of what is asked for again and again: how much a term says in each row,
+    which rows a price allows. Rows are only appended: what is known of a row stays."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[int, Impacts] = OrderedDict()
+        self._known: OrderedDict[Hashable, Impacts] = OrderedDict()
         self._bytes = 0
         self._busy = threading.Lock()
 
-    def of(self, term: int, runs: Sequence[Run], rows: int) -> Impacts:
-        """A value for each of the first so many rows; not to be changed."""
+    def of(self, key: Hashable, rows: int, after: Callable[[int], NDArray[Any]]) -> Impacts:
+        """The first so many rows of a column; not to be changed. `after(row)` makes what is not
+        known: the rest, from a row on."""
         with self._busy:
-            known = self._known.pop(term, _NOTHING)
+            known = self._known.pop(key, _NOTHING)
             self._bytes -= len(known)
             if len(known) < rows:
-                known = _more(known, term, runs, rows)
-            self._known[term] = known
+                known = np.append(known, after(len(known)).view(np.uint8))
+            self._known[key] = known
             self._bytes += len(known)
-            while self._bytes > DENSE_MAX_BYTES and len(self._known) > 1:
+            while self._bytes > COLUMNS_MAX_BYTES and len(self._known) > 1:
                 self._bytes -= len(self._known.popitem(last=False)[1])
         return known[:rows]
 
+    def of_term(self, term: int, rows: int, runs: Sequence[Run]) -> Impacts:
+        """How much a term says in each row; 0 where it is not."""
 
-def _more(known: Impacts, term: int, runs: Sequence[Run], rows: int) -> Impacts:
-    found = np.zeros(rows, dtype=np.uint8)
-    found[: len(known)] = known
-    for run in runs:
-        if run.end > len(known):
-            at, impacts = run.slice(term)
-            found[at] = impacts
-    return found
+        def after(row: int) -> Impacts:
+            found = np.zeros(rows - row, dtype=np.uint8)
+            for run in runs:
+                if run.end > row:
+                    at, impacts = run.slice(term)
+                    first = int(at.searchsorted(np.int32(row)))
+                    found[at[first:] - row] = impacts[first:]
+            return found
+
+        return self.of(term, rows, after)

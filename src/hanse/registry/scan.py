@@ -53,20 +53,21 @@ def add_times(scores: NDArray[np.int32], impacts: Impacts, times: int) -> None:
         np.add(into, more, out=into)
 
 
-def foremost(among: Mask, score: Scores, most: int) -> Rows:
-    """Some of these rows, in order of row: at least the `most` of the highest score, if there are
-    so many, with all that score the same as the last of them."""
+def foremost(among: Mask, score: Scores, least: int, most: int) -> Rows:
+    """Some of these rows with at least this score, in order of row: if there are more than `most`,
+    at least so many, the highest, with all that score the same as the last of them."""
     if len(among) >= SAMPLED_MIN:
         # Odd, so that what comes round in the rows does not come round in the sample.
         step = len(among) // SAMPLE | 1
         sample = score[::step][among[::step]]
-        least = most * 3 // (2 * step) + 16
-        if len(sample) > least:
-            bound = np.partition(sample, len(sample) - least)[len(sample) - least]
-            rows = np.flatnonzero((score >= bound) & among).astype(np.int32)
-            if len(rows) >= most:
-                return rows
-    return np.flatnonzero(among).astype(np.int32)
+        wanted = most * 3 // (2 * step) + 16
+        if len(sample) > wanted:
+            bound = int(np.partition(sample, len(sample) - wanted)[len(sample) - wanted])
+            if bound > least:
+                rows = np.flatnonzero((score >= bound) & among)
+                if len(rows) >= most:
+                    return rows.astype(np.int32)
+    return np.flatnonzero((score >= least) & among).astype(np.int32)
 
 
 def best(rows: Rows, score: Scores, keys: NDArray[np.int64], most: int) -> Rows:
