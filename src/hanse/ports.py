@@ -37,6 +37,10 @@ class Presence(Protocol):
     def keys(self) -> Iterable[PublicKey]:
         """Everybody who is connected, to any node of the cluster; some may be named twice."""
 
+    @property
+    def turn(self) -> int:
+        """A number that grows whenever `keys` changes: who remembers them need not ask again."""
+
     def arrive(self, pubkey: PublicKey) -> None:
         """One more connection proved this key."""
 

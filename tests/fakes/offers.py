@@ -47,6 +47,7 @@ class Connected:
 
     def __init__(self) -> None:
         self.who: set[PublicKey] = set()
+        self.turn = 0
 
     def is_present(self, pubkey: PublicKey) -> bool:
         """See `Presence`."""
@@ -59,10 +60,12 @@ class Connected:
     def arrive(self, pubkey: PublicKey) -> None:
         """See `Presence`."""
         self.who.add(pubkey)
+        self.turn += 1
 
     def leave(self, pubkey: PublicKey) -> None:
         """See `Presence`."""
         self.who.discard(pubkey)
+        self.turn += 1
 
 
 class Still:

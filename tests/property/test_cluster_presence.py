@@ -56,6 +56,7 @@ steps = st.lists(
 def test_once_words_arrive_again_every_node_knows_who_is_where(found: list[tuple]) -> None:  # type: ignore[type-arg]
     net = Net()
     here: dict[str, list[PublicKey]] = {name: [] for name in NAMES}
+    told: dict[tuple[str, int], set[PublicKey]] = {}
     for verb, what, key in found:
         if verb == "lose":
             net.losing = what
@@ -68,6 +69,9 @@ def test_once_words_arrive_again_every_node_knows_who_is_where(found: list[tuple
             net.nodes[what].leave(key)
             here[what].remove(key)
         net.deliver()
+        for name, node in net.nodes.items():
+            keys = set(node.keys())
+            assert told.setdefault((name, node.turn), keys) == keys
     net.losing = False
     for _ in range(3):  # a beat shows what is missing, the asking, the telling
         net.pass_time(1)

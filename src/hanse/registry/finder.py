@@ -16,10 +16,10 @@ from hanse.ports import Clock, Presence
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.words import query_words
 from hanse.registry.entry import Entry, Figured, entries, key_of
-from hanse.registry.index import Index
+from hanse.registry.index import Index, Mask
 from hanse.registry.lessons import Lesson, Lessons
 from hanse.registry.liveness import SUNK, Liveness
-from hanse.registry.lookup import Aside, Lookup, Matches
+from hanse.registry.lookup import NOBODY, Aside, Lookup, Matches
 from hanse.registry.model import Offer
 from hanse.registry.observed import Observed
 from hanse.registry.quality import UNKNOWN, Quality
@@ -77,6 +77,7 @@ class Finder:
         self._run = run
         self._nothing = Quality()
         """What is known of most capabilities."""
+        self._connected: tuple[int, int, Mask] = (-1, 0, NOBODY)
         self._vectors: dict[str, NDArray[np.float32]] = {}
 
     # --- what is searched ---------------------------------------------------------------------
@@ -106,7 +107,7 @@ class Finder:
         self.index.publish()
 
     def _figured(self, offer: Offer, name: str) -> Figured:
-        quality = self.observed.quality(offer.address, name, offer.version)
+        quality = self.observed.known(offer.address, name, offer.version) or self._nothing
         seen_s = self.liveness.last_seen(offer, quality)
         found = Figured.of(quality.expected(offer.promise), offer.promise, seen_s)
         if offer.source and not quality.measured().samples:
@@ -146,7 +147,7 @@ class Finder:
         if self.touched:
             await self._take()
         notes = list(self.notes)
-        online = frozenset(self._presence.keys())
+        online = self._online()
         ranked, matches, words = await self._run(lambda: self._ranked(search, online, notes))
         end = search.offset + search.limit
         at = range(min(search.offset, len(ranked.rows)), min(end, len(ranked.rows)))
@@ -168,7 +169,17 @@ class Finder:
             if offer is not None:
                 self.refigure([offer])
 
-    def _ranked(self, search: Search, online: frozenset[PublicKey], notes: list[str]) -> Work:
+    def _online(self) -> Mask:
+        """By a key's number in the index, whether it is connected. Remembered: they may be many."""
+        keys, turn = self.index.keys, self._presence.turn
+        if self._connected[:2] != (turn, len(keys)):
+            found = np.zeros(len(keys), dtype=np.bool_)
+            ids = np.array(list(map(keys.get, self._presence.keys())), dtype=np.int64)
+            found[ids[(ids >= 0) & (ids < len(found))]] = True
+            self._connected = turn, len(found), found
+        return self._connected[2]
+
+    def _ranked(self, search: Search, online: Mask, notes: list[str]) -> Work:
         vector = self._vector(search.words, notes)
         now_s = self._clock.now_s()
         asked = query_words(search.words)

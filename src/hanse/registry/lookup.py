@@ -49,6 +49,7 @@ NAMED = {"max_price": "price", "latency_p95_ms": "latency", "success_rate": "suc
 PRICE_BANDS = ((0, "free"), (1_000, "to 1 sat"), (10_000, "to 10 sat"), (100_000, "to 100 sat"))
 
 Floats = NDArray[np.float64]
+NOBODY: Mask = np.zeros(0, dtype=np.bool_)
 
 
 class Aside(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +58,8 @@ class Aside(msgspec.Struct, frozen=True, kw_only=True):
     now_s: int
     vector: NDArray[np.float32] | None = None
     """Of the words; None without an embedder, or when it failed."""
-    online: frozenset[PublicKey] = frozenset()
+    online: Mask = NOBODY
+    """By a key's number in the index: whether it is connected. Of numbers beyond, nobody is."""
     gone_s: int = 2**40
     """An offer leaves once nobody stood behind it for so long."""
     seen: Mapping[str, int] = {}
@@ -337,13 +339,11 @@ class Lookup:
 
     def online(self, rows: Rows | None = None) -> Mask:
         """Whether each row's provider is connected; of these rows, or of all."""
-        of_key = np.zeros(len(self._index.keys), dtype=np.bool_)
-        for key in self._aside.online:
-            id = self._index.keys.get(key)
-            if 0 <= id < len(of_key):
-                of_key[id] = True
-        column = self._view.column
+        column, of_key = self._view.column, self._aside.online
         at = slice(None) if rows is None else rows
+        keys = len(self._index.keys)
+        if len(of_key) < keys:  # some came after the search began
+            of_key = np.append(of_key, np.zeros(keys - len(of_key), dtype=np.bool_))
         # Who imported an offer does not serve it.
         found: Mask = of_key[column("provider")[at]] & ~column("imported")[at]
         return found

@@ -54,6 +54,7 @@ class ClusterPresence:
         self._name = name
         self._tell = tell
         self._n = 0
+        self.turn = 0
         self._here: dict[PublicKey, int] = {}
         self._others: dict[str, Other] = {}
         self._elsewhere: dict[PublicKey, int] = {}
@@ -80,6 +81,7 @@ class ClusterPresence:
         count = self._here.get(pubkey, 0)
         self._here[pubkey] = count + 1
         if not count:
+            self.turn += 1
             self._say(came=[pubkey])
 
     def leave(self, pubkey: PublicKey) -> None:
@@ -89,6 +91,7 @@ class ClusterPresence:
             self._here[pubkey] = left
             return
         if self._here.pop(pubkey, None) is not None:
+            self.turn += 1
             self._say(left=[pubkey])
         if pubkey not in self._elsewhere:
             self._gone(pubkey)
@@ -187,7 +190,7 @@ class ClusterPresence:
         for key in word.came:
             if key not in other.keys:
                 other.keys.add(key)
-                self._elsewhere[key] = self._elsewhere.get(key, 0) + 1
+                self._came(key)
         for key in word.left:
             if key in other.keys:
                 other.keys.discard(key)
@@ -196,7 +199,7 @@ class ClusterPresence:
     def _replace(self, other: Other, keys: set[PublicKey]) -> None:
         gone = other.keys - keys
         for key in keys - other.keys:
-            self._elsewhere[key] = self._elsewhere.get(key, 0) + 1
+            self._came(key)
         other.keys = keys
         for key in gone:
             self._lost(key)
@@ -206,12 +209,18 @@ class ClusterPresence:
         for key in other.keys if other is not None else ():
             self._lost(key)
 
+    def _came(self, key: PublicKey) -> None:
+        count = self._elsewhere.get(key, 0)
+        self._elsewhere[key] = count + 1
+        self.turn += not count
+
     def _lost(self, key: PublicKey) -> None:
         left = self._elsewhere[key] - 1
         if left:
             self._elsewhere[key] = left
             return
         del self._elsewhere[key]
+        self.turn += 1
         if key not in self._here:
             self._gone(key)
 

@@ -9,6 +9,7 @@ class LocalPresence:
     """Implements `ports.Presence`."""
 
     def __init__(self) -> None:
+        self.turn = 0
         self._counts: dict[PublicKey, int] = {}
         self._on_gone: list[Callable[[PublicKey], None]] = []
 
@@ -22,7 +23,9 @@ class LocalPresence:
 
     def arrive(self, pubkey: PublicKey) -> None:
         """See `ports.Presence`."""
-        self._counts[pubkey] = self._counts.get(pubkey, 0) + 1
+        before = self._counts.get(pubkey, 0)
+        self._counts[pubkey] = before + 1
+        self.turn += not before
 
     def leave(self, pubkey: PublicKey) -> None:
         """See `ports.Presence`."""
@@ -31,6 +34,7 @@ class LocalPresence:
             self._counts[pubkey] = left
             return
         self._counts.pop(pubkey, None)
+        self.turn += 1
         for tell in self._on_gone:
             tell(pubkey)
 
