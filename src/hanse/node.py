@@ -289,7 +289,7 @@ class Node:
             liveness=self.observing.liveness,
             embedder=chosen(config.embeddings),
             standing=self.trust.standings,
-            run=Searches(lambda: len(finder.index), aside=config.embeddings is not None).run,
+            run=Searches(aside=config.embeddings is not None).run,
         )
         self.indexing = Indexing(self.offers, finder, self._database)
         finder.caught_up = self.indexing.caught_up

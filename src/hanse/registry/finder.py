@@ -16,12 +16,13 @@ from hanse.ports import Clock, Presence
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.words import query_words
 from hanse.registry.entry import Entry, Figured, entries, key_of
-from hanse.registry.index import Index, Mask
+from hanse.registry.index import Index
 from hanse.registry.lessons import Lesson, Lessons
 from hanse.registry.liveness import SUNK, Liveness
 from hanse.registry.lookup import NOBODY, Aside, Lookup, Matches
 from hanse.registry.model import Offer
 from hanse.registry.observed import Observed
+from hanse.registry.postings import Mask
 from hanse.registry.quality import UNKNOWN, Quality
 from hanse.registry.rank import Ranked, rank, reasons, rounded
 from hanse.registry.search import Found, Hit, Search
@@ -30,15 +31,18 @@ from hanse.registry.store import Embedder, OfferStore, OwnOnly, Standing
 Floats = NDArray[np.float64]
 Work = tuple[Ranked, Matches, list[tuple[str, ...]]]
 """What a search found, in order; and of each hit of the page, the words it has."""
-Run = Callable[[Callable[[], Work]], Awaitable[Work]]
+Run = Callable[[Callable[[], Work], int], Awaitable[Work]]
+"""Does a work that has to look at so many rows."""
 
 TOUCHED_MAX = 50
 """Offers whose figures one search takes anew; the rest wait for the node's next round."""
+WITHOUT_WORDS = 6
+"""Times as long takes a search without words, as all that passes is ranked; and one with facets."""
 VECTORS_MAX = 1024
 """Texts of searches whose vectors are remembered: pages, saved searches."""
 
 
-async def at_once(work: Callable[[], Work]) -> Work:
+async def at_once(work: Callable[[], Work], _rows: int) -> Work:
     """A Run for what is small: here and now."""
     return work()
 
@@ -148,7 +152,9 @@ class Finder:
             await self._take()
         notes = list(self.notes)
         online = self._online()
-        ranked, matches, words = await self._run(lambda: self._ranked(search, online, notes))
+        ranked, matches, words = await self._run(
+            lambda: self._ranked(search, online, notes), self._work(search)
+        )
         end = search.offset + search.limit
         at = range(min(search.offset, len(ranked.rows)), min(end, len(ranked.rows)))
         seqs = matches.view.column("seq")[ranked.rows].tolist()
@@ -168,6 +174,11 @@ class Finder:
             offer = await self._store.offer(address, self._clock.now_s())
             if offer is not None:
                 self.refigure([offer])
+
+    def _work(self, search: Search) -> int:
+        """How many rows it has to look at, or as good as."""
+        plain = search.words and not search.facets and not search.constraints.level
+        return len(self.index) * (1 if plain else WITHOUT_WORDS)
 
     def _online(self) -> Mask:
         """By a key's number in the index, whether it is connected. Remembered: they may be many."""

@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 
 from hanse.errors import Invalid
 from hanse.protocol.keys import PublicKey
-from hanse.registry.entry import NEVER, Entry, Figured
-from hanse.registry.postings import Columns, Forward, Growing, Run, extended
+from hanse.registry.entry import NEVER, SET_KINDS, Entry, Figured
+from hanse.registry.postings import Columns, Forward, Growing, Mask, Run, extended
 from hanse.registry.version import Range, read_range, read_version
-
-Mask = NDArray[np.bool_]
 
 RANGES_MAX = 64
 """Ranges of versions whose answers are remembered."""
@@ -56,6 +54,7 @@ _COLUMNS: dict[str, type[np.generic]] = {
 
 
 _BOUNDED = ("expires", "seen")
+_LISTED = frozenset(SET_KINDS.values())
 
 
 class Names:
@@ -144,6 +143,7 @@ class Index:
         """Providers and operators."""
         self.versions = Names()
         self._df = Growing(np.int32)
+        self._lists = Growing(np.bool_)
         self._live = 0
         self._table = Table(size)
         self._known: dict[int, int] = {}
@@ -167,8 +167,9 @@ class Index:
             rows.append((terms, [*one.words.values(), *[1] * len(one.terms)]))
         start = table.forward.terms.size
         table.forward.append(rows)
-        if len(self.terms) > self._df.size:
-            self._df.extend(np.zeros(len(self.terms) - self._df.size, dtype=np.int32))
+        fresh = self.terms.texts[self._df.size :]
+        self._lists.extend([text[0] in _LISTED for text in fresh])
+        self._df.extend(np.zeros(len(fresh), dtype=np.int32))
         added = table.forward.terms.array[start : table.forward.terms.size]
         # In place: what readers hold is this array.
         np.add.at(self._df.array, added, 1)
@@ -228,6 +229,11 @@ class Index:
         table = self._table
         runs, rows = table.seen
         return View(table, runs, rows, self._live)
+
+    @property
+    def lists(self) -> Mask:
+        """By term: whether it is a value of a list, as a region is."""
+        return self._lists.array
 
     def df(self, term: int) -> int:
         """How many live rows have a term."""

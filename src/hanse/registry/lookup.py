@@ -18,8 +18,8 @@ from hanse.protocol.keys import PublicKey
 from hanse.protocol.words import query_words, stem
 from hanse.registry import shape
 from hanse.registry.entry import IMPACT_MAX, NEEDS_MAX, NO_PRICE, SET_KINDS, folded, key_of
-from hanse.registry.index import Index, Mask, View, quantised, signs_of
-from hanse.registry.postings import EMPTY, Rows
+from hanse.registry.index import Index, View, quantised, signs_of
+from hanse.registry.postings import EMPTY, Mask, Rows
 from hanse.registry.scan import Far, Scores, add_times, best, distances, foremost, merged
 from hanse.registry.search import Constraints, Search
 
@@ -452,14 +452,16 @@ class Lookup:
 
     def _facets(self, allowed: Mask) -> dict[str, dict[str, int]]:
         rows = np.flatnonzero(allowed).astype(np.int32)
-        terms, counts = np.unique(self._view.table.forward.all_of(rows), return_counts=True)
+        wanted = self._index.lists
+        found = np.zeros(len(wanted), dtype=np.int64)
+        for run in self._view.runs:
+            terms, counts = run.counts(allowed, wanted)
+            found[terms] += counts
         by_kind: dict[str, dict[str, int]] = {name: {} for name in SET_KINDS}
         names = {kind: name for name, kind in SET_KINDS.items()}
-        for term, count in zip(terms.tolist(), counts.tolist(), strict=True):
+        for term in np.flatnonzero(found).tolist():
             text = self._index.terms.texts[term]
-            name = names.get(text[0])
-            if name is not None:
-                by_kind[name][text[1:]] = count
+            by_kind[names[text[0]]][text[1:]] = int(found[term])
         by_kind["imported"] = _counted({"yes": self._view.column("imported")[rows]}, "no")
         by_kind["online"] = _counted({"yes": self.online(rows)}, "no")
         by_kind["price"] = _bands(self._view.column("price")[rows])

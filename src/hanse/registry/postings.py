@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Mask = NDArray[np.bool_]
 Rows = NDArray[np.int32]
 Impacts = NDArray[np.uint8]
 
@@ -89,14 +90,20 @@ class Forward:
         """Where the terms of many rows stand."""
         starts = self.starts.array[rows].astype(np.int64)
         lengths = self.starts.array[rows + 1].astype(np.int64) - starts
-        shift = np.repeat(starts - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths)
-        return np.arange(len(shift), dtype=np.int64) + shift
+        return _places(starts, lengths)
+
+
+def _places(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers of many ranges, one after the other."""
+    found: NDArray[np.int64] = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    found += np.arange(len(found), dtype=np.int64)
+    return found
 
 
 class Run:
     """Rows `start` to `end`, inverted."""
 
-    __slots__ = ("_impacts", "_rows", "_starts", "_terms", "end", "start")
+    __slots__ = ("_impacts", "_lists", "_rows", "_starts", "_terms", "end", "start")
 
     def __init__(self, forward: Forward, start: int, end: int) -> None:
         self.start, self.end = start, end
@@ -113,6 +120,7 @@ class Run:
         heads = np.flatnonzero(np.diff(ordered, prepend=-1))
         self._terms = ordered[heads]
         self._starts = np.append(heads, len(ordered)).astype(np.int64)
+        self._lists: tuple[Rows, Rows, NDArray[np.int64]] | None = None
 
     def slice(self, term: int) -> tuple[Rows, Impacts]:
         """The rows that have a term, and how much it says there."""
@@ -122,6 +130,18 @@ class Run:
             return EMPTY, _NOTHING
         start, end = self._starts[at], self._starts[at + 1]
         return self._rows[start:end], self._impacts[start:end]
+
+    def counts(self, among: Mask, wanted: Mask) -> tuple[Rows, NDArray[np.int64]]:
+        """Terms, and how many of these rows have each. `wanted`, by term, is always the same."""
+        if self._lists is None:
+            at = np.flatnonzero(wanted[self._terms])
+            lengths = self._starts[at + 1] - self._starts[at]
+            rows = self._rows[_places(self._starts[at], lengths)]
+            self._lists = self._terms[at], rows, np.cumsum(lengths) - lengths
+        terms, rows, heads = self._lists
+        if not len(terms):
+            return EMPTY, heads
+        return terms, np.add.reduceat(among[rows], heads, dtype=np.int64)
 
 
 _NOTHING: Impacts = np.empty(0, dtype=np.uint8)

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hanse.registry.postings import Impacts, Rows
+from hanse.registry.postings import Impacts, Mask, Rows
 
 BLOCK = 131_072
 SAMPLE = 4096
 SAMPLED_MIN = 32_768
 """Rows of which fewer are not worth a sample."""
 
-Mask = NDArray[np.bool_]
 Scores = NDArray[Any]
 Far = NDArray[np.uint8 | np.uint16]
 

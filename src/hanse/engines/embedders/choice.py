@@ -12,8 +12,8 @@ from hanse.registry.store import Embedder
 
 log = structlog.get_logger("hanse")
 
-SMALL = 20_000
-"""Rows up to which a search takes a millisecond: less than moving it to a thread may cost."""
+SMALL = 125_000
+"""Rows up to which a search takes two milliseconds: little beside what a thread may cost."""
 AT_ONCE_MAX = 4
 """Searches in threads at once; more wait for their turn."""
 
@@ -35,14 +35,13 @@ class Searches:
     """Runs searches of a small index on the spot, others in threads. `aside`: always in threads, as
     an embedder that waits for a network needs."""
 
-    def __init__(self, rows: Callable[[], int], *, aside: bool = False) -> None:
-        self._rows = rows
+    def __init__(self, *, aside: bool = False) -> None:
         self._aside = aside
         self._turns = asyncio.Semaphore(AT_ONCE_MAX)
 
-    async def run(self, work: Callable[[], Work]) -> Work:
+    async def run(self, work: Callable[[], Work], rows: int) -> Work:
         """A `finder.Run`."""
-        if not self._aside and self._rows() <= SMALL:
+        if not self._aside and rows <= SMALL:
             return work()
         async with self._turns:
             return await asyncio.to_thread(work)
