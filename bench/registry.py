@@ -8,9 +8,11 @@
     speed     a node on `--offers` synthetic offers (catalogue.py) in its own database: searches by
               words, and by words with three constraints; searches per CPU-second; from the append
               of a signed offer to the first search that finds it, the longest of twenty; how long
-              indexing took, and memory. Full: 100,000, then 1,000,000 (keys ending in _1m).
+              indexing took by the clock and of the processor, and memory.
+              Full: 100,000, then 1,000,000 (keys ending in _1m).
     attack    bench/attack.py, in the full run.
 
+What is going on is told on stderr. The full run takes about a quarter of an hour.
 Last line: {"ndcg5_cold", "ndcg5_warm", "search_p50_ms", "search_p95_ms", "searches_per_cpu_s",
 "publish_to_found_ms", …}.
 """
@@ -226,6 +228,11 @@ def _node(folder: Path) -> Node:
 # --- speed ----------------------------------------------------------------------------------------
 
 
+def tell(what: str) -> None:
+    """Say how far it is."""
+    print(what, file=sys.stderr, flush=True)
+
+
 async def prepare(folder: Path, count: int) -> None:
     """A database whose offers' view has so many."""
 
@@ -242,16 +249,25 @@ async def prepare(folder: Path, count: int) -> None:
             if len(rows) == 5000 or seq == count:
                 await database.write(put, rows)
                 rows = []
+                if seq % 100_000 == 0:
+                    tell(f"{seq} of {count} offers written")
 
 
 async def speed(folder: Path, count: int) -> dict[str, float]:
     """Figures of a node on the folder."""
-    begun = time.perf_counter()
+    begun, cpu_s, told = time.perf_counter(), time.process_time(), 0
     async with _node(folder) as node:
         finder = node.registry.finder
         while finder.notes or len(finder.index) < count:
             await asyncio.sleep(0.05)
-        figures = {"offers": float(count), "index_s": round(time.perf_counter() - begun, 1)}
+            if len(finder.index) >= told + 100_000:
+                told = len(finder.index)
+                tell(f"{told} capabilities of {count} offers indexed")
+        figures = {
+            "offers": float(count),
+            "index_s": round(time.perf_counter() - begun, 1),
+            "index_cpu_s": round(time.process_time() - cpu_s, 1),
+        }
         asked = questions(SEARCHES)
         for words in asked[:50]:  # pages of the database are read once
             await node.registry.find(Search(words=words))
@@ -268,6 +284,7 @@ async def speed(folder: Path, count: int) -> dict[str, float]:
             figures[f"{name}_p95_ms"] = round(took[len(took) * 95 // 100], 2)
             per = "searches_per_cpu_s" if name == "search" else "searches_words_per_cpu_s"
             figures[per] = round(len(took) / cpu_s)
+            tell(f"{name}: {len(took)} searches, p95 {figures[f'{name}_p95_ms']} ms")
         figures["publish_to_found_ms"] = round(await published(node), 1)
         figures["memory_mib"] = round(_memory_mib())
         return figures
