@@ -1,7 +1,7 @@
 """What a node answers by HTTP: its API and the MCP door as one application, or NIP-11 alone."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +12,7 @@ from hanse.config import Config
 from hanse.engines.peers.peers import Peers
 from hanse.engines.storage.catalog import StoredCatalog
 from hanse.engines.web.domains import WebDomains
+from hanse.errors import Restricted
 from hanse.figures import Figures
 from hanse.identity.resolver import Resolver
 from hanse.identity.service import Names
@@ -22,6 +23,7 @@ from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.search import Search
 from hanse.registry.service import Registry
 from hanse.servers.api.bare import bare_app
+from hanse.servers.relay.addresses import counted
 from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.answer import ANSWER_BYTES_MAX
 from hanse.servers.relay.context import Sender
@@ -75,7 +77,7 @@ def application(
     from hanse.servers.api.reply import Callers
 
     gate = HttpGate(behind.node, hosts)
-    callers = Callers(gate, behind.clock, behind.operator)
+    callers = Callers(gate, behind.clock, behind.operator, _stays(behind))
     app = Api(
         desk=behind.desk,
         payments=behind.payments,
@@ -97,6 +99,7 @@ def application(
             hosts=hosts,
             name=config.name,
             version=__version__,
+            reads=behind.admission.reads,
         )
         start(door.run())
         # Both spellings: a redirect would cost every request a second trip.
@@ -139,11 +142,20 @@ def _routes(behind: Behind, callers: "Callers", hosts: frozenset[str]) -> "list[
         behind.names, _resolver(behind, hosts), [behind.url], callers, behind.operator
     )
     watches = Watches(behind.changed, lambda: behind.figures.draining)
-    services = ServiceRoutes(behind.desk, callers, watches, behind.admission.reads)
+    services = ServiceRoutes(behind.desk, callers, watches, behind.admission.reads, counted)
     trust = TrustRoutes(behind.desk, callers, behind.trust)
     peers = PeerRoutes(behind.peers, callers)
     tables = _directories(behind)
     return [services, trust, twins, handles, health, management, peers, *tables]
+
+
+def _stays(behind: Behind) -> Callable[[str, Collection[PublicKey]], None]:
+    def stays(address: str, keys: Collection[PublicKey]) -> None:
+        behind.admission.stays(address, keys)
+        if not all(behind.trust.standings.speaks(key) for key in keys):
+            raise Restricted("this key speaks for nobody any more", field="Authorization")
+
+    return stays
 
 
 def _resolver(behind: Behind, hosts: frozenset[str]) -> Resolver:

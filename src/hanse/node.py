@@ -229,8 +229,8 @@ class Node:
 
     async def _viewed(self) -> list[View]:
         """The views of the log, up to date."""
-        for view in (self.offers, self.evidence):
-            await (view.rebuild() if self._rebuild else view.advance())
+        await (self.offers.rebuild() if self._rebuild else self.offers.open())
+        await (self.evidence.rebuild() if self._rebuild else self.evidence.advance())
         await self.indexing.fill()
         return [self.offers, self.indexing, self.evidence, self.trust.standings]
 

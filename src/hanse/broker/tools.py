@@ -150,6 +150,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     arguments: type[msgspec.Struct]
     spends: bool = False
     needs_identity: bool = True
+    cost: int = 1
+    """What one use takes of its address's rate of events, where nothing else bounds it."""
 
     def input_schema(self) -> dict[str, Any]:
         """JSON Schema (2020-12) of the arguments, with no reference inside."""
@@ -180,6 +182,7 @@ TOOLS: tuple[Tool, ...] = (
         ),
         arguments=FindServices,
         needs_identity=False,
+        cost=4,
     ),
     Tool(
         name="describe_service",

@@ -271,6 +271,9 @@ class Lookup:
             if least is not None:
                 kept = column("success" if name == "success_rate" else name)
                 found.append((name, kept >= np.float32(least - 1e-6)))
+        if asked.throughput_per_s is not None:
+            rate = np.float32(asked.throughput_per_s * (1 - 1e-6))
+            found.append(("throughput_per_s", column("throughput") >= rate))
         for name, kind in SET_KINDS.items():
             values = getattr(asked, name)
             if values and name != "side_effects":
