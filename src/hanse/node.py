@@ -526,6 +526,7 @@ class Node:
         while not self.trust.ready:
             try:
                 await self.trust.load()
+                await self.trust.standings.watch([self.operator])
             except HanseError as exc:
                 log.warning("trust.not_read", reason=exc.text)
                 await asyncio.sleep(1)

@@ -61,6 +61,7 @@ def trust(found: Answer, asked: PublicKey, table: Levels) -> dict[str, Any]:
                 "text": one.text,
                 "weight": round(one.weight, 4),
                 "path": list(one.path),
+                "receipt": one.receipt,
             }
             for one in found.reasons
         ],
