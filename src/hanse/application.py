@@ -41,6 +41,8 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     config: Config
     node: PublicKey
     operator: PublicKey
+    is_operator: Callable[[PublicKey], bool]
+    """Whether a key speaks for the operator now."""
     agents: Mapping[str, PublicKey]
     url: str
     info: dict[str, Any]
@@ -75,7 +77,7 @@ def application(
     from hanse.servers.api.reply import Callers
 
     gate = HttpGate(behind.node, hosts)
-    callers = Callers(gate, behind.clock, behind.operator)
+    callers = Callers(gate, behind.clock, behind.is_operator)
     app = Api(
         desk=behind.desk,
         payments=behind.payments,
@@ -133,11 +135,9 @@ def _routes(behind: Behind, callers: "Callers", hosts: frozenset[str]) -> "list[
     management = Management(
         moderation=behind.moderation,
         callers=callers,
-        admins=behind.config.admins | {behind.operator},
+        admins=behind.config.admins,
     )
-    handles = HandleRoutes(
-        behind.names, _resolver(behind, hosts), [behind.url], callers, behind.operator
-    )
+    handles = HandleRoutes(behind.names, _resolver(behind, hosts), [behind.url], callers)
     watches = Watches(behind.changed, lambda: behind.figures.draining)
     services = ServiceRoutes(behind.desk, callers, watches, behind.admission.reads)
     trust = TrustRoutes(behind.desk, callers, behind.trust)

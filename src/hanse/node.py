@@ -165,6 +165,8 @@ class Node:
         self.calls = StoredCalls(database, self.log)
         self.offers = StoredOffers(database)
         self.trust = self._trusting()
+        await (self.evidence.rebuild() if self._rebuild else self.evidence.advance())
+        self.operator = await self.trust.heir(self.operator)
         bus = await self._joined()
         courier = BusCourier(bus, self.presence, self.pubkey)
         self.registry = await self._directory(bus, courier)
@@ -229,8 +231,8 @@ class Node:
 
     async def _viewed(self) -> list[View]:
         """The views of the log, up to date."""
-        for view in (self.offers, self.evidence):
-            await (view.rebuild() if self._rebuild else view.advance())
+        await (self.offers.rebuild() if self._rebuild else self.offers.advance())
+        await self.evidence.advance()
         await self.indexing.fill()
         return [self.offers, self.indexing, self.evidence, self.trust.standings]
 
@@ -244,6 +246,13 @@ class Node:
             table=self.config.levels,
             aside=asyncio.to_thread,
         )
+
+    def _is_operator(self, key: PublicKey) -> bool:
+        """Whether a key speaks for the operator now; with a rotation, at once."""
+        if not self.trust.ready:
+            return key == self.operator
+        standings = self.trust.standings
+        return key == standings.current(self.operator) and standings.speaks(key)
 
     def _permitting(self) -> Permits | None:
         """Who may call what for how much, where the operator goes by levels."""
@@ -440,6 +449,7 @@ class Node:
             config=self.config,
             node=self.pubkey,
             operator=self.operator,
+            is_operator=self._is_operator,
             agents=self.agents,
             url=self.url,
             info=self._info,

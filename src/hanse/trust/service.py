@@ -37,7 +37,7 @@ from hanse.trust.permissions import DEFAULT_LEVELS, Levels
 from hanse.trust.picture import NODES, NODES_MAX, Picture, picture
 from hanse.trust.quota import Quotas
 from hanse.trust.reader import Reader
-from hanse.trust.rotation import Standing, identity
+from hanse.trust.rotation import Standing, Statement, identity
 from hanse.trust.standing import Standings
 from hanse.trust.store import TrustStore
 from hanse.trust.view import View
@@ -73,6 +73,15 @@ class Trust:
         """Read what operators say of each other, ahead of the first question."""
         await self._circles.refresh(self._clock.now_s())
         await self.standings.advance()
+
+    async def heir(self, key: PublicKey) -> PublicKey:
+        """The key that speaks for a key's identity now; may be asked before all is read."""
+        about: dict[PublicKey, list[Statement]] = {}
+        while True:
+            found = identity(key, about, self._clock.now_s()).current
+            if found in about:
+                return found
+            about[found] = await self._store.statements_about(found)
 
     async def explain(self, viewer: str, subject: str, domain: str = "") -> Answer:
         """The score, level and reasons. Raises Invalid for what is no key or domain."""

@@ -16,7 +16,6 @@ from hanse.identity.service import Names
 from hanse.protocol.address import encode_npub, read_public_key
 from hanse.protocol.event import parse_event
 from hanse.protocol.handle import Handle, handle_name, nostr_json, read_handle
-from hanse.protocol.keys import PublicKey
 from hanse.servers.api import reply
 from hanse.servers.api.reply import Callers, answers, body_of, decoded, json, read
 
@@ -46,13 +45,11 @@ class HandleRoutes:
         resolver: Resolver,
         relays: list[str],
         callers: Callers,
-        operator: PublicKey,
     ) -> None:
         self._names = names
         self._resolver = resolver
         self._relays = relays
         self._callers = callers
-        self._operator = operator
 
     def add_to(self, app: Any) -> None:
         """See `Routes`."""
@@ -120,7 +117,7 @@ class HandleRoutes:
         if who is None:
             raise AuthRequired("sign the request with the operator's key, or the handle's (NIP-98)")
         name = handle_name(name)
-        if who.agent != self._operator:
+        if not self._callers.is_operator(who.agent):
             await self._names.release(name, who)
         elif not await self._names.remove(name):
             hint = "it is one of your own agents'" if name in self._names.own else ""

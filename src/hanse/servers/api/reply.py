@@ -4,7 +4,7 @@ Errors are problem+json (RFC 9457), made here and nowhere else.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import msgspec
@@ -37,12 +37,15 @@ class Routes(Protocol):
 
 
 class Callers:
-    """Who sends a request, by its Authorization header."""
+    """Who sends a request, by its Authorization header. `is_operator` says whether a key is the
+    node's operator's now."""
 
-    def __init__(self, gate: HttpGate, clock: Clock, operator: PublicKey) -> None:
+    def __init__(
+        self, gate: HttpGate, clock: Clock, is_operator: Callable[[PublicKey], bool]
+    ) -> None:
         self._gate = gate
         self._clock = clock
-        self._operator = operator
+        self.is_operator = is_operator
 
     def who(self, request: Request, body: bytes) -> Principal | None:
         """The principal, or None without a header. Raises AuthRequired."""
@@ -62,7 +65,7 @@ class Callers:
         who = self.who(request, body)
         if who is None:
             raise AuthRequired("sign the request with the operator's key (NIP-98)")
-        if who.agent != self._operator:
+        if not self.is_operator(who.agent):
             raise Restricted("only this node's operator may do this")
 
 
