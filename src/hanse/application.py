@@ -168,6 +168,7 @@ def _directories(behind: Behind) -> "list[Routes]":
         relay_url=behind.url,
         node=behind.secret,
         mcp="mcp" in behind.config.doors,
+        withheld=behind.registry.why_withheld,
     )
 
     async def look(words: str, limit: int, offset: int) -> list[Hit]:

@@ -22,6 +22,7 @@ from hanse.application import Behind, application
 from hanse.broker.desk import Desk
 from hanse.broker.model import Call
 from hanse.broker.service import Broker
+from hanse.by_level import ByLevels
 from hanse.clock import SystemClock
 from hanse.config import Config
 from hanse.engines.bus.courier import BusCourier
@@ -67,11 +68,9 @@ from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.moderation import Moderation
 from hanse.servers.relay.plugins import load_policies
 from hanse.servers.relay.policies.ended import refuse_ended
-from hanse.servers.relay.policies.levels import ByLevel
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
 from hanse.tasks import Tasks
-from hanse.trust.permits import Permits
 from hanse.trust.service import Trust
 from hanse.views import Follower, View
 
@@ -164,9 +163,7 @@ class Node:
         await self.log.vanish()  # what a crash left undone
         self.calls = StoredCalls(database, self.log)
         self.offers = StoredOffers(database)
-        self.trust = self._trusting()
-        await (self.evidence.rebuild() if self._rebuild else self.evidence.advance())
-        self.operator = await self.trust.heir(self.operator)
+        self.trust = await self._trusting()
         bus = await self._joined()
         courier = BusCourier(bus, self.presence, self.pubkey)
         self.registry = await self._directory(bus, courier)
@@ -182,7 +179,7 @@ class Node:
             ended=self._call_ended,
             bounds=config.broker_bounds,
             instance=self._instance,
-            permits=self._permitting(),
+            permits=self.by_level.permits(),
         )
         self.desk = self._staffed()
         self.log.follow(self.indexing.saw)
@@ -196,10 +193,9 @@ class Node:
         tasks.start(self._sweep())
         tasks.start(self.observing.run())
         tasks.start(self._know())
+        tasks.start(self.by_level.review(self.registry.welcome, self._known, follower.changed))
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
-        self.watch = Watch()
-        self.log.follow(self.watch.appended)
-        bus.listen(self.watch.passing)
+        self.watch = self._watching(bus)
         self.admission = self._admission(hosts)
         self.ingest = await enter(Ingest(log=self.log, bus=bus, admission=self.admission))
         await enter(
@@ -210,7 +206,7 @@ class Node:
         await self._announce()
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
-        self._announce_work(self._by_level.bits)
+        self._announce_work(self.by_level.policy.bits)
         self.moderation = self._moderation()
         await self.moderation.refresh()
         self.figures = self._counted()
@@ -236,30 +232,36 @@ class Node:
         await self.indexing.fill()
         return [self.offers, self.indexing, self.evidence, self.trust.standings]
 
-    def _trusting(self) -> Trust:
-        """What is known of whom, for any viewer."""
+    def _watching(self, bus: Carrier) -> Watch:
+        watch = Watch()
+        self.log.follow(watch.appended)
+        bus.listen(watch.passing)
+        return watch
+
+    async def _trusting(self) -> Trust:
+        """What is known of whom, for any viewer; who the operator is now, and what they permit."""
         self.evidence = StoredTrust(self._database)
-        return Trust(
+        await (self.evidence.rebuild() if self._rebuild else self.evidence.advance())
+        trust = Trust(
             self.evidence,
             self._clock,
             node=self.pubkey,
             table=self.config.levels,
             aside=asyncio.to_thread,
         )
+        self.operator = await trust.heir(self.operator)
+        self.by_level = ByLevels(
+            self.config,
+            trust,
+            self._clock,
+            self.operator,
+            self._own(),
+            lambda key: key in self.admission.lists.allowed_keys,
+        )
+        return trust
 
-    def _is_operator(self, key: PublicKey) -> bool:
-        """Whether a key speaks for the operator now; with a rotation, at once."""
-        if not self.trust.ready:
-            return key == self.operator
-        standings = self.trust.standings
-        return key == standings.current(self.operator) and standings.speaks(key)
-
-    def _permitting(self) -> Permits | None:
-        """Who may call what for how much, where the operator goes by levels."""
-        if not self.config.by_level:
-            return None
-        house = {self.pubkey, self.operator} | self.config.rules.members.keys
-        return Permits(self.trust, self._clock, self.operator, house.__contains__)
+    def _own(self) -> frozenset[PublicKey]:
+        return frozenset({self.pubkey, self.operator, *self.agents.values()})
 
     def _staffed(self) -> Desk:
         """The desk, over the rooms below."""
@@ -298,6 +300,7 @@ class Node:
             liveness=self.observing.liveness,
             embedder=chosen(config.embeddings),
             standing=self.trust.standings,
+            refused=self.by_level.publishing(),
             run=Searches(lambda: len(finder.index), aside=config.embeddings is not None).run,
         )
         self.indexing = Indexing(self.offers, finder, self._database)
@@ -319,25 +322,23 @@ class Node:
         await announce(self.log, self._secret, self._clock, config.name, config.public_url)
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
-        config, standing = self.config, self.trust.standings.standing
-        own = frozenset({self.pubkey, self.operator, *self.agents.values()})
-        self._by_level = ByLevel(config.levels, lambda key: standing(self.operator, key))
+        config = self.config
         ended = refuse_ended(self.trust.standings.speaks)
         return Admission(
             rules=config.rules,
             lists=Lists(),
-            house=House(own, self.operator, hosts),
+            house=House(self._own(), self.operator, hosts),
             clock=self._clock,
             more=(
                 ended,
-                *((self._by_level,) if config.by_level else ()),
+                *((self.by_level.policy,) if self.by_level.on else ()),
                 *load_policies(config.policies),
             ),
         )
 
     def _announce_work(self, bits: int) -> None:
         """NIP-11 says what writing takes now."""
-        if self.config.by_level:
+        if self.by_level.on:
             limitation = self._info["limitation"]
             limitation["min_pow_difficulty"] = max(bits, self.config.rules.work.bits)
             limitation["restricted_writes"] = True
@@ -449,7 +450,7 @@ class Node:
             config=self.config,
             node=self.pubkey,
             operator=self.operator,
-            is_operator=self._is_operator,
+            is_operator=lambda key: self.trust.speaks_for(self.operator, key),
             agents=self.agents,
             url=self.url,
             info=self._info,
@@ -524,7 +525,7 @@ class Node:
                 await self.indexing.tend(self._clock.now_s())
                 await self.evidence.sweep(self._clock.now_s())
                 await self.broker.expire()
-                self._announce_work(self._by_level.minute())
+                self._announce_work(self.by_level.policy.minute())
                 await self.names.sweep()
                 if self.config.database is not None:
                     await self.moderation.refresh()  # what was decided at other nodes

@@ -85,6 +85,7 @@ class Desk:
         return shown.offer(
             offer,
             lambda name: self._registry.quality(offer.address, name, offer.version),
+            self._registry.why_withheld(offer),
         )
 
     async def _call(self, who: Principal, asked: tools.CallService, request: str) -> dict[str, Any]:

@@ -83,6 +83,8 @@ class Circles:
         # By viewer and domain: from when to when it holds, and the circle.
         self._memo: dict[PublicKey, dict[str, tuple[int, int, frozenset[PublicKey]]]] = {}
         self._building: list[set[Operator]] = []  # who is recounted while graphs are built
+        self.version = 0
+        """Rises whenever what is held changes."""
         self._news: set[PublicKey] | None = None  # who said something since it was last asked
 
     @property
@@ -154,6 +156,7 @@ class Circles:
         while held.ends and held.ends[0][0] <= now_s:
             owners.add(self.current(PublicKey(heapq.heappop(held.ends)[1])))
         if different:
+            self.version += 1
             self._memo.clear()  # whoever moved may be of anybody's circle
             self._news = None
         for owner in sorted(owners):
@@ -261,6 +264,7 @@ class Circles:
         self._memo.clear()
         self._graphs.clear()
         self._held, self._seq = held, seq
+        self.version += 1
         self._news = None
 
     def _covering(self, domain: str) -> tuple[str, ...]:
@@ -286,6 +290,7 @@ class Circles:
         held, was = self._now, self.vouched(owner)
         resolved = self._resolved(owner)
         live = within_quota(current(resolved, now_s), self._quota)
+        self.version += 1
         held.domains.subtract(found.domain for found in was)
         held.domains.update(found.domain for found in live)
         self._counted[owner] = live

@@ -74,6 +74,13 @@ class Trust:
         await self._circles.refresh(self._clock.now_s())
         await self.standings.advance()
 
+    def speaks_for(self, identity: PublicKey, key: PublicKey) -> bool:
+        """Whether a key speaks for an identity now: with a rotation, at once. Before all is read it
+        is known of the identity's own key alone."""
+        if not self.ready:
+            return key == identity
+        return key == self.standings.current(identity) and self.standings.speaks(key)
+
     async def heir(self, key: PublicKey) -> PublicKey:
         """The key that speaks for a key's identity now; may be asked before all is read."""
         about: dict[PublicKey, list[Statement]] = {}

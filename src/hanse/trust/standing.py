@@ -35,6 +35,7 @@ class Standings:
         self._betrayals = betrayals
         self._clock = clock
         self._barred: OrderedDict[PublicKey, frozenset[PublicKey]] = OrderedDict()
+        self._changes = 0
         self._memo: dict[tuple[PublicKey, PublicKey], tuple[int, float]] = {}
 
     def cares_for(self, event: Event) -> bool:
@@ -60,7 +61,13 @@ class Standings:
             told = await self._betrayals.told(me, circle, now_s)
             if self._barred.get(viewer) != told.barred:
                 self._barred[viewer] = told.barred
+                self._changes += 1
                 self._memo.clear()
+
+    @property
+    def version(self) -> int:
+        """Another number whenever somebody may stand otherwise than before."""
+        return self._changes + self._circles.version
 
     def level(self, viewer: PublicKey, operator: PublicKey) -> int:
         """4 for the viewer and its circle, 2 for whom the circle accepts, else 0: nothing is known
