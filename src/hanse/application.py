@@ -11,7 +11,6 @@ from hanse.broker.desk import Desk
 from hanse.config import Config
 from hanse.engines.peers.peers import Peers
 from hanse.engines.storage.catalog import StoredCatalog
-from hanse.engines.web.domains import WebDomains
 from hanse.figures import Figures
 from hanse.identity.resolver import Resolver
 from hanse.identity.service import Names
@@ -57,6 +56,7 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     moderation: Moderation
     peers: Peers
     names: Names
+    resolver: Resolver
     catalog: StoredCatalog
     registry: Registry
     secret: SecretKey
@@ -85,7 +85,7 @@ def application(
         info=behind.info,
         status=behind.figures.status,
         version=__version__,
-        more=_routes(behind, callers, hosts),
+        more=_routes(behind, callers),
     ).app()
     if "mcp" in config.doors:
         from starlette.routing import Mount, Route
@@ -106,7 +106,7 @@ def application(
     return Edge(app, behind.clock, lambda: secrets.token_hex(8))
 
 
-def _routes(behind: Behind, callers: "Callers", hosts: frozenset[str]) -> "list[Routes]":
+def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     from hanse.servers.api.handles import HandleRoutes
     from hanse.servers.api.health import HealthRoutes
     from hanse.servers.api.management import Management
@@ -137,23 +137,14 @@ def _routes(behind: Behind, callers: "Callers", hosts: frozenset[str]) -> "list[
         callers=callers,
         admins=behind.config.admins,
     )
-    handles = HandleRoutes(behind.names, _resolver(behind, hosts), [behind.url], callers)
+    reads, relays = behind.admission.reads, [behind.url]
+    handles = HandleRoutes(behind.names, behind.resolver, relays, callers, reads)
     watches = Watches(behind.changed, lambda: behind.figures.draining)
-    services = ServiceRoutes(behind.desk, callers, watches, behind.admission.reads)
+    services = ServiceRoutes(behind.desk, callers, watches, reads)
     trust = TrustRoutes(behind.desk, callers, behind.trust)
     peers = PeerRoutes(behind.peers, callers)
     tables = _directories(behind)
     return [services, trust, twins, handles, health, management, peers, *tables]
-
-
-def _resolver(behind: Behind, hosts: frozenset[str]) -> Resolver:
-    return Resolver(
-        names=behind.names,
-        domains=WebDomains(behind.config.near),
-        clock=behind.clock,
-        hosts=hosts,
-        url=behind.url,
-    )
 
 
 def _directories(behind: Behind) -> "list[Routes]":

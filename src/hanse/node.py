@@ -35,7 +35,6 @@ from hanse.engines.storage.calls import StoredCalls
 from hanse.engines.storage.catalog import StoredCatalog
 from hanse.engines.storage.database import Database
 from hanse.engines.storage.folder import DATABASE, alone
-from hanse.engines.storage.handles import StoredHandles
 from hanse.engines.storage.indexing import Indexing
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
@@ -47,13 +46,13 @@ from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Upkeep
 from hanse.errors import HanseError, Unavailable
 from hanse.figures import Carrier, Figures, Parts
+from hanse.identity.resolver import Resolver
 from hanse.identity.service import Names
+from hanse.naming import Place, names, resolver
 from hanse.observing import Observing
 from hanse.payments.service import Payments
 from hanse.ports import Attendance
-from hanse.protocol.handle import ROOT
 from hanse.protocol.keys import PublicKey, SecretKey
-from hanse.protocol.session import host_of
 from hanse.registry.finder import Finder
 from hanse.registry.service import Registry
 from hanse.servers.contextvm.announcement import announce
@@ -250,18 +249,16 @@ class Node:
             aside=asyncio.to_thread,
         )
         self.operator = await trust.heir(self.operator)
+        self._own = frozenset({self.pubkey, self.operator, *self.agents.values()})
         self.by_level = ByLevels(
             self.config,
             trust,
             self._clock,
             self.operator,
-            self._own(),
+            self._own,
             lambda key: key in self.admission.lists.allowed_keys,
         )
         return trust
-
-    def _own(self) -> frozenset[PublicKey]:
-        return frozenset({self.pubkey, self.operator, *self.agents.values()})
 
     def _staffed(self) -> Desk:
         """The desk, over the rooms below."""
@@ -271,6 +268,7 @@ class Node:
             payments=self.payments,
             calls=self.calls,
             trust=self.trust,
+            resolve=lambda handle, who: self.resolver.find(handle, who),
             node=self.pubkey,
             new_key=lambda: secrets.token_hex(16),
         )
@@ -327,7 +325,7 @@ class Node:
         return Admission(
             rules=config.rules,
             lists=Lists(),
-            house=House(self._own(), self.operator, hosts),
+            house=House(self._own, self.operator, hosts),
             clock=self._clock,
             more=(
                 ended,
@@ -465,26 +463,27 @@ class Node:
             moderation=self.moderation,
             peers=self.peers,
             names=self.names,
+            resolver=self.resolver,
             catalog=StoredCatalog(self._database),
             registry=self.registry,
             secret=self._secret,
             changed=self._follower.changed,
         )
 
+    @property
+    def _place(self) -> Place:
+        return Place(self.config, self.operator, self.agents, self.url)
+
     @cached_property
     def names(self) -> Names:
         """The handles at this node."""
-        return Names(
-            store=StoredHandles(self._database),
-            log=self.log,
-            clock=self._clock,
-            operator=self.operator,
-            own={ROOT: self.operator, **self.agents},
-            domain=host_of(self.url),
-            terms=self.config.handle_terms,
-            standing=self.trust.standings,
-            is_barred=lambda key: key in self.admission.lists.denied_keys,
-        )
+        kept, clock, lists = self._database, self._clock, self.admission.lists
+        return names(self._place, kept, self.log, clock, self.trust, lists)
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """Looks handles up, here and elsewhere."""
+        return resolver(self._place, self.names, self._clock, self.config.hosts(self.port))
 
     def _counted(self) -> Figures:
         about = {

@@ -4,6 +4,7 @@ keys that claim or move one, and for agents that look one up at its domain.
 A name the operator gave comes before one of their own agents'; those are served without asking.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -36,6 +37,11 @@ class NewHandle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pubkey: str
 
 
+FIND_COST = 20
+"""A look-up takes so much of its address's rate of events: another domain is asked. What is here
+takes one."""
+
+
 class HandleRoutes:
     """The routes over the node's names and its look-ups."""
 
@@ -45,11 +51,14 @@ class HandleRoutes:
         resolver: Resolver,
         relays: list[str],
         callers: Callers,
+        reads: Callable[[str, int], None],
     ) -> None:
+        """`reads` counts what an address asks for, and raises RateLimited."""
         self._names = names
         self._resolver = resolver
         self._relays = relays
         self._callers = callers
+        self._reads = reads
 
     def add_to(self, app: Any) -> None:
         """See `Routes`."""
@@ -86,9 +95,13 @@ class HandleRoutes:
         )
         add(path + "/find", self._find, methods=["GET"], summary="Who name@domain is, both ways")
 
+    def _count(self, request: Request, cost: int = 1) -> None:
+        self._reads(request.client.host if request.client else "", cost)
+
     async def _well_known(
-        self, name: Annotated[str, Query(description="The local part")]
+        self, request: Request, name: Annotated[str, Query(description="The local part")]
     ) -> Response:
+        self._count(request)
         found = await self._names.answer(handle_name(name, "query.name"))
         return json(nostr_json(found, self._relays))
 
@@ -124,10 +137,12 @@ class HandleRoutes:
             raise NotFound(f"no handle {name!r} was given", field="name", hint=hint)
         return json({"removed": name})
 
-    async def _terms(self) -> Response:
+    async def _terms(self, request: Request) -> Response:
+        self._count(request)
         return json(await self._names.shown_terms())
 
     async def _state(self, request: Request) -> Response:
+        self._count(request)
         body = await read(request, STATEMENT_BYTES_MAX)
         found = await self._names.state(parse_event(body))
         return json(_row(found, "claimed" if found.until_s else "given"))
@@ -135,6 +150,7 @@ class HandleRoutes:
     async def _find(
         self, request: Request, handle: Annotated[str, Query(description="name@domain")]
     ) -> Response:
+        self._count(request, FIND_COST)
         reply.only(request, ("handle",))
         asked = read_handle(handle, "query.handle")
         who = self._callers.who(request, b"")
