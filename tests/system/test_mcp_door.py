@@ -24,6 +24,7 @@ from hanse.errors import HanseError
 from hanse.keyring import Keyring, NodeAddress, new_secret
 from hanse.node import Node
 from hanse.protocol import http_auth
+from hanse.protocol.address import encode_npub
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import parse_event
 from hanse.protocol.keys import SecretKey
@@ -197,7 +198,7 @@ async def hires(client: Client, node: Node) -> str:
     return str(me["agent"])
 
 
-async def test_the_six_tools_are_listed_with_words_and_schemas(node: Node) -> None:
+async def test_the_tools_are_listed_with_words_and_schemas(node: Node) -> None:
     async with by_http(node) as client:
         listed = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert "untrusted" in (client.instructions or "")
@@ -215,6 +216,23 @@ async def test_an_agent_hires_another_by_http(
 ) -> None:
     async with by_http(node, Authorization=token(node, caller)) as client:
         assert await hires(client, node) == caller.public
+
+
+async def test_a_handle_is_looked_up_and_checked_both_ways(node: Node, caller: SecretKey) -> None:
+    async with by_http(node, Authorization=token(node, caller)) as client:
+        found = await told(client, "find_handle", handle=f"127.0.0.1:{node.port}")
+        assert (found["pubkey"], found["domain_names_key"]) == (node.operator, True)
+        assert found["key_names_handle"] is False  # it wrote no profile
+        assert found["npub"] == encode_npub(node.operator)
+        assert found["relays"] == [node.url]
+        gone = await refused(client, "find_handle", handle=f"nobody@127.0.0.1:{node.port}")
+        assert (gone["error"], gone["field"]) == ("not-found", "handle")
+        wrong = await refused(client, "find_handle", handle="ada@")
+        assert (wrong["error"], wrong["field"]) == ("invalid", "handle")
+    async with by_http(node) as client:
+        assert (await refused(client, "find_handle", handle="a@b.example"))["error"] == (
+            "auth-required"
+        )
 
 
 async def test_an_agent_hires_another_by_stdio(node: Node, provider: Agent, home: Path) -> None:

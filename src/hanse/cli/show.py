@@ -33,6 +33,8 @@ def show(
             if found["source"]:
                 proof = found["verified"] or "unverified"
                 out(f"  source    {quoted(found['source'])} (call it there); {quoted(proof)}")
+            if found["withheld"]:
+                out(f"  withheld  from searches here: {found['withheld']}")
             for row in found["capabilities"]:
                 _show(row)
 

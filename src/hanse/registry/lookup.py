@@ -39,6 +39,8 @@ IDF_SCALE = 64
 LOOKED_UP_MAX = 1000
 """Providers gone by the index of whom newer signs are looked for; it hears of all each minute."""
 FACET_VALUES_MAX = 20
+WITHHELD = "publish"
+"""Under this name those are counted whose operator may not publish any more."""
 NAMED = {"max_price": "price", "latency_p95_ms": "latency", "success_rate": "success"}
 """Constraints whose name in `excluded` is shorter."""
 PRICE_BANDS = ((0, "free"), (1_000, "to 1 sat"), (10_000, "to 10 sat"), (100_000, "to 100 sat"))
@@ -54,6 +56,8 @@ class Aside(msgspec.Struct, frozen=True, kw_only=True):
     """Of the words; None without an embedder, or when it failed."""
     online: frozenset[PublicKey] = frozenset()
     gone_s: int = 2**40
+    withheld: NDArray[np.int64] = np.empty(0, np.int64)
+    """Offers of who may not publish here any more, by key."""
     """An offer leaves once nobody stood behind it for so long."""
     seen: Mapping[str, int] = {}
     """When providers were last connected, newer than the index may know."""
@@ -231,6 +235,11 @@ class Lookup:
 
     def _constrained(self, matching: Mask) -> tuple[Mask, dict[str, int]]:
         excluded: dict[str, int] = {}
+        if len(self._aside.withheld):
+            hidden = matching & np.isin(self._view.column("offer"), self._aside.withheld)
+            if hidden.any():
+                excluded[WITHHELD] = int(np.count_nonzero(hidden))
+                matching = matching & ~hidden
         allowed = matching
         since_s = self._aside.now_s - self._aside.gone_s
         gone = matching & (self._view.column("seen") < since_s)

@@ -38,19 +38,20 @@ class Routes(Protocol):
 
 
 class Callers:
-    """Who sends a request, by its Authorization header."""
+    """Who sends a request, by its Authorization header. `is_operator` says whether a key is the
+    node's operator's now."""
 
     def __init__(
         self,
         gate: HttpGate,
         clock: Clock,
-        operator: PublicKey,
+        is_operator: Callable[[PublicKey], bool],
         stays: Callable[[str, Collection[PublicKey]], None],
     ) -> None:
         """`stays` raises if who came from this address with these keys may be here no more."""
         self._gate = gate
         self._clock = clock
-        self._operator = operator
+        self.is_operator = is_operator
         self._stays = stays
 
     def who(self, request: Request, body: bytes) -> Principal | None:
@@ -85,7 +86,7 @@ class Callers:
         who = self.who(request, body)
         if who is None:
             raise AuthRequired("sign the request with the operator's key (NIP-98)")
-        if who.agent != self._operator:
+        if not self.is_operator(who.agent):
             raise Restricted("only this node's operator may do this")
 
 

@@ -34,6 +34,7 @@ from hanse.servers.relay.policies.standing import (
     work_of_strangers,
 )
 from hanse.servers.relay.rules import Rules
+from hanse.trust.appeal import read_appeal
 from hanse.trust.attestation import is_attestation, read_attestation
 from hanse.trust.endorsement import read_endorsement
 from hanse.trust.rotation import check_fresh, read_statement
@@ -53,6 +54,8 @@ def evidence_holds(event: Event, context: Context) -> None:
             read_attestation(event, context.now_s)
     elif event.kind == kinds.ENDORSEMENT:
         read_endorsement(event)
+    elif event.kind == kinds.APPEAL:
+        read_appeal(event)
     elif event.kind == kinds.KEY_STATEMENT:
         read_statement(event)
         if context.source.door != "peer":
