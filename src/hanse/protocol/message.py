@@ -102,9 +102,7 @@ class _Published(
     raw: msgspec.Raw
 
 
-class _Requested(
-    msgspec.Struct, gc=False, array_like=True, tag="REQ", forbid_unknown_fields=True
-):
+class _Requested(msgspec.Struct, gc=False, array_like=True, tag="REQ", forbid_unknown_fields=True):
     subscription: _Name
     filter: PlainFilter
 

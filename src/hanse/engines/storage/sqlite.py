@@ -224,16 +224,21 @@ class SqliteDatabase:
         return await self._read(lambda tx: tx.one(name, *params), snapshot=False)
 
     async def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
+        """See `database.Database`."""
+        found = self.select_now(sql, params)
+        if found is not None:
+            return found
+        # Not on the loop again: it would be held twice as long.
+        return await self.read_aside(lambda tx: tx.select(sql, params))
+
+    def select_now(self, sql: str, params: Sequence[Any]) -> list[Row] | None:
         """See `database.Database`. The hot path of every REQ: no closure, no second call."""
-        if self._open:
-            try:
-                return self._here.select(sql, params)
-            except apsw.InterruptError:
-                # Not on the loop again: it would be held twice as long.
-                return await self.read_aside(lambda tx: tx.select(sql, params))
-            except apsw.Error:
-                pass  # again, with care
-        return await self._read(lambda tx: tx.select(sql, params), snapshot=False)
+        if not self._open:
+            raise Closed("the database is closed")
+        try:
+            return self._here.select(sql, params)
+        except apsw.Error:
+            return None  # late, or a fault: either is for a thread, and for more care
 
     async def _read(self, work: Callable[[Transaction], T], *, snapshot: bool) -> T:
         if not self._open:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from hanse.errors import HanseError, RateLimited
 
 _log = logging.getLogger("hanse.relay")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T]
 Done = Callable[[T | HanseError], None]
@@ -72,10 +73,28 @@ class Line:
         self._running: dict[Hashable, asyncio.Task[None]] | None = None
         self._waiting: deque[tuple[Hashable, Work[Any], Done[Any]]] | None = None
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing runs or waits here, and nothing has to."""
+        return not (self._running or self._waiting or self._paused)
+
+    def take(
+        self, begin: Callable[P, T | Work[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T | Work[T] | HanseError:
+        """What `begin` gives: a result, or a read still to be done; or the error that ended it."""
+        try:
+            return begin(*args, **kwargs)
+        except HanseError as exc:
+            return exc
+        # The door's boundary: a fault of the store's costs this request, not the connection.
+        except Exception:
+            _log.exception("a read failed")
+            return HanseError("the relay could not read its log")
+
     def read(self, key: Hashable, work: Work[T], done: Done[T]) -> None:
         """Do `work` and call `done` with its result, or with the error that ended it: now, or once
         it need not wait any more. A read under the same key is cancelled first."""
-        if self._running is None and not self._paused:
+        if self.is_free:
             self._begin(key, work, done)
             return
         self.cancel(key)
@@ -130,7 +149,7 @@ class Line:
             done(ended.value)
         except HanseError as exc:
             done(exc)
-        # The door's boundary: a fault of the store's costs this request, not the connection.
+        # As in `take`.
         except Exception:
             _log.exception("a read failed")
             done(HanseError("the relay could not read its log"))
@@ -149,7 +168,7 @@ class Line:
             found = await rest
         except HanseError as exc:
             found = exc
-        # As in _begin.
+        # As in `take`.
         except Exception:
             _log.exception("a read failed")
             found = HanseError("the relay could not read its log")

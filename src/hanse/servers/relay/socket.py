@@ -185,15 +185,23 @@ class Connection(WSListener):
             watchers = self._watchers = {}
         elif name in watchers:
             self._drop_watcher(watchers.pop(name))
+        values = values_of(filters)
         try:
-            self._take_share(values_of(filters))
+            self._take_share(values)
         except HanseError as exc:
             self._end_subscription(name, exc)
             return
         # Watched before it is read: whatever is committed meanwhile is held back, not missed.
-        watcher = watchers[name] = relay.watch.add(self, name, filters)
-        read = relay.answer.stored(filters, self._session.identities)
-        self._line.read(name, read, partial(self._stored, watcher))
+        watcher = watchers[name] = relay.watch.add(self, name, filters, values)
+        line, identities = self._line, self._session.identities
+        if line.is_free:
+            found = line.take(relay.answer.at_once, filters, identities)
+            if isinstance(found, Found | HanseError):
+                self._stored(watcher, found)
+                return
+        else:
+            found = relay.answer.stored(filters, identities)
+        line.read(name, found, partial(self._stored, watcher))
 
     def _take_share(self, count: int) -> None:
         most = self._relay.limits.values_max
@@ -216,9 +224,8 @@ class Connection(WSListener):
     def _drop_watcher(self, watcher: Watcher) -> None:
         self._line.cancel(watcher.subscription)
         self._relay.watch.drop(watcher)
-        count = values_of(watcher.group.filters)
-        self._relay.shares.leave(self.address, count)
-        self._values -= count
+        self._relay.shares.leave(self.address, watcher.values)
+        self._values -= watcher.values
 
     def fell_behind(self, watcher: Watcher) -> None:
         """See `watch.Receiver`."""
