@@ -26,6 +26,10 @@ SEARCH_MAX = 256
 """Characters of a `search`."""
 
 
+Tags = tuple[tuple[str, frozenset[str]], ...]
+"""By a tag's letter: its accepted values."""
+
+
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """One NIP-01 filter. None means "any"; `tags` maps a letter to its accepted values.
 
@@ -39,7 +43,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     since: int | None = None
     until: int | None = None
     limit: int | None = None
-    tags: tuple[tuple[str, frozenset[str]], ...] = ()
+    tags: Tags = ()
     search: str | None = None
 
     def matches(self, event: Event) -> bool:
@@ -113,26 +117,36 @@ class PlainFilter(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
     def whole(self) -> "Filter | None":
         """The filter; None if what must be hex is not."""
-        ids, authors, tags = self.ids, self.authors, []
+        ids, authors, wanted = self.ids, self.authors, self.kinds
+        if (ids is not None and not _are_hex(ids)) or (
+            authors is not None and not _are_hex(authors)
+        ):
+            return None
+        untagged = self.e is self.p is self.t is self.d is self.a  # each is None
+        tags = () if untagged else self._tags()
+        if tags is None:
+            return None
+        return Filter(
+            ids=None if ids is None else frozenset(ids),
+            authors=None if authors is None else frozenset(authors),
+            kinds=None if wanted is None else frozenset(wanted),
+            since=self.since,
+            until=self.until,
+            limit=self.limit,
+            tags=tags,
+        )
+
+    def _tags(self) -> "Tags | None":
+        tags = []
         for letter, hexes in (("e", self.e), ("p", self.p)):
             if hexes is not None:
                 if not _are_hex(hexes):
                     return None
                 tags.append((letter, frozenset(hexes)))
-        for letter, texts in (("a", self.a), ("d", self.d), ("t", self.t)):
+        for letter, texts in (("t", self.t), ("d", self.d), ("a", self.a)):
             if texts is not None:
                 tags.append((letter, frozenset(texts)))
-        if not (ids is None or _are_hex(ids)) or not (authors is None or _are_hex(authors)):
-            return None
-        return Filter(
-            ids=None if ids is None else frozenset(ids),
-            authors=None if authors is None else frozenset(authors),
-            kinds=None if self.kinds is None else frozenset(self.kinds),
-            since=self.since,
-            until=self.until,
-            limit=self.limit,
-            tags=tuple(tags),
-        )
+        return tuple(tags)
 
 
 def _are_hex(values: list[str]) -> bool:

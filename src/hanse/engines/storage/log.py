@@ -172,8 +172,9 @@ class EventLog:
             first = self._sql.first(filters[0], wanted + 1, now_s, reader)
             if first is None:
                 return Found([], announced, False)
-            rows = await self._database.select(first.sql, first.params)
-            found = _settled(first, rows, wanted, announced)
+            one, params = first
+            rows = await self._database.select(one.sql, params)
+            found = _settled(one, rows, wanted, announced)
             if found is not None:
                 return found
         return await self._database.read(self._query, filters, limit, now_s, reader)
@@ -194,10 +195,11 @@ class EventLog:
         first = self._sql.first(filters[0], wanted + 1, now_s, reader)
         if first is None:
             return Found([], announced, False)
-        rows = self._database.select_now(first.sql, first.params)
+        one, params = first
+        rows = self._database.select_now(one.sql, params)
         if rows is None:
             return self._database.read_aside(self._query, filters, limit, now_s, reader)
-        found = _settled(first, rows, wanted, announced)
+        found = _settled(one, rows, wanted, announced)
         if found is not None:
             return found
         return self._database.read(self._query, filters, limit, now_s, reader)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
@@ -20,6 +21,9 @@ ANSWER_BYTES_MAX = 8 << 20
 
 AUTHORS_MAX = 100_000
 """Events whose authors go into one HyperLogLog; a COUNT of more is answered without."""
+
+ENDS_KEPT = 512
+"""Frames of EOSE that are kept: clients name their subscriptions alike."""
 
 SLICE = 5000
 """Authors put into it in one turn of the loop: about a millisecond."""
@@ -163,6 +167,8 @@ def answer_frames(subscription: str, prefix: bytes, found: Found) -> bytes:
     """The stored events and EOSE, as the bytes to write. What is over ANSWER_BYTES_MAX is left out
     and EOSE says that there is more (NIP-67): the client asks on with `until`."""
     rows, more = found.rows, found.more
+    if not rows:
+        return _end(subscription, more)
     size = sum([len(row[3]) for row in rows])
     if size > ANSWER_BYTES_MAX:
         more = True
@@ -171,4 +177,9 @@ def answer_frames(subscription: str, prefix: bytes, found: Found) -> bytes:
             keep -= 1
             size -= len(rows[keep][3])
         rows = rows[:keep]
-    return frames.answer(prefix, rows, message.eose(subscription, more))
+    return frames.answer(prefix, rows, _end(subscription, more))
+
+
+@lru_cache(ENDS_KEPT)
+def _end(subscription: str, more: bool) -> bytes:
+    return frames.frame(message.eose(subscription, more))

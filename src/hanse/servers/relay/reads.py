@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -20,7 +20,6 @@ from hanse.errors import HanseError, RateLimited
 
 _log = logging.getLogger("hanse.relay")
 
-P = ParamSpec("P")
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T]
 Done = Callable[[T | HanseError], None]
@@ -31,6 +30,15 @@ class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     running_max: int = 8
     waiting_max: int = 64
+
+
+def failure(exc: Exception) -> HanseError:
+    """What a client hears of a read that raised. The door's boundary: a fault of the store's costs
+    that request, not the connection."""
+    if isinstance(exc, HanseError):
+        return exc
+    _log.error("a read failed", exc_info=exc)
+    return HanseError("the relay could not read its log")
 
 
 class Reads:
@@ -78,19 +86,6 @@ class Line:
         """Whether nothing runs or waits here, and nothing has to."""
         return not (self._running or self._waiting or self._paused)
 
-    def take(
-        self, begin: Callable[P, T | Work[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> T | Work[T] | HanseError:
-        """What `begin` gives: a result, or a read still to be done; or the error that ended it."""
-        try:
-            return begin(*args, **kwargs)
-        except HanseError as exc:
-            return exc
-        # The door's boundary: a fault of the store's costs this request, not the connection.
-        except Exception:
-            _log.exception("a read failed")
-            return HanseError("the relay could not read its log")
-
     def read(self, key: Hashable, work: Work[T], done: Done[T]) -> None:
         """Do `work` and call `done` with its result, or with the error that ended it: now, or once
         it need not wait any more. A read under the same key is cancelled first."""
@@ -118,6 +113,8 @@ class Line:
 
     def cancel(self, key: Hashable) -> None:
         """Stop the read under this key, if there is one; its `done` is not called any more."""
+        if not (self._running or self._waiting):
+            return
         task = self._running.pop(key, None) if self._running else None
         if task is not None:
             task.cancel()
@@ -147,12 +144,8 @@ class Line:
             waits_for = work.send(None)
         except StopIteration as ended:
             done(ended.value)
-        except HanseError as exc:
-            done(exc)
-        # As in `take`.
-        except Exception:
-            _log.exception("a read failed")
-            done(HanseError("the relay could not read its log"))
+        except Exception as exc:  # see `failure`
+            done(failure(exc))
         else:
             self._go_on(key, _Begun(work, waits_for), done)
 
@@ -166,12 +159,8 @@ class Line:
         found: T | HanseError
         try:
             found = await rest
-        except HanseError as exc:
-            found = exc
-        # As in `take`.
-        except Exception:
-            _log.exception("a read failed")
-            found = HanseError("the relay could not read its log")
+        except Exception as exc:  # see `failure`
+            found = failure(exc)
         running = self._running
         if running is None or running.get(key) is not asyncio.current_task():
             return  # cancelled in the moment it was done
