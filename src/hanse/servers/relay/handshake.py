@@ -34,6 +34,9 @@ SPARE_CONNECTIONS = 1000
 """HTTP connections beside the WebSockets."""
 
 
+_get_buffer = WSProtocol.get_buffer  # for each read: `super()` would cost as much as the call
+
+
 class Quiet:
     """The logger that picows gets: it makes one for each connection if it is given a real one. What
     clients do wrong is no news; what raises in our code is."""
@@ -224,7 +227,7 @@ class UvicornSocket(WSProtocol):  # type: ignore[misc]  # picows ships no types 
 
     def get_buffer(self, size_hint: int) -> memoryview:
         """asyncio: where to read to."""
-        found: memoryview = super().get_buffer(size_hint)
+        found: memoryview = _get_buffer(self, size_hint)
         # Half of it is free when it has just doubled.
         if len(found) > LARGE_BUFFER_BYTES // 2 and not self._is_large:
             self._is_large = True
