@@ -38,6 +38,13 @@ def servers_stop() -> Iterator[None]:
     places.stop()
 
 
+@pytest.fixture(autouse=True)
+def databases_go() -> Iterator[None]:
+    """What a test had PostgreSQL keep goes with it."""
+    yield
+    places.drop()
+
+
 @pytest.fixture
 def operator() -> SecretKey:
     """The key of the node's operator."""

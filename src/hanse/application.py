@@ -1,7 +1,7 @@
 """What a node answers by HTTP: its API and the MCP door as one application, or NIP-11 alone."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +11,7 @@ from hanse.broker.desk import Desk
 from hanse.config import Config
 from hanse.engines.peers.peers import Peers
 from hanse.engines.storage.catalog import StoredCatalog
-from hanse.engines.web.domains import WebDomains
+from hanse.errors import Restricted
 from hanse.figures import Figures
 from hanse.identity.resolver import Resolver
 from hanse.identity.service import Names
@@ -22,6 +22,7 @@ from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.registry.search import Search
 from hanse.registry.service import Registry
 from hanse.servers.api.bare import bare_app
+from hanse.servers.relay.addresses import counted
 from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.answer import ANSWER_BYTES_MAX
 from hanse.servers.relay.context import Sender
@@ -41,6 +42,8 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     config: Config
     node: PublicKey
     operator: PublicKey
+    is_operator: Callable[[PublicKey], bool]
+    """Whether a key speaks for the operator now."""
     agents: Mapping[str, PublicKey]
     url: str
     info: dict[str, Any]
@@ -55,6 +58,7 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     moderation: Moderation
     peers: Peers
     names: Names
+    resolver: Resolver
     catalog: StoredCatalog
     registry: Registry
     secret: SecretKey
@@ -75,7 +79,7 @@ def application(
     from hanse.servers.api.reply import Callers
 
     gate = HttpGate(behind.node, hosts)
-    callers = Callers(gate, behind.clock, behind.operator)
+    callers = Callers(gate, behind.clock, behind.is_operator, _stays(behind))
     app = Api(
         desk=behind.desk,
         payments=behind.payments,
@@ -83,7 +87,7 @@ def application(
         info=behind.info,
         status=behind.figures.status,
         version=__version__,
-        more=_routes(behind, callers, hosts),
+        more=_routes(behind, callers),
     ).app()
     if "mcp" in config.doors:
         from starlette.routing import Mount, Route
@@ -97,6 +101,7 @@ def application(
             hosts=hosts,
             name=config.name,
             version=__version__,
+            reads=behind.admission.reads,
         )
         start(door.run())
         # Both spellings: a redirect would cost every request a second trip.
@@ -104,7 +109,7 @@ def application(
     return Edge(app, behind.clock, lambda: secrets.token_hex(8))
 
 
-def _routes(behind: Behind, callers: "Callers", hosts: frozenset[str]) -> "list[Routes]":
+def _routes(behind: Behind, callers: "Callers") -> "list[Routes]":
     from hanse.servers.api.handles import HandleRoutes
     from hanse.servers.api.health import HealthRoutes
     from hanse.servers.api.management import Management
@@ -133,27 +138,25 @@ def _routes(behind: Behind, callers: "Callers", hosts: frozenset[str]) -> "list[
     management = Management(
         moderation=behind.moderation,
         callers=callers,
-        admins=behind.config.admins | {behind.operator},
+        admins=behind.config.admins,
     )
-    handles = HandleRoutes(
-        behind.names, _resolver(behind, hosts), [behind.url], callers, behind.operator
-    )
+    reads, relays = behind.admission.reads, [behind.url]
+    handles = HandleRoutes(behind.names, behind.resolver, relays, callers, reads)
     watches = Watches(behind.changed, lambda: behind.figures.draining)
-    services = ServiceRoutes(behind.desk, callers, watches, behind.admission.reads)
+    services = ServiceRoutes(behind.desk, callers, watches, reads, counted)
     trust = TrustRoutes(behind.desk, callers, behind.trust)
     peers = PeerRoutes(behind.peers, callers)
     tables = _directories(behind)
     return [services, trust, twins, handles, health, management, peers, *tables]
 
 
-def _resolver(behind: Behind, hosts: frozenset[str]) -> Resolver:
-    return Resolver(
-        names=behind.names,
-        domains=WebDomains(behind.config.near),
-        clock=behind.clock,
-        hosts=hosts,
-        url=behind.url,
-    )
+def _stays(behind: Behind) -> Callable[[str, Collection[PublicKey]], None]:
+    def stays(address: str, keys: Collection[PublicKey]) -> None:
+        behind.admission.stays(address, keys)
+        if not all(behind.trust.standings.speaks(key) for key in keys):
+            raise Restricted("this key speaks for nobody any more", field="Authorization")
+
+    return stays
 
 
 def _directories(behind: Behind) -> "list[Routes]":
@@ -168,6 +171,7 @@ def _directories(behind: Behind) -> "list[Routes]":
         relay_url=behind.url,
         node=behind.secret,
         mcp="mcp" in behind.config.doors,
+        withheld=behind.registry.why_withheld,
     )
 
     async def look(words: str, limit: int, offset: int) -> list[Hit]:

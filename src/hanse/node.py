@@ -22,6 +22,7 @@ from hanse.application import Behind, application
 from hanse.broker.desk import Desk
 from hanse.broker.model import Call
 from hanse.broker.service import Broker
+from hanse.by_level import ByLevels
 from hanse.clock import SystemClock
 from hanse.config import Config
 from hanse.engines.bus.courier import BusCourier
@@ -34,7 +35,6 @@ from hanse.engines.storage.calls import StoredCalls
 from hanse.engines.storage.catalog import StoredCatalog
 from hanse.engines.storage.database import Database
 from hanse.engines.storage.folder import DATABASE, alone
-from hanse.engines.storage.handles import StoredHandles
 from hanse.engines.storage.indexing import Indexing
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
@@ -46,13 +46,13 @@ from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Upkeep
 from hanse.errors import HanseError, Unavailable
 from hanse.figures import Carrier, Figures, Parts
+from hanse.identity.resolver import Resolver
 from hanse.identity.service import Names
+from hanse.naming import Place, names, resolver
 from hanse.observing import Observing
 from hanse.payments.service import Payments
 from hanse.ports import Attendance
-from hanse.protocol.handle import ROOT
 from hanse.protocol.keys import PublicKey, SecretKey
-from hanse.protocol.session import host_of
 from hanse.registry.finder import Finder
 from hanse.registry.service import Registry
 from hanse.servers.contextvm.announcement import announce
@@ -67,11 +67,9 @@ from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.moderation import Moderation
 from hanse.servers.relay.plugins import load_policies
 from hanse.servers.relay.policies.ended import refuse_ended
-from hanse.servers.relay.policies.levels import ByLevel
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
 from hanse.tasks import Tasks
-from hanse.trust.permits import Permits
 from hanse.trust.service import Trust
 from hanse.views import Follower, View
 
@@ -164,7 +162,7 @@ class Node:
         await self.log.vanish()  # what a crash left undone
         self.calls = StoredCalls(database, self.log)
         self.offers = StoredOffers(database)
-        self.trust = self._trusting()
+        self.trust = await self._trusting()
         bus = await self._joined()
         courier = BusCourier(bus, self.presence, self.pubkey)
         self.registry = await self._directory(bus, courier)
@@ -180,7 +178,7 @@ class Node:
             ended=self._call_ended,
             bounds=config.broker_bounds,
             instance=self._instance,
-            permits=self._permitting(),
+            permits=self.by_level.permits(),
         )
         self.desk = self._staffed()
         self.log.follow(self.indexing.saw)
@@ -194,10 +192,9 @@ class Node:
         tasks.start(self._sweep())
         tasks.start(self.observing.run())
         tasks.start(self._know())
+        tasks.start(self.by_level.review(self.registry.welcome, self._known, follower.changed))
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
-        self.watch = Watch()
-        self.log.follow(self.watch.appended)
-        bus.listen(self.watch.passing)
+        self.watch = self._watching(bus)
         self.admission = self._admission(hosts)
         self.ingest = await enter(Ingest(log=self.log, bus=bus, admission=self.admission))
         await enter(
@@ -208,7 +205,7 @@ class Node:
         await self._announce()
         self.relay = await enter(self._door(hosts))
         self._info = self._describe()
-        self._announce_work(self._by_level.bits)
+        self._announce_work(self.by_level.policy.bits)
         self.moderation = self._moderation()
         await self.moderation.refresh()
         self.figures = self._counted()
@@ -229,28 +226,39 @@ class Node:
 
     async def _viewed(self) -> list[View]:
         """The views of the log, up to date."""
-        for view in (self.offers, self.evidence):
-            await (view.rebuild() if self._rebuild else view.advance())
+        await (self.offers.rebuild() if self._rebuild else self.offers.open())
+        await self.evidence.advance()
         await self.indexing.fill()
         return [self.offers, self.indexing, self.evidence, self.trust.standings]
 
-    def _trusting(self) -> Trust:
-        """What is known of whom, for any viewer."""
+    def _watching(self, bus: Carrier) -> Watch:
+        watch = Watch()
+        self.log.follow(watch.appended)
+        bus.listen(watch.passing)
+        return watch
+
+    async def _trusting(self) -> Trust:
+        """What is known of whom, for any viewer; who the operator is now, and what they permit."""
         self.evidence = StoredTrust(self._database)
-        return Trust(
+        await (self.evidence.rebuild() if self._rebuild else self.evidence.advance())
+        trust = Trust(
             self.evidence,
             self._clock,
             node=self.pubkey,
             table=self.config.levels,
             aside=asyncio.to_thread,
         )
-
-    def _permitting(self) -> Permits | None:
-        """Who may call what for how much, where the operator goes by levels."""
-        if not self.config.by_level:
-            return None
-        house = {self.pubkey, self.operator} | self.config.rules.members.keys
-        return Permits(self.trust, self._clock, self.operator, house.__contains__)
+        self.operator = await trust.heir(self.operator)
+        self._own = frozenset({self.pubkey, self.operator, *self.agents.values()})
+        self.by_level = ByLevels(
+            self.config,
+            trust,
+            self._clock,
+            self.operator,
+            self._own,
+            lambda key: key in self.admission.lists.allowed_keys,
+        )
+        return trust
 
     def _staffed(self) -> Desk:
         """The desk, over the rooms below."""
@@ -260,6 +268,7 @@ class Node:
             payments=self.payments,
             calls=self.calls,
             trust=self.trust,
+            resolve=lambda handle, who: self.resolver.find(handle, who),
             node=self.pubkey,
             new_key=lambda: secrets.token_hex(16),
         )
@@ -289,6 +298,7 @@ class Node:
             liveness=self.observing.liveness,
             embedder=chosen(config.embeddings),
             standing=self.trust.standings,
+            refused=self.by_level.publishing(),
             run=Searches(aside=config.embeddings is not None).run,
         )
         self.indexing = Indexing(self.offers, finder, self._database)
@@ -310,25 +320,23 @@ class Node:
         await announce(self.log, self._secret, self._clock, config.name, config.public_url)
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
-        config, standing = self.config, self.trust.standings.standing
-        own = frozenset({self.pubkey, self.operator, *self.agents.values()})
-        self._by_level = ByLevel(config.levels, lambda key: standing(self.operator, key))
+        config = self.config
         ended = refuse_ended(self.trust.standings.speaks)
         return Admission(
             rules=config.rules,
             lists=Lists(),
-            house=House(own, self.operator, hosts),
+            house=House(self._own, self.operator, hosts),
             clock=self._clock,
             more=(
                 ended,
-                *((self._by_level,) if config.by_level else ()),
+                *((self.by_level.policy,) if self.by_level.on else ()),
                 *load_policies(config.policies),
             ),
         )
 
     def _announce_work(self, bits: int) -> None:
         """NIP-11 says what writing takes now."""
-        if self.config.by_level:
+        if self.by_level.on:
             limitation = self._info["limitation"]
             limitation["min_pow_difficulty"] = max(bits, self.config.rules.work.bits)
             limitation["restricted_writes"] = True
@@ -440,6 +448,7 @@ class Node:
             config=self.config,
             node=self.pubkey,
             operator=self.operator,
+            is_operator=lambda key: self.trust.speaks_for(self.operator, key),
             agents=self.agents,
             url=self.url,
             info=self._info,
@@ -454,26 +463,27 @@ class Node:
             moderation=self.moderation,
             peers=self.peers,
             names=self.names,
+            resolver=self.resolver,
             catalog=StoredCatalog(self._database),
             registry=self.registry,
             secret=self._secret,
             changed=self._follower.changed,
         )
 
+    @property
+    def _place(self) -> Place:
+        return Place(self.config, self.operator, self.agents, self.url)
+
     @cached_property
     def names(self) -> Names:
         """The handles at this node."""
-        return Names(
-            store=StoredHandles(self._database),
-            log=self.log,
-            clock=self._clock,
-            operator=self.operator,
-            own={ROOT: self.operator, **self.agents},
-            domain=host_of(self.url),
-            terms=self.config.handle_terms,
-            standing=self.trust.standings,
-            is_barred=lambda key: key in self.admission.lists.denied_keys,
-        )
+        kept, clock, lists = self._database, self._clock, self.admission.lists
+        return names(self._place, kept, self.log, clock, self.trust, lists)
+
+    @cached_property
+    def resolver(self) -> Resolver:
+        """Looks handles up, here and elsewhere."""
+        return resolver(self._place, self.names, self._clock, self.config.hosts(self.port))
 
     def _counted(self) -> Figures:
         about = {
@@ -514,7 +524,7 @@ class Node:
                 await self.indexing.tend(self._clock.now_s())
                 await self.evidence.sweep(self._clock.now_s())
                 await self.broker.expire()
-                self._announce_work(self._by_level.minute())
+                self._announce_work(self.by_level.policy.minute())
                 await self.names.sweep()
                 if self.config.database is not None:
                     await self.moderation.refresh()  # what was decided at other nodes
@@ -526,6 +536,7 @@ class Node:
         while not self.trust.ready:
             try:
                 await self.trust.load()
+                await self.trust.standings.watch([self.operator])
             except HanseError as exc:
                 log.warning("trust.not_read", reason=exc.text)
                 await asyncio.sleep(1)

@@ -4,8 +4,8 @@ Each is a small Protocol; engines and fakes implement them, `node.py` joins them
 room needs kept stands in that room's `store.py`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -160,6 +160,16 @@ class Log(Protocol):
         reader: frozenset[PublicKey] = frozenset(),
     ) -> Found:
         """Events that pass any filter; at most `limit` for each, or its own limit if smaller."""
+
+    def at_once(
+        self,
+        filters: Sequence[Filter],
+        *,
+        limit: int,
+        now_s: int,
+        reader: frozenset[PublicKey] = frozenset(),
+    ) -> Found | Coroutine[Any, Any, Found]:
+        """`query`, on the spot if it need not wait; otherwise what is left to be awaited."""
 
     async def count(
         self,

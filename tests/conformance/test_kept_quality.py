@@ -20,7 +20,8 @@ from hanse.registry.quality import DAY_S
 PARTIES = Parties.new()
 ADDRESS = PARTIES.call().offer
 LATER_S = NOW_S + 60
-FAULTS = [None, None, None, Fault.TOO_LATE, Fault.DECLINED, Fault.NODE_STOPPED]
+FAULTS = [None, None, None, Fault.TOO_LATE, Fault.DECLINED, Fault.NODE_STOPPED, Fault.ERROR]
+BUSY = "rate-limited: the provider is busy"
 
 
 def a_call(name: str, *, at_s: int = NOW_S, operator: str = "") -> Call:
@@ -42,6 +43,7 @@ async def end(kept: Stores, call: Call, fault: Fault | None = None, latency_ms: 
         call,
         state=settled.state,
         fault=fault,
+        detail=BUSY if fault is Fault.ERROR else "",
         latency_ms=latency_ms,
         closed_ms=call.opened_ms + latency_ms,
         output=settled.output,
@@ -87,7 +89,9 @@ async def test_what_was_kept_is_what_was_learned_live(kept: Stores) -> None:
     await kept.quality.rebuild(LATER_S)
     assert state(live) == before == state(again) == state(await seen(kept))
     quality = live.quality(ADDRESS, CAPABILITY.name)
-    assert quality.measured().samples + quality.measured().refunds["node-stopped"] == 60
+    measured = quality.measured()
+    assert measured.samples + measured.refunds["node-stopped"] == 60
+    assert measured.turned_away == measured.refunds[Fault.ERROR.value] > 0
 
 
 async def test_counting_again_counts_nothing_twice(kept: Stores) -> None:

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.conformance.engines import Stores
 from tests.fakes.offers import NOW, VIEWER, Connected, Still
 
+from hanse.engines.storage.database import Transaction
 from hanse.engines.storage.indexing import Indexing
+from hanse.engines.storage.offers import RULES, STEP
 from hanse.errors import Conflict, Invalid, Unavailable
 from hanse.keyring import new_secret
 from hanse.protocol import kinds
@@ -20,7 +23,7 @@ from hanse.registry.finder import Finder
 from hanse.registry.model import Capability, Offer, Promise
 from hanse.registry.observed import Observed
 from hanse.registry.offer_event import offer_content, offer_tags
-from hanse.registry.search import Search
+from hanse.registry.search import Constraints, Search
 
 
 class View:
@@ -63,7 +66,12 @@ def view(kept: Stores) -> View:
 
 
 def offer(
-    secret: SecretKey, name: str, summary: str, at: int = NOW, expires: int | None = None
+    secret: SecretKey,
+    name: str,
+    summary: str,
+    at: int = NOW,
+    expires: int | None = None,
+    methods: tuple[str, ...] = (),
 ) -> Event:
     """A signed offer with one capability."""
     value = Offer(
@@ -74,6 +82,7 @@ def offer(
         summary=summary,
         capabilities=(Capability(name=f"{name}_it", description=summary, price=Amount(1)),),
         promise=Promise(),
+        payment_methods=methods,
     )
     tags = offer_tags(value, url="ws://127.0.0.1:1", node=secret.public)
     if expires is not None:
@@ -123,6 +132,42 @@ async def test_an_expired_offer_is_not_found(view: View) -> None:
     await view.add(offer(new_secret(), "clock", "Tells the time", expires=NOW))
     assert await view.found("time") == []
     assert await view.offers.count(NOW - 1) == 1
+
+
+async def test_what_older_rules_kept_is_read_anew_once_when_a_node_starts(view: View) -> None:
+    secret = new_secret()
+    offers = [
+        offer(secret, f"tool{number}", f"Does thing {number}", methods=("lightning",))
+        for number in range(STEP + 20)
+    ]
+    await view.add(*offers)
+
+    def as_before(tx: Transaction) -> None:
+        """What a version kept that knew no payment methods, nor rules."""
+        for seq, expires, document in tx.all("offers_after", 0, 2 * STEP):
+            old = msgspec.json.decode(document)
+            del old["payment_methods"]
+            name, made = old["identifier"], old["created_at"]
+            address = f"{kinds.OFFER}:{secret.public}:{name}"
+            text = msgspec.json.encode(old)
+            tx.all("offer_upsert", address, seq, name, name, made, expires, text)
+        tx.all("view_set", "offers-rules", 0)
+
+    await view.kept.database.write(as_before)
+    assert (await view.offers.named("tool3", NOW))[0].payment_methods == ()
+    await view.offers.open()
+    kept = await view.offers.after(0, 2 * STEP)
+    assert len(kept) == STEP + 20
+    assert {found.payment_methods for _, _, found in kept} == {("hanse", "lightning")}
+    fresh, indexing = view.fresh()
+    await indexing.fill()
+    await indexing.finish()
+    asked = Search(constraints=Constraints(payment_methods=("lightning",)))
+    assert (await fresh.find(asked)).total == STEP + 20
+    await view.kept.database.write(as_before)
+    await view.kept.database.write(lambda tx: tx.all("view_set", "offers-rules", RULES))
+    await view.offers.open()  # it was done: nothing is read again
+    assert (await view.offers.named("tool3", NOW))[0].payment_methods == ()
 
 
 async def test_the_view_rebuilt_from_the_log_answers_the_same(view: View) -> None:

@@ -4,16 +4,20 @@ import time
 from pathlib import Path
 
 import apsw
+import msgspec
 from tests.conformance.events import ALICE, BOB, Words, a_deletion, an_event
+from tests.fakes.offers import offer
 
 from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.migrations import migrations
+from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.upkeep import Keeping, Upkeep
 from hanse.protocol import kinds
 from hanse.protocol.event import Event, encode_event
 from hanse.protocol.filter import Filter
+from hanse.registry.offer_event import offer_content, offer_tags
 
 KEY = bytes(range(32))
 
@@ -87,3 +91,32 @@ async def test_a_database_of_the_first_version_is_whole_and_searchable_here(tmp_
     async with SqliteDatabase(str(path)) as database:  # and it is done once
         assert await database.one("view_seq", "words") == (0,)
         assert await database.select("PRAGMA integrity_check", ()) == [("ok",)]
+
+
+async def test_offers_kept_by_the_first_version_say_how_they_are_paid(tmp_path: Path) -> None:
+    path, now_s = tmp_path / "hanse.db", int(time.time())
+    value = offer("harbour", "Finds a berth", payment_methods=("lightning",))
+    address = f"{kinds.OFFER}:{ALICE.public}:harbour"
+    event = an_event(
+        kind=kinds.OFFER,
+        tags=[list(tag) for tag in offer_tags(value, url="ws://127.0.0.1:1", node=BOB.public)],
+        content=offer_content(value),
+    )
+    made_by_the_first_version(path, [event], "00" * 32)
+    old = msgspec.to_builtins(value)
+    del old["payment_methods"]  # it knew none
+    with (connection := apsw.Connection(str(path))):
+        connection.execute(
+            "INSERT INTO offer VALUES (?, 1, 'harbour', 'harbour', 1, NULL, ?)",
+            (address, msgspec.json.encode(old)),
+        )
+        connection.execute("INSERT INTO view VALUES ('offers', 1)")
+    connection.close()
+    async with SqliteDatabase(str(path)) as database:
+        await EventLog(database, lambda: b"never asked for").open()
+        offers = StoredOffers(database)
+        (before,) = await offers.named("harbour", now_s)
+        assert before.payment_methods == ()
+        await offers.open()
+        (after,) = await offers.named("harbour", now_s)
+        assert after.payment_methods == ("hanse", "lightning")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,34 @@ async def test_a_read_that_is_stopped_leaves_no_snapshot_open(
                 await database.read(lambda tx: tx.select(LONG, [10**12]))
             assert not any(reader.connection.in_transaction for reader in database._readers)
             assert await database.read(lambda tx: tx.select("SELECT 3", ())) == [(3,)]
+
+
+async def test_reads_of_one_turn_share_a_snapshot_until_a_commit_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hanse.engines.storage.sqlite.HOLD_AFTER_S", 0.0)
+    async with stores("sqlite", tmp_path) as kept:
+        here = kept.database._here  # type: ignore[attr-defined]
+        found: list[Found] = []
+        find = partial(kept.log.at_once, ANY, limit=10, now_s=0)
+
+        def read(*_: object) -> None:
+            answer = find()
+            assert isinstance(answer, Found)
+            found.append(answer)
+
+        read()
+        assert here.holds
+        await asyncio.sleep(0)
+        assert not here.holds
+
+        here.hold()  # as if the turn in which a commit is told had begun with a read
+        read()
+        kept.log.follow(read)
+        await kept.log.append_many([event := an_event(ALICE)])
+        assert [len(answer.rows) for answer in found] == [0, 0, 1]
+        assert found[-1].rows[0][2].hex() == event.id
+        assert found[-1].seq == 1
 
 
 async def test_long_reads_beyond_what_may_wait_are_refused(

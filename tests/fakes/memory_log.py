@@ -6,7 +6,8 @@ here, unless a test sets `gate`: then every read waits for it.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from hanse.errors import Conflict, HanseError, Restricted
 from hanse.ports import Found, Row
@@ -116,6 +117,24 @@ class MemoryLog:
     ) -> Found:
         """See `ports.Log`."""
         await self._pass()
+        return self._find(filters, limit, now_s, reader)
+
+    def at_once(
+        self,
+        filters: Sequence[Filter],
+        *,
+        limit: int,
+        now_s: int,
+        reader: frozenset[PublicKey] = NOBODY,
+    ) -> Found | Coroutine[Any, Any, Found]:
+        """See `ports.Log`."""
+        if self.gate is not None:
+            return self.query(filters, limit=limit, now_s=now_s, reader=reader)
+        return self._find(filters, limit, now_s, reader)
+
+    def _find(
+        self, filters: Sequence[Filter], limit: int, now_s: int, reader: frozenset[PublicKey]
+    ) -> Found:
         more = False
         chosen: dict[int, Event] = {}
         for one in filters:

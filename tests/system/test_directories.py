@@ -183,11 +183,13 @@ async def test_a_card_is_signed_by_the_node_and_read_back_to_the_same_capabiliti
 ) -> None:
     npub = encode_npub(provider.pubkey)
     card = await site.get(f"/agents/{npub}/.well-known/agent-card.json")
-    listings = (await a2a.read(card)).listings
+    async with Web(site.node.http_url) as web:
+        listings = (await a2a.read(card, fetch=web.json)).listings
     assert len(listings) == OFFERS
     (one,) = (found for found in listings if found.native_id.endswith(":harbour-0"))
     assert shapes(one.capabilities) == await offered(site, provider)
-    assert one.verified == f"signature {encode_npub(site.node.pubkey)}"
+    assert one.verified == f"signature {encode_npub(site.node.pubkey)} at 127.0.0.1"
+    assert {one.verified for one in (await a2a.read(card)).listings} == {""}  # nobody was asked
     keys = await site.get("/.well-known/jwks.json")
     assert [key["kid"] for key in keys["keys"]] == [encode_npub(site.node.pubkey)]
 

@@ -16,7 +16,7 @@ from tests.conftest import People, running_node
 from tests.system.cli_home import Home
 
 from hanse.agent import Agent
-from hanse.errors import HanseError
+from hanse.errors import Blocked, HanseError
 from hanse.node import Node
 from hanse.protocol.keys import SecretKey
 from hanse.servers.api.watches import WATCHES_OF_ONE_MAX
@@ -172,6 +172,36 @@ async def test_an_address_that_searches_without_end_is_told_to_wait(
         asked = [await session.get(f"{node.http_url}/api/v1/services") for _ in range(3)]
     assert [found.status for found in asked] == [200, 200, 429]
     assert int(asked[-1].headers["Retry-After"]) >= 1
+
+
+async def test_a_watched_search_ends_when_its_key_is_banned(
+    node: Node, people: People, provider: Agent
+) -> None:
+    agent, late = await people.connected("10sat"), await people.connected()
+
+    @late.provide(price="1sat")
+    def greet_again(name: str) -> str:
+        "Write a friendly greeting once more."
+        return f"Hello again, {name}"
+
+    heard: list[str] = []
+
+    async def listen() -> None:
+        async for service in agent.watch("friendly greeting", capability="greet"):
+            heard.append(service.capability)
+            await node.moderation.deny_key(agent.pubkey, "spam")
+            await late.serve()  # something changes
+
+    with pytest.raises(Blocked, match="banned"):
+        await asyncio.wait_for(listen(), 20)
+    assert heard == ["greet"]
+
+
+async def test_a_banned_key_begins_no_watch(node: Node, people: People) -> None:
+    agent = await people.connected("10sat")
+    await node.moderation.deny_key(agent.pubkey, "spam")
+    with pytest.raises(Blocked):
+        await asyncio.wait_for(anext(aiter(agent.watch("anything"))), 10)
 
 
 async def test_a_question_that_cannot_be_asked_cannot_be_watched(node: Node) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 from aiohttp import web as served
@@ -38,6 +39,8 @@ from hanse.protocol.event import Event, Tags, encode_event, sign_event
 from hanse.protocol.handle import read_handle
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.protocol.session import host_of
+from hanse.servers.relay.buckets import Rate
+from hanse.servers.relay.rules import Rates, Rules
 from hanse.trust.rotation import Rotate, consent, statement_draft
 
 BITS = 8
@@ -531,6 +534,29 @@ async def test_look_ups_need_a_proof_and_are_few_at_once(
         many = await asyncio.gather(*(one(number) for number in range(5)))
         slugs = sorted(found.slug for found in many)
         assert slugs == ["not-found"] * 4 + ["rate-limited"]
+
+
+async def test_who_looks_up_from_afar_is_limited_and_who_is_here_is_not(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    rules, afar = Rules(rates=Rates(address=Rate(0.01, 3))), {"X-Forwarded-For": "203.0.113.7"}
+    async with (
+        running_node(tmp_path, operator, rules=rules) as node,
+        aiohttp.ClientSession(node.http_url) as session,
+    ):
+
+        async def status(path: str, **headers: str) -> int:
+            async with session.get(path, headers=headers) as found:
+                return found.status
+
+        asked = "/.well-known/nostr.json?name=_"
+        assert [await status(asked, **afar) for _ in range(4)] == [200, 200, 200, 429]
+        # A look-up elsewhere costs more than all that, and is counted before anything is asked.
+        other = {"X-Forwarded-For": "203.0.113.8"}
+        find = "/api/v1/handles/find?handle=ada%40example.com"
+        assert [await status(find, **other) for _ in range(2)] == [401, 429]
+        assert await status("/api/v1/handles/terms", **other) == 429
+        assert [await status(asked) for _ in range(5)] == [200] * 5
 
 
 # --- in words ---------------------------------------------------------------------------------

@@ -1,16 +1,22 @@
 """The web as an import reads it: no source leads us into our own network, or asks for too much."""
 
 import asyncio
+import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from aiohttp import web as served
+from websockets.asyncio.server import ServerConnection, serve
 
 from hanse.engines.web.reader import Bounds, Refused, Web, is_public
 from hanse.errors import Invalid, NotFound, TooLarge, Unavailable
+from hanse.keyring import new_secret
 from hanse.operations.imports import sources
+from hanse.protocol import kinds, message
+from hanse.protocol.event import sign_event
 
 Handler = Callable[[served.Request], Awaitable[served.StreamResponse]]
 
@@ -256,3 +262,75 @@ async def test_a_host_that_names_its_key_proves_what_it_lists_of_its_own() -> No
     own, other = reading.listings
     assert own.verified.startswith(f"domain {start.removeprefix('http://')} npub1")
     assert other.verified == ""
+
+
+async def test_an_api_described_in_yaml_is_read_from_its_url() -> None:
+    text = "openapi: 3.1.0\ninfo: {title: Tides, version: 1.0.0}\npaths:\n  /now: {get: {}}\n"
+
+    async def answer(request: served.Request) -> served.StreamResponse:
+        if request.path != "/api.yaml":
+            raise served.HTTPNotFound
+        return served.Response(text=text, content_type="application/yaml")
+
+    async with a_site(answer) as start, Web(start) as found:
+        source, reading = await sources.of_url(f"{start}/api.yaml", None, found, quiet, 10)
+    assert (source.kind, [one.name for one in reading.listings]) == ("openapi", ["Tides"])
+
+
+async def test_pages_that_were_read_are_taken_when_the_next_cannot_be_had() -> None:
+    whole = a_registry(50)
+
+    async def answer(request: served.Request) -> served.StreamResponse:
+        if request.query.get("cursor") == "3":
+            raise served.HTTPServiceUnavailable
+        return await whole(request)
+
+    async with a_site(answer) as start, Web(start) as found:
+        _, reading = await sources.of_url(start, "mcp", found, quiet, 1000)
+        with pytest.raises(Unavailable):
+            await sources.of_url(f"{start}/v0/servers?cursor=3", "mcp", found, quiet, 1000)
+    assert (len(reading.listings), reading.whole) == (6, False)
+    ((_, why),) = reading.refused
+    assert "answered 503: the pages before it were read" in why
+
+
+@asynccontextmanager
+async def a_slow_relay(pages: int) -> AsyncIterator[str]:
+    """It answers so many requests with two announcements each, and then is silent."""
+    left = pages
+
+    async def answer(client: ServerConnection) -> None:
+        nonlocal left
+        async for text in client:
+            verb, *rest = json.loads(text)
+            if verb != "REQ" or not left:
+                continue
+            left -= 1
+            for number in range(2):
+                event = sign_event(
+                    new_secret(),
+                    kind=kinds.TOOLS_ANNOUNCEMENT,
+                    created_at=1_700_000_000 + 10 * left + number,
+                    content=json.dumps({"tools": [{"name": f"tool_{number}"}]}),
+                )
+                told = json.loads(message.publish(event))[1]
+                await client.send(json.dumps(["EVENT", rest[0], told]))
+            await client.send(json.dumps(["EOSE", rest[0]]))
+
+    async with serve(answer, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+
+
+async def test_a_relay_that_takes_too_long_is_left_with_what_it_told() -> None:
+    began = time.monotonic()
+    async with a_slow_relay(2) as url:
+        source, reading = await sources.of_relay(url, quiet, 100, lambda: int(time.time()), 1.5)
+    assert time.monotonic() - began < 10
+    assert (source.kind, len(reading.listings), reading.whole) == ("nostr", 4, False)
+    assert "was not done within 1.5 s: its newest 4 events were read" in reading.refused[-1][1]
+
+
+async def test_a_relay_that_tells_nothing_in_time_is_said_to() -> None:
+    async with a_slow_relay(0) as url:
+        with pytest.raises(Unavailable, match="within 1 s; nothing was read"):
+            await sources.of_relay(url, quiet, 100, lambda: int(time.time()), 1.0)

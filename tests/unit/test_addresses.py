@@ -2,8 +2,11 @@
 
 import pytest
 
-from hanse.errors import Invalid
-from hanse.servers.relay.addresses import Networks, origin
+from hanse.errors import Invalid, RateLimited
+from hanse.servers.relay.addresses import Networks, counted, origin
+from hanse.servers.relay.handshake import Places
+from hanse.servers.relay.relay import SocketLimits
+from hanse.servers.relay.shares import Shares
 
 PROXIES = Networks(("127.0.0.0/8", "10.0.0.0/8"), "proxy")
 
@@ -39,3 +42,33 @@ def test_networks_hold_addresses_and_remember_a_bounded_number() -> None:
 def test_what_is_no_network_is_refused_by_name() -> None:
     with pytest.raises(Invalid, match="trust-address"):
         Networks(("everyone",), "trust-address")
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("a unix socket", "a unix socket"),
+    ],
+)
+def test_an_address_counts_as_its_site(address: str, found: str) -> None:
+    assert counted(address) == found
+
+
+def test_addresses_of_one_site_share_what_an_address_may_have() -> None:
+    shares = Shares(10, 100)
+    shares.take("2001:db8::1", 6)
+    with pytest.raises(RateLimited):
+        shares.take("2001:db8::2", 6)
+    shares.take("2001:db8:0:1::2", 6)
+    shares.leave("2001:db8::1", 6)
+    shares.take("2001:db8::2", 6)
+    places = Places(SocketLimits(of_one_address_max=2))
+    assert [places.take(f"2001:db8::{end}") for end in (1, 2, 3)] == [True, True, False]
+    places.leave("2001:db8::1")
+    assert places.take("2001:db8::3")

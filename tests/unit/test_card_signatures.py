@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanse.errors import Invalid
+from hanse.errors import Invalid, NotFound
 from hanse.operations.imports import a2a
 from hanse.protocol import jws
 from hanse.protocol.address import encode_npub
@@ -173,15 +173,74 @@ async def test_a_key_kept_elsewhere_or_that_cannot_be_had_leaves_the_card_unveri
     assert found.verified == ""
 
 
-async def test_a_nostr_key_signs_a_card_and_its_name_is_enough_to_check_it() -> None:
+def by_nostr(secret: SecretKey, **header: str) -> dict[str, Any]:
+    """A card that a Nostr key signed."""
+    npub = encode_npub(secret.public)
+    protected = jws.encode(orjson.dumps({"alg": "ES256K", "kid": npub, **header}))
+    card = a_card()
+    signature = jws.sign(secret, protected, a2a._forms(card)[0])
+    return card | {"signatures": [{"protected": protected, "signature": signature}]}
+
+
+async def test_a_nostr_key_proves_a_card_if_the_agents_host_calls_it_its_own() -> None:
+    npub = encode_npub(SECRET.public)
+    own = jws.public_jwk(SECRET.public, npub)
+    forged = jws.public_jwk(SecretKey(bytes(31) + bytes([99])).public, npub)
+    names = "https://pilot.example.com/.well-known/nostr.json?name=_"
+    asked: list[str] = []
+
+    async def verified(card: dict[str, Any], **said: Any) -> str:
+        async def fetch(url: str) -> Any:
+            asked.append(url)
+            if url not in said:
+                raise NotFound("is not there")
+            return said[url]
+
+        (found,) = (await a2a.read(card, fetch=fetch)).listings
+        return found.verified
+
+    proof = f"signature {npub} at pilot.example.com"
+    named = {"names": {"_": SECRET.public}}
+    assert await verified(by_nostr(SECRET), **{names: named}) == proof
+    assert await verified(by_nostr(SECRET, jku=JKU), **{JKU: {"keys": [own]}}) == proof
+    # Anybody can sign anybody's card: the host knows nothing of it, or of another key.
+    assert await verified(by_nostr(SECRET)) == ""
+    assert await verified(by_nostr(SECRET), **{names: {"names": {"_": "0" * 64}}}) == ""
+    assert await verified(by_nostr(SECRET, jku=JKU), **{JKU: {"keys": [forged]}}) == ""
+    evil = "https://evil.example/jwks.json"
+    assert await verified(by_nostr(SECRET, jku=evil), **{evil: {"keys": [own]}}) == ""
+    assert evil not in asked
+    (from_file,) = (await a2a.read(by_nostr(SECRET))).listings
+    assert from_file.verified == ""
+
+
+async def test_a_signature_that_proves_nothing_does_not_hide_one_that_does() -> None:
+    npub = encode_npub(SECRET.public)
+    card, stranger = by_nostr(SECRET), by_nostr(SecretKey(bytes(31) + bytes([98])))
+    card["signatures"] = [*stranger["signatures"], *card["signatures"]]
+
+    async def fetch(url: str) -> Any:
+        return {"names": {"_": SECRET.public}}
+
+    (found,) = (await a2a.read(card, fetch=fetch)).listings
+    assert found.verified == f"signature {npub} at pilot.example.com"
+
+
+async def test_a_card_that_a_nostr_key_signed_and_somebody_changed_is_refused() -> None:
+    card = by_nostr(SECRET)
+    card["name"] = "Another"
+    with pytest.raises(Invalid, match="does not hold"):
+        await a2a.read(card)
+
+
+async def test_every_nostr_key_can_sign_a_card() -> None:
     for secret in (SECRET, *(SecretKey(bytes(31) + bytes([number])) for number in range(1, 9))):
         npub = encode_npub(secret.public)
         protected = jws.encode(orjson.dumps({"alg": "ES256K", "kid": npub}))
         card = a_card()
         signature = jws.sign(secret, protected, a2a._forms(card)[0])
         card["signatures"] = [{"protected": protected, "signature": signature}]
-        (found,) = (await a2a.read(card)).listings
-        assert found.verified == f"signature {npub}"
+        assert (await a2a.read(card)).listings
         assert signature == jws.sign(secret, protected, a2a._forms(a_card())[0])  # always the same
 
 

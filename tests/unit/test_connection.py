@@ -123,7 +123,7 @@ async def test_a_store_that_cannot_answer_closes_the_subscription() -> None:
     class Broken(MemoryLog):
         """A log on a disk that fails."""
 
-        async def query(self, *_: Any, **__: Any) -> Any:
+        def _find(self, *_: Any, **__: Any) -> Any:
             raise Unavailable("the disk is gone")
 
     async with a_relay(Broken()) as relay:
@@ -156,8 +156,8 @@ async def test_subscriptions_with_the_same_filters_share_one_match() -> None:
         for number, wire in enumerate(wires):
             wire.say("REQ", "x" * (number + 1), {"kinds": [1], "limit": number})
             wire.heard()
-        assert len(relay.watch._groups) == 1
         relay.watch.appended(1, event := note(1))
+        assert len(relay.watch._groups) == 1
         relay.watch.appended(2, other := note(2))
         for number, wire in enumerate(wires):
             assert [(part[1], part[2]["id"]) for part in wire.heard()] == [

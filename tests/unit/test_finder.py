@@ -120,6 +120,7 @@ FULL = Promise(
     latency_p95_ms=500,
     success_rate=0.99,
     availability=0.999,
+    throughput_per_s=20,
     regions=("US", "EU"),
     data_residence=("DE",),
     certifications=("SOC2",),
@@ -133,6 +134,11 @@ def full() -> list[object]:
         (Constraints(latency_p95_ms=500), Constraints(latency_p95_ms=499), "latency"),
         (Constraints(success_rate=0.99), Constraints(success_rate=0.995), "success"),
         (Constraints(availability=0.999), Constraints(availability=0.9999), "availability"),
+        (
+            Constraints(throughput_per_s=20),
+            Constraints(throughput_per_s=20.1),
+            "throughput_per_s",
+        ),
         (Constraints(regions=("us", "EU")), Constraints(regions=("US", "JP")), "regions"),
         (
             Constraints(data_residence=("DE",)),
@@ -240,6 +246,7 @@ async def test_what_is_not_promised_meets_no_constraint(stall: Stall) -> None:
     stall.put(offer("sms", version="latest", by_call=False))
     for asked in (
         Constraints(availability=0.5),
+        Constraints(throughput_per_s=0.001),
         Constraints(regions=("US",)),
         Constraints(side_effects=("irreversible",)),
         Constraints(version="*"),

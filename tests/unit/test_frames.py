@@ -44,8 +44,8 @@ def row(size: int) -> Row:
 
 @given(names, sizes)
 def test_an_answer_is_its_events_and_then_its_end(name: str, wanted: list[int]) -> None:
-    prefix, end = message.event_prefix(name), message.eose(name, False)
-    found = read_frames(frames.answer(prefix, [row(size) for size in wanted], end))
+    prefix, rows = message.event_prefix(name), [row(size) for size in wanted]
+    found = read_frames(answer.answer_frames(name, prefix, Found(rows, 0, False)))
     assert [json.loads(text) for text in found] == [
         *(["EVENT", name, "x" * size] for size in wanted),
         ["EOSE", name, ["finish"]],

@@ -105,7 +105,7 @@ def test_a_search_hit_cannot_write_a_line_of_ours(words: str) -> None:
         "reasons": ["price 1 sat a call"],
         "input_schema": {"description": words},
     }
-    found = {"services": [row], "excluded_by": {}, "untrusted": "written by providers"}
+    found = {"services": [row], "excluded_by": {}, "notes": [], "untrusted": "x"}
     lines = render("find_services", found).splitlines()
     assert len(lines) == 5
     heads = [line.lstrip()[:8] for line in lines[1:]]
@@ -126,15 +126,17 @@ def test_a_hit_that_cannot_be_called_by_the_call_or_at_all_says_so() -> None:
         "reasons": [],
         "input_schema": {},
     }
-    found = {"services": [row], "excluded_by": {}, "untrusted": "written by providers"}
+    found = {"services": [row], "excluded_by": {}, "notes": [], "untrusted": "x"}
     text = render("find_services", found)
     assert "price=not sold by the call" in text
     assert 'imported, cannot be called here: "https://x/\\n1. offer \\udb40\\udc41"' in text
 
 
 def test_no_hit_says_why() -> None:
-    nothing = {"services": [], "excluded_by": {"price": 2}, "untrusted": "x"}
-    assert render("find_services", nothing) == "No service matches. Excluded: 2 by price."
+    nothing = {"services": [], "excluded_by": {"price": 2}, "notes": ["by words only"]}
+    said, note = render("find_services", nothing).splitlines()
+    assert said == "No service matches. Excluded: 2 by price."
+    assert note == 'Note: "by words only"'
     assert "Try other words" in render("find_services", nothing | {"excluded_by": {}})
 
 

@@ -1,4 +1,4 @@
-"""The seven tools: what is described to a model is exactly what is checked."""
+"""The tools: what is described to a model is exactly what is checked."""
 
 from typing import Any
 
@@ -18,6 +18,7 @@ NAMES = [
     "get_receipt",
     "explain_trust",
     "endorse",
+    "find_handle",
     "get_balance",
     "whoami",
 ]
@@ -49,6 +50,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         {"subject": "f" * 64},
         {"subject": "f" * 64, "domain": "sms", "grade": 0, "days": 366, "reason": "paid late"},
     ],
+    "find_handle": [{"handle": "ada@example.com"}, {"handle": "example.com"}],
     "get_balance": [{}],
     "whoami": [{}],
 }
@@ -94,12 +96,14 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("endorse", {"subject": "f" * 64, "grade": 11}, "grade"),
     ("endorse", {"subject": "f" * 64, "days": 367}, "days"),
     ("endorse", {"domain": "sms"}, "subject"),
+    ("find_handle", {}, "handle"),
+    ("find_handle", {"handle": "x" * 1000}, "handle"),
     ("get_balance", {"agent": "x"}, "agent"),
     ("whoami", {"agent": "x"}, "agent"),
 ]
 
 
-def test_there_are_exactly_the_seven_tools() -> None:
+def test_there_are_exactly_these_tools() -> None:
     assert [tool.name for tool in TOOLS] == NAMES
 
 
@@ -164,11 +168,12 @@ async def test_every_tool_has_a_verb_behind_it() -> None:
         payments=None,  # type: ignore[arg-type]
         calls=None,  # type: ignore[arg-type]
         trust=None,  # type: ignore[arg-type]
+        resolve=None,  # type: ignore[arg-type]
         node=None,  # type: ignore[arg-type]
         new_key=lambda: "key",
     )
     for tool in TOOLS:
-        with pytest.raises((AttributeError, HanseError)):
+        with pytest.raises((AttributeError, TypeError, HanseError)):
             await desk.perform(None, tool.name, GOOD[tool.name][0])
 
 
@@ -178,6 +183,7 @@ def test_the_argument_types_are_each_used_by_a_tool() -> None:
         FindServices,
         tools.DescribeService,
         tools.CallService,
+        tools.FindHandle,
         tools.GetReceipt,
         tools.ExplainTrust,
         tools.Endorse,

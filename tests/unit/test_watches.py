@@ -3,11 +3,12 @@ them together take a share of the node's time."""
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from hanse.errors import Invalid, RateLimited
+from hanse.errors import Blocked, Invalid, RateLimited
 from hanse.servers.api.watches import REST, WATCHES_MAX, WATCHES_OF_ONE_MAX, Watches
 
 SCOPE = {"type": "http", "asgi": {"spec_version": "2.3"}}
@@ -28,6 +29,11 @@ async def silence() -> dict[str, Any]:
     raise AssertionError
 
 
+def always() -> bool:
+    """A proof that never ends."""
+    return True
+
+
 def watches() -> Watches:
     """No streams yet."""
     return Watches(at_once, lambda: False)
@@ -42,20 +48,20 @@ async def test_who_asks_too_often_at_once_is_counted_before_the_first_answer() -
 
     async def late() -> None:
         with pytest.raises(RateLimited):
-            await found.open(nothing, {"a", "b"})
+            await found.open(nothing, {"a", "b"}, always)
         answered.set()
 
-    asked = [found.open(slow, {"a"}) for _ in range(WATCHES_OF_ONE_MAX)]
+    asked = [found.open(slow, {"a"}, always) for _ in range(WATCHES_OF_ONE_MAX)]
     await asyncio.gather(*asked, late())
-    await found.open(nothing, {"b"})
+    await found.open(nothing, {"b"}, always)
 
 
 async def test_many_holders_share_the_places_of_all() -> None:
     found = watches()
     for number in range(WATCHES_MAX):
-        await found.open(nothing, {str(number)})
+        await found.open(nothing, {str(number)}, always)
     with pytest.raises(RateLimited):
-        await found.open(nothing, {"another"})
+        await found.open(nothing, {"another"}, always)
 
 
 async def test_a_reader_who_goes_at_any_time_gives_the_place_back() -> None:
@@ -71,16 +77,16 @@ async def test_a_reader_who_goes_at_any_time_gives_the_place_back() -> None:
         raise OSError
 
     for _ in range(3):
-        await (await found.open(nothing, {"a"}))(SCOPE, gone, taken)
+        await (await found.open(nothing, {"a"}, always))(SCOPE, gone, taken)
         with contextlib.suppress(OSError, ExceptionGroup):
-            await (await found.open(nothing, {"a"}))(SCOPE, silence, broken)
+            await (await found.open(nothing, {"a"}, always))(SCOPE, silence, broken)
     assert found.open_now == 0
 
     async def refusing() -> dict[str, Any]:
         raise Invalid.at("words", "cannot be asked")
 
     with pytest.raises(Invalid):
-        await found.open(refusing, {"a"})
+        await found.open(refusing, {"a"}, always)
     assert found.open_now == 0
 
 
@@ -108,7 +114,7 @@ async def test_watched_searches_ask_one_after_another_and_rest_between(
     began = clock()
     async with asyncio.TaskGroup() as group:
         streams = [
-            group.create_task((await found.open(find, {"a"}))(SCOPE, silence, taken))
+            group.create_task((await found.open(find, {"a"}, always))(SCOPE, silence, taken))
             for _ in range(5)
         ]
         while asked < 25:
@@ -118,3 +124,39 @@ async def test_watched_searches_ask_one_after_another_and_rest_between(
             stream.cancel()
     assert (most, found.open_now) == (1, 0)
     assert took_s < passed_s / REST
+
+
+async def told(found: Watches, holds: Callable[[], bool]) -> list[bytes]:
+    """All that a stream says until it ends by itself."""
+    sent: list[bytes] = []
+
+    async def take(message: Any) -> None:
+        sent.append(message.get("body", b""))
+
+    await (await found.open(nothing, {"a"}, holds))(SCOPE, silence, take)
+    assert found.open_now == 0
+    return sent
+
+
+async def test_a_stream_ends_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hanse.servers.api.watches.PAUSE_S", 0)
+    left = iter([True, True, False])
+    text = b"".join(await told(watches(), lambda: next(left)))
+    assert text.startswith(b"event: listed")
+    assert b"event: error" not in text
+
+
+async def test_a_stream_whose_key_is_banned_says_so_and_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hanse.servers.api.watches.PAUSE_S", 0)
+    left = iter([True, True])
+
+    def holds() -> bool:
+        if next(left, None) is None:
+            raise Blocked("this key was banned here")
+        return True
+
+    text = b"".join(await told(watches(), holds))
+    assert b"event: error" in text
+    assert b"banned" in text

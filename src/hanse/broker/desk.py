@@ -16,10 +16,12 @@ from hanse.broker.receipt import verify_receipt
 from hanse.broker.service import Broker
 from hanse.broker.store import Calls
 from hanse.errors import AuthRequired, NotFound, TooLarge
+from hanse.identity.resolver import Resolved
 from hanse.payments.service import Payments
 from hanse.protocol import address, kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.canonical import bound_depth, canonical, digest_hex
+from hanse.protocol.handle import Address, read_handle
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import Principal
 from hanse.registry.service import Registry
@@ -38,6 +40,7 @@ class Desk:
         payments: Payments,
         calls: Calls,
         trust: Trust,
+        resolve: Callable[[Address, PublicKey], Awaitable[Resolved]],
         node: PublicKey,
         new_key: Callable[[], str],
     ) -> None:
@@ -46,6 +49,7 @@ class Desk:
         self._payments = payments
         self._calls = calls
         self._trust = trust
+        self._resolve = resolve
         self._node = node
         self._new_key = new_key
         self._verbs: dict[type, Callable[..., Awaitable[dict[str, Any]]]] = {
@@ -55,6 +59,7 @@ class Desk:
             tools.GetReceipt: self._receipt,
             tools.ExplainTrust: self._explain,
             tools.Endorse: self._endorse,
+            tools.FindHandle: self._handle,
         }
 
     async def perform(
@@ -85,6 +90,7 @@ class Desk:
         return shown.offer(
             offer,
             lambda name: self._registry.quality(offer.address, name, offer.version),
+            self._registry.why_withheld(offer),
         )
 
     async def _call(self, who: Principal, asked: tools.CallService, request: str) -> dict[str, Any]:
@@ -147,6 +153,12 @@ class Desk:
             who.operator, subject, asked.domain, asked.grade, asked.days, asked.reason
         )
         return shown.endorsement(draft, who.operator, subject, asked)
+
+    async def _handle(
+        self, who: Principal, asked: tools.FindHandle, _request: str
+    ) -> dict[str, Any]:
+        found = await self._resolve(read_handle(asked.handle), who.operator)
+        return found.shown() | {"npub": address.encode_npub(found.pubkey)}
 
     async def _balance(self, who: Principal) -> dict[str, Any]:
         available, held = await self._payments.balance(who.agent)

@@ -8,7 +8,7 @@ import msgspec
 from hanse.errors import HanseError, Invalid
 from hanse.protocol.amount import AMOUNT_MAX_MSAT, Amount
 from hanse.protocol.keys import PublicKey
-from hanse.registry.model import LATENCY_MAX_MS, NAME_MAX
+from hanse.registry.model import LATENCY_MAX_MS, NAME_MAX, THROUGHPUT_MAX_PER_S
 from hanse.registry.search import (
     LEVEL_MAX,
     LIMIT_MAX,
@@ -24,6 +24,7 @@ from hanse.registry.search import (
 Msat = Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX_MSAT)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=1, le=LATENCY_MAX_MS)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=THROUGHPUT_MAX_PER_S)]
 Weight = Annotated[float, msgspec.Meta(ge=0, le=WEIGHT_MAX)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
 HexKey = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -76,6 +77,9 @@ class FindServices(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         _says("What you need back, as JSON Schema properties: at least these are returned."),
     ] = None
     availability: Annotated[Share | None, _says("Least availability, 0 to 1.")] = None
+    throughput_per_s: Annotated[
+        Rate | None, _says("Least calls a second that it must be expected to take, over a minute.")
+    ] = None
     level: Annotated[
         Annotated[int, msgspec.Meta(ge=0, le=LEVEL_MAX)] | None,
         _says("Least level of trust in its operator, 0 to 4, as your operator sees it."),

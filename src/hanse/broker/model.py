@@ -19,6 +19,7 @@ from hanse.protocol.keys import PublicKey
 from hanse.protocol.receipt import BLAMELESS as BLAMELESS
 from hanse.protocol.receipt import Fault as Fault
 from hanse.registry.quality import SETTLED, UNCOUNTED, Ended, major_of
+from hanse.registry.throughput import BUSY
 from hanse.registry.version import Range
 
 
@@ -121,6 +122,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             at_s=(self.closed_ms or 0) // 1000,
             paid_msat=self.price.msat if settled else 0,
             received_msat=(self.price - self.fee).msat if settled else 0,
+            busy=self.fault is Fault.ERROR and self.detail.startswith(BUSY),
         )
 
 

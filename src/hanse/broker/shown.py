@@ -61,6 +61,7 @@ def trust(found: Answer, asked: PublicKey, table: Levels) -> dict[str, Any]:
                 "text": one.text,
                 "weight": round(one.weight, 4),
                 "path": list(one.path),
+                "receipt": one.receipt,
             }
             for one in found.reasons
         ],
@@ -94,8 +95,9 @@ def endorsement(
     }
 
 
-def offer(found: Offer, quality: Callable[[str], Quality]) -> dict[str, Any]:
-    """An offer in full; `quality` is what is known of a capability."""
+def offer(found: Offer, quality: Callable[[str], Quality], withheld: str = "") -> dict[str, Any]:
+    """An offer in full; `quality` is what is known of a capability, `withheld` why searches do not
+    show it."""
     pointer = address.AddressPointer(
         kind=kinds.OFFER, pubkey=found.provider, identifier=found.identifier
     )
@@ -113,6 +115,7 @@ def offer(found: Offer, quality: Callable[[str], Quality]) -> dict[str, Any]:
         "terms": found.terms,
         "source": found.source,
         "verified": _verified(found),
+        "withheld": withheld,
         "capabilities": [
             _capability(found, row)
             | {

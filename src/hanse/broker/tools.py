@@ -1,4 +1,4 @@
-"""The seven tools an agent gets, whatever door it comes through: names, words, argument types.
+"""The tools an agent gets, whatever door it comes through: names, words, argument types.
 
 The descriptions are read by language models: they say when to use a tool and what comes back. The
 input schemas are made from the argument types, so that what is described is what is checked.
@@ -11,6 +11,7 @@ import msgspec
 from hanse.broker.finding import FindServices, Milliseconds, Msat
 from hanse.errors import Invalid
 from hanse.protocol.event import field_error
+from hanse.protocol.handle import HANDLE_MAX
 from hanse.registry.search import QUERY_MAX
 from hanse.trust.endorsement import DAY_S, LIFETIME_MAX_S, LIFETIME_S, REASON_MAX
 from hanse.trust.model import DOMAIN_LENGTH_MAX, GRADE_MAX
@@ -137,6 +138,19 @@ class Endorse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
 
 
+class FindHandle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of find_handle."""
+
+    handle: Annotated[
+        str,
+        msgspec.Meta(
+            min_length=1,
+            max_length=HANDLE_MAX,
+            description="The handle as it was told to you, for example `ada@example.com`.",
+        ),
+    ]
+
+
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No arguments."""
 
@@ -150,6 +164,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     arguments: type[msgspec.Struct]
     spends: bool = False
     needs_identity: bool = True
+    cost: int = 1
+    """What one use takes of its address's rate of events, where nothing else bounds it."""
 
     def input_schema(self) -> dict[str, Any]:
         """JSON Schema (2020-12) of the arguments, with no reference inside."""
@@ -180,6 +196,7 @@ TOOLS: tuple[Tool, ...] = (
         ),
         arguments=FindServices,
         needs_identity=False,
+        cost=4,
     ),
     Tool(
         name="describe_service",
@@ -236,6 +253,17 @@ TOOLS: tuple[Tool, ...] = (
             "is said until they sign. Costs nothing."
         ),
         arguments=Endorse,
+    ),
+    Tool(
+        name="find_handle",
+        title="Find whose handle this is",
+        description=(
+            "Look a handle like `ada@example.com` up at its own domain: the key behind it, whether "
+            "the domain names the key (`domain_names_key`) and the key names the handle "
+            "(`key_names_handle`), where it has moved, and its relays. Believe it only if both "
+            "hold, and then keep the key: a domain may give a name to another. Costs nothing."
+        ),
+        arguments=FindHandle,
     ),
     Tool(
         name="get_balance",

@@ -8,6 +8,7 @@ import typer
 from hanse import __version__
 from hanse.cli import (
     agents,
+    appeal,
     backup,
     balance,
     books,
@@ -62,6 +63,7 @@ app.add_typer(receipt.app, name="receipt")
 app.command("trust")(trust.trust)
 app.command("vouch")(vouch.vouch)
 app.command("unvouch")(vouch.unvouch)
+app.command("appeal")(appeal.appeal)
 app.add_typer(key.app, name="key")
 app.command("mcp")(mcp.mcp)
 app.command("status")(status.status)

@@ -24,6 +24,9 @@ Success = Annotated[
 Availability = Annotated[
     str | None, typer.Option("--availability", help='Least availability: "99.9%".')
 ]
+Throughput = Annotated[
+    float | None, typer.Option("--throughput", help="Least calls a second it must take.")
+]
 Level = Annotated[
     int | None, typer.Option("--level", help="Least level of trust in its operator, 0 to 4.")
 ]
@@ -80,6 +83,7 @@ def find(
     latency_p95: LatencyP95 = None,
     success: Success = None,
     availability: Availability = None,
+    throughput: Throughput = None,
     level: Level = None,
     region: Regions = None,
     residence: Residence = None,
@@ -106,22 +110,22 @@ def find(
 ) -> None:
     """Find services by what they do and how well they measurably do it.
 
-    Ranked, best first, with the reasons: how the words fit, what was measured in paid calls against
-    what was promised, and the price. Without words, the newest offers.
+    Ranked, best first, with reasons: how words fit, what was measured in paid calls against what
+    was promised, and the price. Without words, the newest offers.
 
     Example:  hanse find "what time is it in another city" --max-price 3sat --latency-p95 500ms
     """
     with told(json):
         from hanse.cli.keys import key_of
         from hanse.cli.quantities import milliseconds, share
-        from hanse.protocol.amount import Amount
 
         asked = {
             "words": " ".join(words or ()),
-            "max_price_msat": Amount.parse(max_price, "max-price").msat if max_price else None,
+            "max_price_msat": _msat(max_price),
             "latency_p95_ms": milliseconds(latency_p95, "latency-p95") if latency_p95 else None,
             "success_rate": share(success, "success") if success else None,
             "availability": share(availability, "availability") if availability else None,
+            "throughput_per_s": throughput,
             "level": level,
             "regions": region,
             "data_residence": residence,
@@ -207,6 +211,12 @@ def _shape(text: str | None, field: str) -> dict[str, Any] | None:
     except orjson.JSONDecodeError as exc:
         raise Invalid.at(field, f"is not JSON: {exc}", "or list names: 'to,text'") from exc
     return found
+
+
+def _msat(text: str | None) -> int | None:
+    from hanse.protocol.amount import Amount
+
+    return Amount.parse(text, "max-price").msat if text else None
 
 
 def _weights(texts: list[str] | None) -> dict[str, float] | None:

@@ -132,7 +132,8 @@ def rotate(agent: OfAgent = None, node: NodeUrl = None, json: Json = False) -> N
             if agent:
                 out("Credits stay with the old key. Start what runs as this agent again.")
             else:
-                out("Start your node and your providers again: they hold the old attestation.")
+                out("Your node follows by itself. Start your providers again:")
+                out("they hold the old attestation.")
 
         answer(json, found, show)
 

@@ -33,6 +33,8 @@ def show(
             if found["source"]:
                 proof = found["verified"] or "unverified"
                 out(f"  source    {quoted(found['source'])} (call it there); {quoted(proof)}")
+            if found["withheld"]:
+                out(f"  withheld  from searches here: {found['withheld']}")
             for row in found["capabilities"]:
                 _show(row)
 
@@ -50,6 +52,8 @@ def _show(row: dict[str, Any]) -> None:
     if row["data_handling"]:
         out(f"  data      {quoted(row['data_handling'])}")
     out(f"  promised  {promise['success_rate']:.1%} within {promise['latency_p95_ms']} ms (p95)")
+    if promise["throughput_per_s"]:
+        out(f"  takes     {promise['throughput_per_s']:g} calls a second, as it promises")
     for name in ("regions", "data_residence", "certifications"):
         if promise[name]:
             out(f"  {name.replace('_', ' ')}: {quoted(', '.join(promise[name]))}")
@@ -58,6 +62,8 @@ def _show(row: dict[str, Any]) -> None:
             f"  measured  {measured['success_rate']:.1%} over {measured['samples']} "
             f"calls, p50 {measured['latency_p50_ms']} ms, p95 {measured['latency_p95_ms']} ms"
         )
+        if measured["throughput_per_s"]:
+            out(f"  took      {measured['throughput_per_s']:.3g} calls a second in its best minute")
         for line in _kept(row["windows"]["month"], row["windows"]["day"]["trend"]):
             out(line)
     out(f"  input     {orjson.dumps(row['input_schema']).decode()}")

@@ -121,6 +121,8 @@ def _show(found: dict[str, Any], why: bool) -> None:
             out(f"  {quoted(row['text'])}")
             if row["path"]:
                 out(f"    {' → '.join(_short(key) for key in row['path'])}")
+            if row["receipt"]:
+                out(f"    receipt {row['receipt']}: see `hanse appeal --help`")
 
 
 def _short(key: str) -> str:

@@ -286,7 +286,7 @@ async def _up(ring: "Keyring", config: "Config", rebuild: bool, json: bool) -> N
             "http": node.http_url,
             "mcp": f"{node.http_url}/mcp",
             "node": node.pubkey,
-            "operator": operator,
+            "operator": node.operator,
             "data": str(config.data),
             "database": str(config.database or config.data / "hanse.db"),
             "refunded_on_start": node.recovered,

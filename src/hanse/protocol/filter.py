@@ -4,9 +4,10 @@
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from hanse.errors import Invalid
 from hanse.protocol import kinds
@@ -25,6 +26,10 @@ SEARCH_MAX = 256
 """Characters of a `search`."""
 
 
+Tags = tuple[tuple[str, frozenset[str]], ...]
+"""By a tag's letter: its accepted values."""
+
+
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """One NIP-01 filter. None means "any"; `tags` maps a letter to its accepted values.
 
@@ -38,7 +43,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     since: int | None = None
     until: int | None = None
     limit: int | None = None
-    tags: tuple[tuple[str, frozenset[str]], ...] = ()
+    tags: Tags = ()
     search: str | None = None
 
     def matches(self, event: Event) -> bool:
@@ -77,6 +82,81 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         for letter, wanted in self.tags:
             out[f"#{letter}"] = sorted(wanted)
         return out
+
+
+_Hexes = Annotated[
+    list[Annotated[str, Meta(min_length=64, max_length=64)]], Meta(max_length=ITEMS_MAX)
+]
+_Texts = Annotated[list[str], Meta(max_length=ITEMS_MAX)]
+_Kinds = Annotated[list[Annotated[int, Meta(ge=0, le=65535)]], Meta(max_length=ITEMS_MAX)]
+_Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+
+
+def _unset(key: str | None = None) -> Any:
+    """A condition that need not be there. What is there may not be null: so None is not its type,
+    although it is what stands for absence here."""
+    return msgspec.field(name=key, default=None)
+
+
+class PlainFilter(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A filter as it comes in JSON, for msgspec to read and check at one go: ten times as fast as
+    `parse_filter`. Only the conditions that nearly all filters are of: what this cannot read may
+    be a good filter all the same."""
+
+    ids: _Hexes = _unset()
+    authors: _Hexes = _unset()
+    kinds: _Kinds = _unset()
+    since: _Count = _unset()
+    until: _Count = _unset()
+    limit: _Count = _unset()
+    e: _Hexes = _unset("#e")
+    p: _Hexes = _unset("#p")
+    a: _Texts = _unset("#a")
+    d: _Texts = _unset("#d")
+    t: _Texts = _unset("#t")
+
+    def whole(self) -> "Filter | None":
+        """The filter; None if what must be hex is not."""
+        ids, authors, wanted = self.ids, self.authors, self.kinds
+        if (ids is not None and not _are_hex(ids)) or (
+            authors is not None and not _are_hex(authors)
+        ):
+            return None
+        untagged = self.e is self.p is self.t is self.d is self.a  # each is None
+        tags = () if untagged else self._tags()
+        if tags is None:
+            return None
+        return Filter(
+            ids=None if ids is None else frozenset(ids),
+            authors=None if authors is None else frozenset(authors),
+            kinds=None if wanted is None else frozenset(wanted),
+            since=self.since,
+            until=self.until,
+            limit=self.limit,
+            tags=tags,
+        )
+
+    def _tags(self) -> "Tags | None":
+        tags = []
+        for letter, hexes in (("e", self.e), ("p", self.p)):
+            if hexes is not None:
+                if not _are_hex(hexes):
+                    return None
+                tags.append((letter, frozenset(hexes)))
+        for letter, texts in (("t", self.t), ("d", self.d), ("a", self.a)):
+            if texts is not None:
+                tags.append((letter, frozenset(texts)))
+        return tuple(tags)
+
+
+def _are_hex(values: list[str]) -> bool:
+    """Whether these, of 64 characters each, are lower-case hex. All at once: fromhex also takes
+    upper case and spaces, which the round trip does not survive."""
+    whole = "".join(values)
+    try:
+        return bytes.fromhex(whole).hex() == whole
+    except ValueError:
+        return False
 
 
 def parse_filters(asked: list[Any]) -> list[Filter]:
@@ -130,17 +210,7 @@ def _texts(value: Any) -> frozenset[str]:
 
 def _hexes(value: Any) -> frozenset[str]:
     found = _texts(value)
-    # All at once: fromhex also takes upper case and spaces, which the round trip does not survive.
-    whole = "".join(found)
-    try:
-        good = (
-            len(whole) == 64 * len(found)
-            and max(map(len, found), default=64) == 64
-            and bytes.fromhex(whole).hex() == whole
-        )
-    except ValueError:
-        good = False
-    if not good:
+    if any(len(one) != 64 for one in found) or not _are_hex(list(found)):
         raise _Unfit("must hold 64 lower-case hex characters each")
     return found
 

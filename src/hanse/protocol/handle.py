@@ -11,6 +11,7 @@ from hanse.protocol.keys import PublicKey
 
 NAME_MAX: Final = 64
 DOMAIN_MAX: Final = 253
+HANDLE_MAX: Final = NAME_MAX + 1 + DOMAIN_MAX + len(":65535")
 ROOT: Final = "_"
 """`_@domain` is shown as the domain alone."""
 

@@ -91,5 +91,10 @@ def check_token(event: Event, *, node: PublicKey, now: int) -> None:
         raise _refuse("exp", f"is over {TOKEN_LIFE_MAX_S} s after created_at")
 
 
+def end_of(event: Event) -> int | None:
+    """When a checked token ends, in Unix seconds; None for the proof of one request."""
+    return int(event.tag("exp") or 0) if event.kind == kinds.TOKEN else None
+
+
 def _refuse(tag: str, reason: str, hint: str = "") -> AuthRequired:
     return AuthRequired(reason, field=f"Authorization.{tag}", hint=hint)

@@ -63,6 +63,7 @@ FIGURES: Final = 30386
 OFFER: Final = 31402
 ENDORSEMENT: Final = 31410
 HANDLE: Final = 31411
+APPEAL: Final = 31412
 HANDLER: Final = 31990
 
 TABLE: Final[tuple[Kind, ...]] = (
@@ -102,6 +103,7 @@ TABLE: Final[tuple[Kind, ...]] = (
     Kind(number=OFFER, name="offer", spec="nips PR 2291", searched=True),
     Kind(number=ENDORSEMENT, name="endorsement", spec="docs/reference/endorsements.md", ours=True),
     Kind(number=HANDLE, name="handle statement", spec="docs/protocol.md", ours=True),
+    Kind(number=APPEAL, name="appeal", spec="docs/reference/appeals.md", ours=True),
     Kind(number=HANDLER, name="handler information", spec="NIP-89"),
 )
 

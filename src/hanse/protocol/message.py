@@ -11,14 +11,14 @@ client's side reads them back as values.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
 
 from hanse.errors import HanseError, Invalid, TooLarge
 from hanse.protocol.event import Event, encode_event, id_in, parse_event
-from hanse.protocol.filter import Filter, parse_filter, parse_filters
+from hanse.protocol.filter import Filter, PlainFilter, parse_filter, parse_filters
 
 FILTERS_MAX = 20
 SUBSCRIPTION_ID_MAX = 64
@@ -41,10 +41,20 @@ class Request(msgspec.Struct, frozen=True):
     filters: tuple[Filter, ...]
 
 
-class Drop(msgspec.Struct, frozen=True):
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=SUBSCRIPTION_ID_MAX)]
+
+
+class Drop(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    array_like=True,
+    tag="CLOSE",
+    forbid_unknown_fields=True,
+):
     """CLOSE: end a subscription."""
 
-    subscription: str
+    subscription: _Name
 
 
 class Authenticate(msgspec.Struct, frozen=True):
@@ -86,6 +96,21 @@ class Forget(msgspec.Struct, frozen=True):
 ClientMessage = Publish | Request | Drop | Authenticate | Count | Reconcile | Continue | Forget
 
 
+class _Published(
+    msgspec.Struct, gc=False, array_like=True, tag="EVENT", forbid_unknown_fields=True
+):
+    raw: msgspec.Raw
+
+
+class _Requested(msgspec.Struct, gc=False, array_like=True, tag="REQ", forbid_unknown_fields=True):
+    subscription: _Name
+    filter: PlainFilter
+
+
+_plain = msgspec.json.Decoder(_Published | _Requested | Drop).decode
+"""Reads at one go what nearly all messages are."""
+
+
 class BadRequest(Invalid):
     """A message that cannot be served, of a verb whose refusals carry the subscription's name, or
     the event's id (AUTH)."""
@@ -98,6 +123,20 @@ class BadRequest(Invalid):
 
 def parse_client_message(text: bytes | str) -> ClientMessage:
     """One client message. Raises Invalid (BadRequest when it can be refused by name)."""
+    try:
+        found = _plain(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _parse_by_parts(text)
+    if type(found) is _Requested:
+        wanted = found.filter.whole()
+        if wanted is None:
+            return _parse_by_parts(text)
+        return Request(found.subscription, (wanted,))
+    return Publish(bytes(found.raw)) if type(found) is _Published else found
+
+
+def _parse_by_parts(text: bytes | str) -> ClientMessage:
+    """Any other message, and one that is to be refused: it says what is wrong with which part."""
     parts = _split(text)
     verb = _text(parts[0], "message[0]")
     read = _READERS.get(verb)

@@ -46,17 +46,10 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     text: bytes
 
 
-class Store(msgspec.Struct, frozen=True, gc=False):
-    raw: bytes
-
-
-class Watch(msgspec.Struct, frozen=True):
-    subscription: str
-    filters: tuple[Filter, ...]
-
-
-class Unwatch(msgspec.Struct, frozen=True):
-    subscription: str
+Store = message.Publish
+Watch = message.Request
+Unwatch = message.Drop
+"""What a client asks for is in these what is to be done."""
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -119,9 +112,9 @@ class Session:
         self.subscriptions: frozenset[str] = NOTHING
         self.comparisons: frozenset[str] = NOTHING
 
-    def greet(self) -> list[Effect]:
+    def greet(self) -> bytes:
         """What to say first: the NIP-42 challenge."""
-        return [Send(message.challenge(self._challenge))]
+        return message.challenge(self._challenge)
 
     def ended(self, subscription: str) -> None:
         """The relay ended this subscription by itself."""
@@ -139,15 +132,15 @@ class Session:
             return self._refuse(*self._refusal(exc.verb, exc.subscription, exc))
         except Invalid as exc:
             return self._refuse(Send(message.notice(exc.wire)))
+        if isinstance(found, message.Request):
+            return self._watch(found, now)
+        if isinstance(found, message.Publish):
+            return [found]
+        if isinstance(found, message.Drop):
+            if found.subscription in self.subscriptions:
+                self.subscriptions -= {found.subscription}
+            return [found]
         match found:
-            case message.Publish(raw=raw):
-                return [Store(raw)]
-            case message.Request(subscription=name, filters=filters):
-                return self._watch(name, filters, now)
-            case message.Drop(subscription=name):
-                if name in self.subscriptions:
-                    self.subscriptions -= {name}
-                return [Unwatch(name)]
             case message.Count():
                 return self._count(found, now)
             case message.Reconcile() | message.Continue() | message.Forget():
@@ -181,29 +174,32 @@ class Session:
 
     def _take_token(self, now: int) -> None:
         """Raises RateLimited when this client has asked for too much. `now` in seconds."""
+        if now == self._tokens_at_s and self._tokens >= 1:
+            self._tokens -= 1
+            return
         limits = self._limits
-        if now != self._tokens_at_s:
-            back = max(0, now - self._tokens_at_s) * limits.requests_per_s
-            self._tokens = min(limits.requests_burst, self._tokens + back)
-            self._tokens_at_s = now
+        back = max(0, now - self._tokens_at_s) * limits.requests_per_s
+        self._tokens = min(limits.requests_burst, self._tokens + back)
+        self._tokens_at_s = now
         if self._tokens < 1:
             raise RateLimited("too many requests", hint="wait 1 s")
         self._tokens -= 1
 
     # --- asking -------------------------------------------------------------------------------
 
-    def _watch(self, name: str, filters: tuple[Filter, ...], now: int) -> list[Effect]:
+    def _watch(self, found: message.Request, now: int) -> list[Effect]:
+        name = found.subscription
         try:
             self._take_token(now)
-            self._check_privacy(filters)
-            most = self._limits.subscriptions_max
+            self._check_privacy(found.filters)
             if name not in self.subscriptions:
+                most = self._limits.subscriptions_max
                 if len(self.subscriptions) >= most:
                     raise RateLimited(f"at most {most} subscriptions", hint="close one first")
                 self.subscriptions |= {name}
         except HanseError as exc:
             return self._refusal("REQ", name, exc)
-        return [Watch(name, filters)]
+        return [found]
 
     def _count(self, found: message.Count, now: int) -> list[Effect]:
         try:

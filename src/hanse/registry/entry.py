@@ -55,6 +55,7 @@ class Figured(msgspec.Struct, frozen=True):
     """`quality.figure`: the quality part of a score."""
     seen_s: int
     """The last sign that somebody stands behind it."""
+    throughput: float = 0.0
 
     @classmethod
     def of(cls, expected: Expected, promise: Promise, seen_s: int) -> "Figured":
@@ -65,6 +66,7 @@ class Figured(msgspec.Struct, frozen=True):
             expected.availability or promise.availability or 0.0,
             figure(expected, promise),
             seen_s,
+            expected.throughput_per_s or 0.0,
         )
 
 

@@ -19,7 +19,7 @@ from hanse.registry.entry import Entry, Figured, entries, key_of
 from hanse.registry.index import Index
 from hanse.registry.lessons import Lesson, Lessons
 from hanse.registry.liveness import SUNK, Liveness
-from hanse.registry.lookup import NOBODY, Aside, Lookup, Matches
+from hanse.registry.lookup import NOBODY, WITHHELD, Aside, Lookup, Matches
 from hanse.registry.model import Offer
 from hanse.registry.observed import Observed
 from hanse.registry.postings import Mask
@@ -27,6 +27,7 @@ from hanse.registry.quality import UNKNOWN, Quality
 from hanse.registry.rank import Ranked, rank, reasons, rounded
 from hanse.registry.search import Found, Hit, Search
 from hanse.registry.store import Embedder, OfferStore, OwnOnly, Standing
+from hanse.registry.welcome import Refused, Welcome
 
 Floats = NDArray[np.float64]
 Work = tuple[Ranked, Matches, list[tuple[str, ...]]]
@@ -61,11 +62,13 @@ class Finder:
         liveness: Liveness | None = None,
         embedder: Embedder | None = None,
         standing: Standing | None = None,
+        refused: Refused | None = None,
         run: Run = at_once,
     ) -> None:
         self.caught_up: Callable[[], Awaitable[None]] | None = None
         """Waits a moment for what was published before."""
         self.index = Index(embedder.size if embedder else 0)
+        self.welcome = Welcome(self.index, refused)
         self.lessons = Lessons(observed.voices, embedder.size if embedder else 0)
         self.notes: tuple[str, ...] = ()
         """What every answer should say of itself, e.g. that offers are still being read."""
@@ -95,6 +98,7 @@ class Finder:
             if offer.address in called:
                 self.observed.serves(offer.address, offer.operator)
             rows += entries(offer, seq, expires, partial(self._figured, offer))
+            self.welcome.put(key_of(offer.address), offer)
         vectors, embedded = None, True
         if self._embedder is not None and rows:
             try:
@@ -160,13 +164,18 @@ class Finder:
         seqs = matches.view.column("seq")[ranked.rows].tolist()
         places = matches.view.column("position")[ranked.rows].tolist()
         offers = await self._store.by_seq([seqs[one] for one in at], self._clock.now_s())
+        shown = {seq: one for seq, one in offers.items() if not self.welcome.why_not(one)}
+        excluded = matches.excluded
+        if len(shown) < len(offers):  # since the last review
+            late = sum(seqs[one] in offers.keys() - shown.keys() for one in at)
+            excluded = excluded | {WITHHELD: excluded.get(WITHHELD, 0) + late}
         figures = rounded(ranked.parts, at.start)
         hits = [
-            self._hit(search, offers[seqs[one]], places[one], float(ranked.scores[one]), part, word)
+            self._hit(search, shown[seqs[one]], places[one], float(ranked.scores[one]), part, word)
             for one, part, word in zip(at, figures, words, strict=True)
-            if seqs[one] in offers
+            if seqs[one] in shown
         ]
-        return Found(hits, matches.excluded, matches.total, matches.facets, tuple(notes))
+        return Found(hits, excluded, matches.total, matches.facets, tuple(notes))
 
     async def _take(self) -> None:
         """Take the figures of what was called just now: who was let down sees it at once."""
@@ -201,6 +210,7 @@ class Finder:
             online=online,
             gone_s=self.liveness.bounds.gone_s,
             seen=self.liveness.seen,
+            withheld=self.welcome.withheld,
             level=(lambda operator: self._standing.level(viewer, operator)) if viewer else None,
             lessons=self.lessons.telling(asked, vector, now_s),
         )

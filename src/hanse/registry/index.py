@@ -41,6 +41,7 @@ _COLUMNS: dict[str, type[np.generic]] = {
     "latency": np.int32,
     "success": np.float32,
     "availability": np.float32,
+    "throughput": np.float32,
     "quality": np.float32,
     "created": np.int64,
     "expires": np.int64,
@@ -200,6 +201,7 @@ class Index:
             "latency": [one.figured.latency_ms for one in found],
             "success": [one.figured.success for one in found],
             "availability": [one.figured.availability for one in found],
+            "throughput": [one.figured.throughput for one in found],
             "quality": [one.figured.quality for one in found],
             "created": [one.created_at for one in found],
             "expires": [one.expires for one in found],
@@ -318,6 +320,7 @@ class Index:
                 columns["latency"].array[row] = now.latency_ms
                 columns["success"].array[row] = now.success
                 columns["availability"].array[row] = now.availability
+                columns["throughput"].array[row] = now.throughput
                 columns["quality"].array[row] = now.quality
                 columns["seen"].array[row] = max(now.seen_s, columns["seen"].array[row])
 

@@ -44,6 +44,8 @@ DENSE_SHARE = 6
 LOOKED_UP_MAX = 1000
 """Providers gone by the index of whom newer signs are looked for; it hears of all each minute."""
 FACET_VALUES_MAX = 20
+WITHHELD = "publish"
+"""Under this name those are counted whose operator may not publish any more."""
 NAMED = {"max_price": "price", "latency_p95_ms": "latency", "success_rate": "success"}
 """Constraints whose name in `excluded` is shorter."""
 PRICE_BANDS = ((0, "free"), (1_000, "to 1 sat"), (10_000, "to 10 sat"), (100_000, "to 100 sat"))
@@ -62,6 +64,8 @@ class Aside(msgspec.Struct, frozen=True, kw_only=True):
     """By a key's number in the index: whether it is connected. Of numbers beyond, nobody is."""
     gone_s: int = 2**40
     """An offer leaves once nobody stood behind it for so long."""
+    withheld: NDArray[np.int64] = np.empty(0, np.int64)
+    """Offers of who may not publish here any more, by key."""
     seen: Mapping[str, int] = {}
     """When providers were last connected, newer than the index may know."""
     level: Callable[[PublicKey], int] | None = None
@@ -261,6 +265,11 @@ class Lookup:
 
     def _constrained(self, matching: Mask) -> tuple[Mask, dict[str, int]]:
         excluded: dict[str, int] = {}
+        if len(self._aside.withheld):
+            hidden = matching & np.isin(self._view.column("offer"), self._aside.withheld)
+            if hidden.any():
+                excluded[WITHHELD] = int(np.count_nonzero(hidden))
+                matching = matching & ~hidden
         gone = self._gone(matching)
         if gone is not None and gone.any():
             excluded["gone"] = int(np.count_nonzero(gone))
@@ -312,6 +321,9 @@ class Lookup:
             if least is not None:
                 kept = column("success" if name == "success_rate" else name)
                 found.append((name, kept >= np.float32(least - 1e-6)))
+        if asked.throughput_per_s is not None:
+            rate = np.float32(asked.throughput_per_s * (1 - 1e-6))
+            found.append(("throughput_per_s", column("throughput") >= rate))
         for name, kind in SET_KINDS.items():
             values = getattr(asked, name)
             if values and name != "side_effects":

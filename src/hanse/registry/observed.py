@@ -11,16 +11,21 @@ import msgspec
 
 from hanse.protocol.keys import PublicKey
 from hanse.registry.quality import (
+    DAY_S,
+    LOAD,
     PROBE,
+    SETTLED,
     Ended,
     Place,
     Quality,
     Tally,
     Word,
     major_of,
+    new_tally,
     places_of,
 )
 from hanse.registry.store import OwnOnly, Standing
+from hanse.registry.throughput import count, trim
 from hanse.registry.voices import Voices
 
 QUALITY_MAX = 100_000
@@ -152,9 +157,9 @@ class Observed:
     def _learn(self, ended: Ended) -> None:
         self.voices.learn(ended)
         self.serves(ended.address, ended.payee)
-        self._of((ended.address, ended.capability, ended.major)).add(
-            ended.payer, ended.end, ended.latency_ms, ended.at_s
-        )
+        quality = self._of((ended.address, ended.capability, ended.major))
+        quality.add(ended.payer, ended.end, ended.latency_ms, ended.at_s)
+        quality.load(ended.at_s, settled=_for_others(ended), busy=ended.busy)
 
     def _of(self, key: Key) -> Quality:
         found = self._quality.pop(key, None) or self._new(key[0])
@@ -176,6 +181,10 @@ class Observed:
         return Quality(weigh, self._now_s)
 
 
+def _for_others(ended: Ended) -> bool:
+    return ended.end == SETTLED and ended.payer != ended.payee
+
+
 def tallied(calls: Iterable[Ended], since_s: int = 0) -> dict[tuple[Key, Place], Tally]:
     """The tallies that these calls make, by capability and place; without those before a time."""
     found: dict[tuple[Key, Place], Tally] = {}
@@ -184,8 +193,23 @@ def tallied(calls: Iterable[Ended], since_s: int = 0) -> dict[tuple[Key, Place],
             continue
         key = (ended.address, ended.capability, ended.major)
         for place in places_of(ended.payer, ended.at_s):
-            tally = found.get((key, place))
-            if tally is None:
-                tally = found[key, place] = Tally({}, {}, 0)
-            tally.add(ended.end, ended.latency_ms, ended.at_s)
+            _tally(found, key, place).add(ended.end, ended.latency_ms, ended.at_s)
+        for place in places_of(LOAD, ended.at_s):
+            minutes = _tally(found, key, place).minutes
+            count(minutes, ended.at_s, settled=_for_others(ended), busy=ended.busy)
     return found
+
+
+def together(place: Place, known: Tally, more: Tally) -> Tally:
+    """What was kept at a place with what came since; of a day's minutes only the best go on."""
+    known.merge(more)
+    if place[1] == DAY_S:
+        trim(known.minutes)
+    return known
+
+
+def _tally(found: dict[tuple[Key, Place], Tally], key: Key, place: Place) -> Tally:
+    tally = found.get((key, place))
+    if tally is None:
+        tally = found[key, place] = new_tally()
+    return tally

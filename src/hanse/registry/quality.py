@@ -15,8 +15,10 @@ from typing import Literal
 
 import msgspec
 
+from hanse.registry import throughput
 from hanse.registry.histogram import Counts, bucket_of, merged, percentile, share_within
 from hanse.registry.model import Promise
+from hanse.registry.throughput import MINUTE_S, Load, Minute, judge, load_of
 
 HOUR_S = 3600
 DAY_S = 86_400
@@ -63,15 +65,18 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     at_s: int
     paid_msat: int = 0
     received_msat: int = 0
+    busy: bool = False
+    """Whether the provider refused it as one too many."""
 
 
 class Tally(msgspec.Struct, array_like=True):
     """Calls of one payer in one slot: how they ended, the latencies of those that settled by
-    bucket, when the last one settled."""
+    bucket, when the last one settled. Of all payers together (LOAD): calls by minute."""
 
     ends: dict[str, int] = {}
     latencies: dict[int, int] = {}
     last_s: int = 0
+    minutes: dict[int, Minute] = {}
 
     def add(self, end: str, latency_ms: int | None, at_s: int) -> None:
         """One more call."""
@@ -88,6 +93,7 @@ class Tally(msgspec.Struct, array_like=True):
         for bucket, count in other.latencies.items():
             self.latencies[bucket] = self.latencies.get(bucket, 0) + count
         self.last_s = max(self.last_s, other.last_s)
+        throughput.merge(self.minutes, other.minutes)
 
     @property
     def counted(self) -> int:
@@ -131,6 +137,12 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Refunded calls by fault, also those that are nobody's failure."""
     unheard: int = 0
     """Calls that count for nothing: between keys of one operator, or paid with what went round."""
+    throughput_per_s: float | None = None
+    """The most calls settled in one minute, a second: it can do so much, perhaps more."""
+    throughput_low_per_s: float | None = None
+    """The same with each call as its payer's voice counts."""
+    turned_away: int = 0
+    """Calls that the provider refused as too many, of the last HOURS_KEPT hours."""
 
     @property
     def declined(self) -> int:
@@ -151,6 +163,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     latency_p50_ms: int | None = None
     latency_p99_ms: int | None = None
     availability: float | None = None
+    throughput_per_s: float | None = None
     proof: float = 0.0
     """How far independent payers saw the promise kept, 0 (nobody did) to 1."""
 
@@ -208,6 +221,9 @@ OTHERS = "others"
 PROBE = "probe"
 """Stands for the payer where nobody paid: counts for availability alone."""
 
+LOAD = "load"
+"""Stands for all payers together, the provider's own operator too: calls by minute."""
+
 PROOF_HALF = 2.0
 """So many voices, all glad, make up half of a proof."""
 
@@ -241,28 +257,42 @@ class Quality:
     ) -> None:
         """Add one finished call."""
         self.add(payer, SETTLED if success else fault or "failed", latency_ms, at_s)
+        self.load(at_s, settled=success)
 
     def add(self, payer: str, end: str, latency_ms: int | None, at_s: int) -> None:
         """Add one ended call of a payer."""
         for place in places_of(self._known(payer), at_s):
-            tally = self.tallies.get(place)
-            if tally is None:
-                tally = self.tallies[place] = Tally({}, {}, 0)
-                self._forget(place[2])
-            tally.add(end, latency_ms, at_s)
+            self._tally(place).add(end, latency_ms, at_s)
         self.latest_s = max(self.latest_s, at_s)
+        self._cached.clear()
+
+    def load(self, at_s: int, *, settled: bool, busy: bool = False) -> None:
+        """Add one ended call to those of its minute, whoever paid it; `settled` for others."""
+        for place in places_of(LOAD, at_s):
+            tally = self._tally(place)
+            throughput.count(tally.minutes, at_s, settled=settled, busy=busy)
+            if place[1] == DAY_S:
+                throughput.trim(tally.minutes)
         self._cached.clear()
 
     def put(self, place: Place, tally: Tally) -> None:
         """A tally as it was kept."""
         payer, span, slot = place
-        self.tallies.setdefault((self._known(payer), span, slot), Tally({}, {}, 0)).merge(tally)
+        name = payer if payer == LOAD else self._known(payer)
+        self.tallies.setdefault((name, span, slot), new_tally()).merge(tally)
         self.latest_s = max(self.latest_s, slot * span)
         self._cached.clear()
 
     def refresh(self) -> None:
         """Voices or words changed: what was read before may not hold."""
         self._cached.clear()
+
+    def _tally(self, place: Place) -> Tally:
+        found = self.tallies.get(place)
+        if found is None:
+            found = self.tallies[place] = new_tally()
+            self._forget(place[2])
+        return found
 
     def _known(self, payer: str) -> str:
         """The payer, or OTHERS when there are too many to tell apart."""
@@ -331,11 +361,27 @@ class Quality:
             if length == span and last - slots < slot <= last:
                 whole = payers.get(payer)
                 if whole is None:
-                    whole = payers[payer] = Tally({}, {}, 0)
+                    whole = payers[payer] = new_tally()
                 whole.merge(tally)
-        found = read(payers, self._weigh, last)
+        found = read(payers, self._weigh, last, self._load(payers, span, last, slots))
         self._cached[window, back] = found
         return found
+
+    def _load(self, payers: Mapping[str, Tally], span: int, last: int, slots: int) -> Load:
+        """The calls by minute in a window. A day's tally has its best minutes alone, so refusals
+        are read of its hours, as far as these are kept."""
+        best = payers[LOAD].minutes.values() if LOAD in payers else ()
+        if span == HOUR_S:
+            return load_of(best, best)
+        first, end = (last - slots + 1) * span // MINUTE_S, (last + 1) * span // MINUTE_S
+        whole = (
+            minute
+            for (payer, length, _), tally in self.tallies.items()
+            if payer == LOAD and length == HOUR_S
+            for number, minute in tally.minutes.items()
+            if first <= number < end
+        )
+        return load_of(best, whole)
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -344,15 +390,23 @@ class Reading(msgspec.Struct, frozen=True):
     measured: Measured
     latencies: dict[int, float]
     last: int
+    load: Load
+    voice: float
+    """What a call counts on average, 0 to 1."""
 
 
-def read(payers: Mapping[str, Tally], weigh: Weigh, last: int = 0) -> Reading:
+def new_tally() -> Tally:
+    """One without calls."""
+    return Tally({}, {}, 0, {})
+
+
+def read(payers: Mapping[str, Tally], weigh: Weigh, last: int, load: Load) -> Reading:
     """Weigh each payer's calls and say what they amount to."""
     probes = payers.get(PROBE)
-    voices = weigh(payer for payer in payers if payer != PROBE)
+    voices = weigh(payer for payer in payers if payer not in (PROBE, LOAD))
     parts: list[tuple[Tally, float]] = []
     unheard = samples = 0
-    total = good = heard = 0.0
+    total = good = heard = spoken = 0.0
     refunds: dict[str, int] = {}
     for payer, voice in voices.items():
         tally = payers[payer]
@@ -368,10 +422,13 @@ def read(payers: Mapping[str, Tally], weigh: Weigh, last: int = 0) -> Reading:
         worth = voice * min(1.0, CALLS_OF_A_VOICE / counted)
         parts.append((tally, worth))
         samples += counted
+        spoken += voice * counted
         heard += voice
         total += counted * worth
         good += tally.ends.get(SETTLED, 0) * worth
     latencies = merged((tally.latencies, worth) for tally, worth in parts)
+    average = spoken / (samples + unheard) if samples else 0.0
+    rate = load.most / MINUTE_S if load.most and samples else None
     measured = Measured(
         samples=samples,
         success_rate=good / total if total else None,
@@ -385,8 +442,11 @@ def read(payers: Mapping[str, Tally], weigh: Weigh, last: int = 0) -> Reading:
         weight=total,
         refunds=refunds,
         unheard=unheard,
+        throughput_per_s=rate,
+        throughput_low_per_s=None if rate is None else rate * average,
+        turned_away=load.refusals,
     )
-    return Reading(measured, latencies, last)
+    return Reading(measured, latencies, last, load, average)
 
 
 def _availability(parts: list[tuple[Tally, float]], probes: Tally | None) -> float | None:
@@ -441,8 +501,18 @@ def expect(reading: Reading, promise: Promise, words: Iterable[Word] = ()) -> Ex
         latency_p95_ms=latency(0.95, promise.latency_p95_ms) or promise.latency_p95_ms,
         latency_p99_ms=latency(0.99, promise.latency_p99_ms),
         availability=available,
+        throughput_per_s=_throughput(reading, promise),
         proof=glad / (glad + PROOF_HALF),
     )
+
+
+def _throughput(reading: Reading, promise: Promise) -> float | None:
+    """What was seen, or what was promised unless it was surely broken: until somebody asks for as
+    much, nothing else is known."""
+    seen, promised = reading.measured.throughput_low_per_s, promise.throughput_per_s
+    if promised is None or judge(reading.load, reading.voice, promised) == (False, True):
+        return seen
+    return max(promised, seen or 0.0)
 
 
 def figure(expected: Expected, promise: Promise) -> float:
@@ -481,9 +551,12 @@ def _kept(reading: Reading, promise: Promise) -> dict[str, Kept]:
         low, high = wilson((rate or 0.0) * seen.weight, seen.weight)
         sure = kept is not None and not low < promised <= high
         found[name] = Kept(promised=promised, measured=rate, kept=kept, sure=sure)
-    if promise.throughput_per_s is not None:  # nobody asks for so much at once to find out
+    if promise.throughput_per_s is not None:
         rate_per_s = promise.throughput_per_s
-        found["throughput_per_s"] = Kept(promised=rate_per_s, measured=None, kept=None, sure=False)
+        kept, sure = judge(reading.load, reading.voice, rate_per_s)
+        found["throughput_per_s"] = Kept(
+            promised=rate_per_s, measured=seen.throughput_per_s, kept=kept, sure=sure
+        )
     return found
 
 

@@ -75,6 +75,7 @@ def _usable(text: bytes) -> _Usable:
     patterns = text.count(b'"pattern"') + PATTERNS_MAX * text.count(b'"patternProperties"')
     if text.count(b'"pattern"') + text.count(b'"patternProperties"') > PATTERNS_MAX:
         raise TooLarge(f"has over {PATTERNS_MAX} patterns", field="schema")
+    weight = weigh(root, "schema")  # before the engine: a look here costs a tenth
     try:
         validator = jsonschema_rs.validator_for(
             root,
@@ -83,7 +84,6 @@ def _usable(text: bytes) -> _Usable:
         )
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as exc:
         raise Invalid.at("schema", f"is not a usable JSON Schema: {_short(exc)}") from exc
-    weight = weigh(root, "schema")
     if weight.checks > SCHEMA_CHECKS_MAX:
         raise TooLarge(f"asks for over {SCHEMA_CHECKS_MAX} checks of one value", field="schema")
     return _Usable(validator, root, weight, patterns)

@@ -13,7 +13,13 @@ import msgspec
 from hanse.errors import Invalid, TooLarge
 from hanse.protocol.amount import Amount
 from hanse.protocol.keys import PublicKey
-from hanse.registry.model import LATENCY_MAX_MS, NAME_MAX, Capability, Offer
+from hanse.registry.model import (
+    LATENCY_MAX_MS,
+    NAME_MAX,
+    THROUGHPUT_MAX_PER_S,
+    Capability,
+    Offer,
+)
 from hanse.registry.quality import Expected, Measured
 
 QUERY_MAX = 1000
@@ -66,13 +72,14 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Constraints(msgspec.Struct, frozen=True, kw_only=True):
-    """What a hit must meet; None or empty asks nothing. Latency, success and availability are
-    tested on the expected figures. Of a list, an offer must have every value."""
+    """What a hit must meet; None or empty asks nothing. Latency, success, availability and
+    throughput are tested on the expected figures. Of a list, an offer must have every value."""
 
     max_price: Amount | None = None
     latency_p95_ms: int | None = None
     success_rate: float | None = None
     availability: float | None = None
+    throughput_per_s: float | None = None
     level: int | None = None
     regions: tuple[str, ...] = ()
     data_residence: tuple[str, ...] = ()
@@ -94,6 +101,10 @@ class Constraints(msgspec.Struct, frozen=True, kw_only=True):
             share = getattr(self, name)
             if share is not None and not 0 <= share <= 1:
                 raise Invalid.at(f"constraints.{name}", "must be 0 to 1")
+        rate = self.throughput_per_s
+        if rate is not None and not 0 < rate <= THROUGHPUT_MAX_PER_S:
+            reason = f"must be over 0 and at most {THROUGHPUT_MAX_PER_S}"
+            raise Invalid.at("constraints.throughput_per_s", reason)
         for name in LISTS:
             values = getattr(self, name)
             if len(values) > VALUES_MAX:

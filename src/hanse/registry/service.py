@@ -27,6 +27,7 @@ class Registry:
     ) -> None:
         self.observed = finder.observed
         self.liveness = finder.liveness
+        self.welcome = finder.welcome
         self.finder = finder
         self._store = store
         self._clock = clock
@@ -75,6 +76,10 @@ class Registry:
             hint = "name one by its address: find_services lists them"
             raise Invalid.at("offer", f"{len(named)} offers have this name", hint)
         return named[0]
+
+    def why_withheld(self, offer: Offer) -> str:
+        """Why searches do not show an offer: its operator may not publish here; "" if they do."""
+        return self.welcome.why_not(offer)
 
     def quality(self, address: str, capability: str, version: str = "") -> Quality:
         """What is known of one capability's calls in an offer's major version."""

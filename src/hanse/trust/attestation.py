@@ -34,6 +34,9 @@ EVIDENCE_MAX: Final = 64
 NEGATIVE_MAX: Final = 2
 """Ratings up to this one are negative."""
 
+BETRAYED: Final = 1
+"""The rating that says somebody cheated."""
+
 NEGATIVE_WEIGHT: Final = 2.0
 BURST_WINDOW_S: Final = DAY_S
 BURST_MAX: Final = 5

@@ -83,6 +83,9 @@ class Circles:
         # By viewer and domain: from when to when it holds, and the circle.
         self._memo: dict[PublicKey, dict[str, tuple[int, int, frozenset[PublicKey]]]] = {}
         self._building: list[set[Operator]] = []  # who is recounted while graphs are built
+        self.version = 0
+        """Rises whenever what is held changes."""
+        self._news: set[PublicKey] | None = None  # who said something since it was last asked
 
     @property
     def ready(self) -> bool:
@@ -137,6 +140,8 @@ class Circles:
         now_s: int,
     ) -> None:
         held = self._now
+        if self._news is not None:
+            self._news.update(given)
         owners = set()
         for author, said in given.items():
             self._given[author] = said
@@ -151,7 +156,9 @@ class Circles:
         while held.ends and held.ends[0][0] <= now_s:
             owners.add(self.current(PublicKey(heapq.heappop(held.ends)[1])))
         if different:
+            self.version += 1
             self._memo.clear()  # whoever moved may be of anybody's circle
+            self._news = None
         for owner in sorted(owners):
             self._memo.pop(owner, None)
             self._recount(owner, now_s)
@@ -199,6 +206,20 @@ class Circles:
         apart = self._counted.get(key)
         return self._now.counted.said(key) if apart is None else list(apart)
 
+    def stood_for(self, key: PublicKey) -> list[Endorsement]:
+        """For whom somebody vouches, within the quota, and what it took back (grade 0)."""
+        newest: dict[tuple[Operator, str], Endorsement] = {}
+        for found in self._resolved(key):
+            other = newest.get((found.of, found.domain))
+            if other is None or (other.at_s, -other.grade) < (found.at_s, -found.grade):
+                newest[found.of, found.domain] = found
+        return [*self.vouched(key), *(found for found in newest.values() if not found.grade)]
+
+    def news(self) -> set[PublicKey] | None:
+        """Whose word changed since this was last asked; None: anybody's."""
+        found, self._news = self._news, set()
+        return found
+
     @property
     def general(self) -> Graph:
         """The endorsements for everything."""
@@ -243,6 +264,8 @@ class Circles:
         self._memo.clear()
         self._graphs.clear()
         self._held, self._seq = held, seq
+        self.version += 1
+        self._news = None
 
     def _covering(self, domain: str) -> tuple[str, ...]:
         words = domain.split(".") if domain else []
@@ -267,6 +290,7 @@ class Circles:
         held, was = self._now, self.vouched(owner)
         resolved = self._resolved(owner)
         live = within_quota(current(resolved, now_s), self._quota)
+        self.version += 1
         held.domains.subtract(found.domain for found in was)
         held.domains.update(found.domain for found in live)
         self._counted[owner] = live

@@ -62,6 +62,16 @@ class Case(msgspec.Struct, frozen=True):
         return tuple(each for each in self.all.proven if each.at_s > since)
 
     @property
+    def charges(self) -> tuple[Outcome, ...]:
+        """What the subject pays for having vouched for who then cheated."""
+        evidence = self.evidence
+        return tuple(
+            each
+            for each in evidence.outcomes
+            if each.vouched_for and covers(each.domain, evidence.domain)
+        )
+
+    @property
     def breaks(self) -> tuple[Outcome, ...]:
         """Broken answers of late to the viewer or its circle."""
         evidence = self.evidence
@@ -185,11 +195,24 @@ def _reasons_against(found: Case) -> list[Reason]:
     reasons = [
         _reason(
             Side.AGAINST,
-            f"a betrayal with proof, {(evidence.now_s - each.at_s) // DAY_S} days ago",
+            f"a betrayal with proof, {(evidence.now_s - each.at_s) // DAY_S} days ago"
+            + _plea(each),
             each.bad,
             (each.rater, evidence.subject),
+            each.receipt,
         )
         for each in found.betrayals[:3]
+    ]
+    reasons += [
+        _reason(
+            Side.AGAINST,
+            f"vouched for who then cheated, {(evidence.now_s - each.at_s) // DAY_S} days ago"
+            + _plea(each),
+            each.bad,
+            (evidence.subject, each.vouched_for),
+            each.receipt,
+        )
+        for each in sorted(found.charges, key=lambda each: (-each.bad, each))[:3]
     ]
     if found.breaks:
         last = max(found.breaks, key=lambda each: (each.at_s, each))
@@ -204,6 +227,7 @@ def _reasons_against(found: Case) -> list[Reason]:
                 for each in evidence.outcomes
                 if each.subject == evidence.subject
                 and each.bad > 0
+                and not each.vouched_for
                 and covers(each.domain, evidence.domain)
                 and (each.rater in evidence.voices or each.rater in evidence.circle)
             ),
@@ -226,7 +250,10 @@ def _raising(found: Case, level: Level) -> list[Reason]:
     missing = []
     if level is Level.BARRED and found.betrayals:
         days = (max(each.at_s for each in found.betrayals) + BETRAYAL_S - evidence.now_s) // DAY_S
-        missing.append(f"the betrayal taken back, or {days + 1} days without another")
+        missing.append(
+            f"the betrayal taken back or overruled (`hanse appeal RECEIPT`), or {days + 1} days "
+            "without another"
+        )
     elif level is Level.BARRED:
         missing.append("good dealings with raters you believe, until they outweigh the bad")
     elif found.breaks and level is not Level.CIRCLE:
@@ -251,5 +278,11 @@ def _raising(found: Case, level: Level) -> list[Reason]:
     return [_reason(Side.MISSING, text, 0.0) for text in missing]
 
 
-def _reason(side: Side, text: str, weight: float, path: tuple[Operator, ...] = ()) -> Reason:
-    return Reason(side=side, text=text, weight=weight, path=path)
+def _plea(each: Outcome) -> str:
+    return f"; it appeals: {each.plea}" if each.plea else ""
+
+
+def _reason(
+    side: Side, text: str, weight: float, path: tuple[Operator, ...] = (), receipt: str = ""
+) -> Reason:
+    return Reason(side=side, text=text, weight=weight, path=path, receipt=receipt)

@@ -43,6 +43,9 @@ class Endorsement(msgspec.Struct, frozen=True, kw_only=True, order=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """What a dealing with `subject` was worth to `rater`. `proven` marks a betrayal with proof,
     `broke` an answer that broke its provider's own word, by the receipt of a node that is believed.
+
+    `vouched_for` is the cheat that the subject pays for having vouched for; `receipt` what a
+    betrayal rests on, and `plea` what the subject says of it.
     """
 
     rater: Operator
@@ -53,6 +56,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, order=True):
     at_s: int
     proven: bool = False
     broke: bool = False
+    vouched_for: Operator = ""
+    receipt: str = ""
+    plea: str = ""
 
     def __post_init__(self) -> None:
         if not self.rater or not self.subject:
@@ -87,12 +93,14 @@ class Side(StrEnum):
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of an explanation: a path, a piece of evidence, or what would raise the level."""
+    """One line of an explanation: a path, a piece of evidence, or what would raise the level.
+    `receipt` is what an accusation rests on, and an appeal names."""
 
     side: Side
     text: str
     weight: float = 0.0
     path: tuple[Operator, ...] = ()
+    receipt: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

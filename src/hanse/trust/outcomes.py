@@ -257,7 +257,8 @@ def tally(
 
 
 def charge_vouchers(betrayal: Outcome, endorsements: Iterable[Endorsement]) -> list[Outcome]:
-    """What a proven betrayal costs those who vouched for the cheat when it happened.
+    """What a proven betrayal costs those who vouched for the cheat when it happened; less, who took
+    it back since (grade 0).
 
     Derived from the betrayal, so it goes when that is taken back on appeal; bounded by CHARGE_MAX.
     """
@@ -267,8 +268,9 @@ def charge_vouchers(betrayal: Outcome, endorsements: Iterable[Endorsement]) -> l
         each.by: max(each.grade, 0)
         for each in sorted(endorsements, key=lambda each: each.grade)
         if each.of == betrayal.subject
-        and each.at_s <= betrayal.at_s < each.expires_s
-        and each.grade > 0
+        and (
+            each.at_s <= betrayal.at_s < each.expires_s if each.grade else each.at_s > betrayal.at_s
+        )
         and covers(each.domain, betrayal.domain)
         and each.by != betrayal.rater
     }
@@ -279,6 +281,8 @@ def charge_vouchers(betrayal: Outcome, endorsements: Iterable[Endorsement]) -> l
             domain=betrayal.domain,
             bad=min(CHARGE_MAX, betrayal.bad * CHARGE_SHARE * (1 + grade / GRADE_MAX) / 2),
             at_s=betrayal.at_s,
+            vouched_for=betrayal.subject,
+            receipt=betrayal.receipt,
         )
         for voucher, grade in sorted(charged.items())
     ]

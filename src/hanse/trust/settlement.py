@@ -73,16 +73,20 @@ def claim_of(attestation: Attestation) -> Evidence | None:
 
 
 def verify_settlement(
-    attestation: Attestation, receipt_event: Event, operator_of: OperatorOf
+    attestation: Attestation,
+    receipt_event: Event,
+    operator_of: OperatorOf,
+    verify: Callable[[Event], Receipt] = verify_receipt,
 ) -> Settlement:
-    """Check one claim against its receipt, the receipt's signatures included; the attestation's
-    own was checked when it came. Raises Invalid naming the first thing that does not fit."""
+    """Check one claim against its receipt, the receipt's signatures included (`verify`); the
+    attestation's own was checked when it came. Raises Invalid naming the first thing that does not
+    fit."""
     claim = claim_of(attestation)
     if claim is None:
         raise Invalid.at("attestation.content.evidence", f"has no {EVIDENCE_TYPE}")
     if claim.get("receipt") != receipt_event.id:
         raise Invalid.at("evidence.receipt", "is another event")
-    receipt = verify_receipt(receipt_event)
+    receipt = verify(receipt_event)
     if receipt.outcome != "settled":
         raise Invalid.at("receipt.content.outcome", "must be settled")
     paid = payment_hash(receipt)
@@ -122,6 +126,7 @@ def settled(
     attestations: Iterable[Attestation],
     receipts: Mapping[str, Event],
     operator_of: OperatorOf,
+    verify: Callable[[Event], Receipt] = verify_receipt,
 ) -> dict[str, Settlement]:
     """Of many attestations those that are proved, by id. Each call and each payment hash counts
     once, for the earliest by (created_at, id): the order they are given in does not matter."""
@@ -133,7 +138,7 @@ def settled(
         if receipt is None:
             continue
         try:
-            proof = verify_settlement(one, receipt, operator_of)
+            proof = verify_settlement(one, receipt, operator_of, verify)
         except Invalid:
             continue  # it stays a rating, only without the proof
         if proof.call not in used and proof.payment_hash not in used:

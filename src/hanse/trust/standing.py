@@ -1,29 +1,41 @@
 """Where operators stand with each other, told from memory: for what asks about many at once.
 
-A search cannot read evidence for every hit. This knows circles, acceptance and the graph; records
-of dealings, and levels 3 and 0, only `Trust.explain` knows. Strangers, and keys that speak for
-nobody any more, are 0 here: nothing is known for them.
+A search cannot read evidence for every hit. This knows circles, acceptance, the graph, and whom the
+viewer or its circle caught betraying; records of dealings, and so level 3, only `Trust.explain`
+knows. Strangers, and keys that speak for nobody any more, are 0 here: nothing is known for them.
+
+Betrayals are read from the store: for a viewer that was not asked for before they are known from
+the next `advance` on.
 """
 
+from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final
 
 from hanse.ports import Clock
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
 from hanse.trust.acceptance import accept
+from hanse.trust.betrayals import Betrayals
 from hanse.trust.circles import Circles
 from hanse.trust.model import Level
 
 MEMO_MAX: Final = 10_000
+VIEWERS_MAX: Final = 64
+"""Viewers whose betrayals are kept up to date, the latest asked for."""
+
 ACCEPTED_SCORE, BACKED_SCORE, REACHED_SCORE = 0.75, 0.5, 0.25
 
 
 class Standings:
     """Levels and scores of pairs, as of the last `advance`. A view of the log (`views.View`)."""
 
-    def __init__(self, circles: Circles, clock: Clock) -> None:
+    def __init__(self, circles: Circles, betrayals: Betrayals, clock: Clock) -> None:
         self._circles = circles
+        self._betrayals = betrayals
         self._clock = clock
+        self._barred: OrderedDict[PublicKey, frozenset[PublicKey]] = OrderedDict()
+        self._changes = 0
         self._memo: dict[tuple[PublicKey, PublicKey], tuple[int, float]] = {}
 
     def cares_for(self, event: Event) -> bool:
@@ -35,7 +47,27 @@ class Standings:
         if self._circles.loading:
             return
         await self._circles.refresh(self._clock.now_s())
+        await self.watch(self._barred)
         self._memo.clear()
+
+    async def watch(self, viewers: Iterable[PublicKey]) -> None:
+        """Know from now on whom these, or their circles, caught betraying."""
+        if not self._circles.ready:
+            return
+        now_s = self._clock.now_s()
+        for viewer in [*viewers]:
+            me = self._circles.current(viewer)
+            circle = self._circles.circle(me, "", now_s)
+            told = await self._betrayals.told(me, circle, now_s)
+            if self._barred.get(viewer) != told.barred:
+                self._barred[viewer] = told.barred
+                self._changes += 1
+                self._memo.clear()
+
+    @property
+    def version(self) -> int:
+        """Another number whenever somebody may stand otherwise than before."""
+        return self._changes + self._circles.version
 
     def level(self, viewer: PublicKey, operator: PublicKey) -> int:
         """4 for the viewer and its circle, 2 for whom the circle accepts, else 0: nothing is known
@@ -50,7 +82,7 @@ class Standings:
     def standing(self, viewer: PublicKey, operator: PublicKey) -> Level:
         """The level as permissions know it: a stranger's at least, but none for a key that speaks
         for nobody any more. Raises Unavailable before all is read."""
-        if not self.speaks(operator):
+        if not self.speaks(operator) or operator in self._caught(viewer):
             return Level.BARRED
         return Level(max(Level.STRANGER, self.level(viewer, operator)))
 
@@ -77,8 +109,10 @@ class Standings:
         circles, now_s = self._circles, self._clock.now_s()
         if not circles.spoke(operator, now_s):
             return 0, 0.0
-        me = circles.current(viewer)
-        circle = circles.circle(me, "", now_s)
+        me, barred = circles.current(viewer), self._caught(viewer)
+        if operator in barred:
+            return 0, 0.0
+        circle = circles.circle(me, "", now_s) - barred
         if operator == me or operator in circle:
             return int(Level.CIRCLE), 1.0
         if accept(circles.counted(circle, operator), circle, operator).accepted:
@@ -87,7 +121,17 @@ class Standings:
         number = graph.index(operator)
         if not circle or number is None:
             return 0, 0.0
-        seen = graph.view(circle).of(number)
+        seen = graph.view(circle, barred).of(number)
         if seen.backed:
             return 0, BACKED_SCORE
         return 0, REACHED_SCORE if seen.reach > 0 else 0.0
+
+    def _caught(self, viewer: PublicKey) -> frozenset[PublicKey]:
+        found = self._barred.get(viewer)
+        if found is None:
+            found = self._barred[viewer] = frozenset()
+            if len(self._barred) > VIEWERS_MAX:
+                self._barred.popitem(last=False)
+        else:
+            self._barred.move_to_end(viewer)
+        return found

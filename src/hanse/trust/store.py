@@ -6,6 +6,7 @@ from typing import Protocol
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.receipt import Receipt
+from hanse.trust.appeal import Appeal
 from hanse.trust.attestation import Attestation
 from hanse.trust.columns import Columns
 from hanse.trust.foreign import Hearsay
@@ -42,8 +43,15 @@ class TrustStore(Protocol):
     ) -> list[Attestation]:
         """What these say of those and that has not ended, however many others speak of them."""
 
-    async def rated(self, subjects: Collection[PublicKey]) -> set[PublicKey]:
-        """Which of these any attestation is about."""
+    async def accusations_by(
+        self, authors: Collection[PublicKey], now_s: int, limit: int
+    ) -> list[Attestation]:
+        """The newest of these authors that say somebody betrayed them (rating 1)."""
+
+    async def appeals_of(
+        self, receipts: Collection[str], authors: Collection[PublicKey], now_s: int
+    ) -> list[Appeal]:
+        """What these say of the accusations that rest on those receipts."""
 
     async def attestation_times(self, author: PublicKey, after_s: int) -> dict[str, int]:
         """When one key wrote its attestations, by id, since a time."""

@@ -113,6 +113,9 @@ class Database(Protocol):
     async def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
         """Run one statement that `filter_sql` built. Raises as `read` does."""
 
+    def select_now(self, sql: str, params: Sequence[Any]) -> list[Row] | None:
+        """The same on the spot; None if it would take long, or must wait. Raises Closed."""
+
     @property
     def commits(self) -> Commits:
         """What the commits so far were like."""

@@ -179,38 +179,41 @@ class FilterSql:
 
     def first(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
-    ) -> Try | None:
-        """The first of `rows`. What filters of one plain shape have in common is built once."""
+    ) -> tuple[Try, list[Any]] | None:
+        """The first of `rows`, and its parameters. What filters of one plain shape have in common
+        is built once."""
         shape = None if reader else _shape(found)
         if shape is None:
-            return next(self.rows(found, limit, now_s, reader), None)
+            first = next(self.rows(found, limit, now_s, reader), None)
+            return None if first is None else (first, first.params)
         params = self._plain_params(found, limit, now_s)
         known = self._plain_tries.get(shape)
-        if known is not None:
-            return Try(known.sql, params, known.exact)
-        first = next(self.rows(found, limit, now_s, reader), None)
-        if first is not None and first.params == params:
+        if known is None:
+            first = next(self.rows(found, limit, now_s, reader), None)
+            if first is None:
+                return None
+            if first.params != params:
+                return first, first.params
             if len(self._plain_tries) >= SHAPES_MAX:
                 self._plain_tries.clear()
-            self._plain_tries[shape] = first
-        return first
+            known = self._plain_tries[shape] = first
+        return known, params
 
     def _plain_params(self, found: Filter, limit: int, now_s: int) -> list[Any]:
         """Of a filter with a `_shape`, in the order of `_select`."""
-        params: list[Any] = []
-        if found.ids is not None:
-            params += padded(map(bytes.fromhex, found.ids))
+        params = _raw(found.ids) if found.ids is not None else []
         for name, values in found.tags:
             params += [self.hash(name, value) for value in values]
         if found.authors is not None:
-            params += padded(map(bytes.fromhex, found.authors))
+            params += _raw(found.authors)
         if found.kinds is not None:
             params += padded(sorted(found.kinds))
         if found.since is not None:
             params.append(found.since)
         if found.until is not None:
             params.append(found.until)
-        params += (now_s, limit)
+        params.append(now_s)
+        params.append(limit)
         return params
 
     def rows(
@@ -537,6 +540,14 @@ def padded(values: Iterable[Any], *filler: Any) -> list[Any]:
         last = filler or found[-1:]
         found += list(last) * ((1 << (len(found) - 1).bit_length()) - len(found))
     return found
+
+
+def _raw(values: frozenset[str]) -> list[Any]:
+    """Ids or keys as they are kept, `padded`."""
+    if len(values) == 1:
+        (value,) = values
+        return [bytes.fromhex(value)]
+    return padded(map(bytes.fromhex, values))
 
 
 def _words(found: Filter) -> list[str]:

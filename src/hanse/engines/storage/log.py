@@ -5,7 +5,7 @@ filter finds in `filter_sql.py`.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 
 from hanse.engines.storage.append import append_all
 from hanse.engines.storage.database import Database, Row, Transaction
-from hanse.engines.storage.filter_sql import WINDOW, FilterSql
+from hanse.engines.storage.filter_sql import WINDOW, FilterSql, Try
 from hanse.engines.storage.removal import (
     START,
     Place,
@@ -163,25 +163,46 @@ class EventLog:
         reader: frozenset[PublicKey] = NOBODY,
     ) -> Found:
         """See `ports.Log`."""
-        if len(filters) == 1 and filters[0].search is None:
-            # A filter that one statement answers, without a transaction around it. What was
-            # announced before it ran is in it, and so is all up to the newest row it shows.
-            (one,) = filters
-            wanted = limit if one.limit is None or one.limit > limit else one.limit
-            first = self._sql.first(one, wanted + 1, now_s, reader)
+        if _is_search(filters):
+            return await self._database.read_aside(self._query, filters, limit, now_s, reader)
+        if len(filters) == 1:
+            # A filter that one statement answers, without a transaction around it.
+            wanted = _wanted(filters[0], limit)
             announced = self._announced
+            first = self._sql.first(filters[0], wanted + 1, now_s, reader)
             if first is None:
                 return Found([], announced, False)
-            rows = await self._database.select(first.sql, first.params)
-            more = len(rows) > wanted
-            if (more or first.complete) and (not first.exact or _in_order(rows, wanted)):
-                for row in rows:
-                    if row[0] > announced:
-                        announced = row[0]
-                return Found(rows[:wanted] if more else rows, announced, more)
-        elif _is_search(filters):
-            return await self._database.read_aside(self._query, filters, limit, now_s, reader)
+            one, params = first
+            rows = await self._database.select(one.sql, params)
+            found = _settled(one, rows, wanted, announced)
+            if found is not None:
+                return found
         return await self._database.read(self._query, filters, limit, now_s, reader)
+
+    def at_once(
+        self,
+        filters: Sequence[Filter],
+        *,
+        limit: int,
+        now_s: int,
+        reader: frozenset[PublicKey] = NOBODY,
+    ) -> Found | Coroutine[Any, Any, Found]:
+        """See `ports.Log`."""
+        if len(filters) != 1 or filters[0].search is not None or self._database.reads_wait:
+            return self.query(filters, limit=limit, now_s=now_s, reader=reader)
+        wanted = _wanted(filters[0], limit)
+        announced = self._announced
+        first = self._sql.first(filters[0], wanted + 1, now_s, reader)
+        if first is None:
+            return Found([], announced, False)
+        one, params = first
+        rows = self._database.select_now(one.sql, params)
+        if rows is None:
+            return self._database.read_aside(self._query, filters, limit, now_s, reader)
+        found = _settled(one, rows, wanted, announced)
+        if found is not None:
+            return found
+        return self._database.read(self._query, filters, limit, now_s, reader)
 
     def _query(
         self,
@@ -195,7 +216,7 @@ class EventLog:
         more = False
         rows: list[Row] = []
         for found in filters:
-            wanted = limit if found.limit is None else min(limit, found.limit)
+            wanted = _wanted(found, limit)
             rows = []
             for one in self._sql.rows(found, wanted + 1, now_s, reader):
                 rows = tx.select(one.exact or one.sql, one.params)
@@ -261,6 +282,22 @@ def _is_search(filters: Sequence[Filter]) -> bool:
     """Whether words are looked up: FTS5 walks the lists of common ones within one step of SQLite's
     machine, where no budget is looked at (0.1 ms for each 1,000 events that have them)."""
     return any(found.search is not None for found in filters)
+
+
+def _wanted(asked: Filter, limit: int) -> int:
+    return limit if asked.limit is None or asked.limit > limit else asked.limit
+
+
+def _settled(first: Try, rows: list[Row], wanted: int, announced: int) -> Found | None:
+    """The answer, if these rows are all of it and in order. What was announced before they were
+    read is in them, and so is all up to the newest of them."""
+    more = len(rows) > wanted
+    if not (more or first.complete) or (first.exact and not _in_order(rows, wanted)):
+        return None
+    for row in rows:
+        if row[0] > announced:
+            announced = row[0]
+    return Found(rows[:wanted] if more else rows, announced, more)
 
 
 def _in_order(rows: list[Row], wanted: int) -> bool:

@@ -20,6 +20,12 @@ from hanse.registry.offer_event import read_offer
 
 VIEW = "offers"
 
+RULES = 2
+"""How an event becomes an offer here. One more whenever `read_offer` finds more in an event than
+before: what was kept by older rules is then read anew when a node starts."""
+RULES_VIEW, ANEW_VIEW = "offers-rules", "offers-anew"
+"""Rows that say by which rules all is kept, and how far those on the way to them came."""
+
 STEP = 500
 """Events applied in one commit."""
 
@@ -85,6 +91,13 @@ class StoredOffers:
         while await self._database.write(self._step):
             pass
 
+    async def open(self) -> None:
+        """Bring the view up to date, and what it keeps to this version's rules. Call once, before
+        anything is read: an update of the software may take some seconds here."""
+        while await self._database.write(_read_anew):
+            pass
+        await self.advance()
+
     async def rebuild(self) -> None:
         """Throw the view away and build it again from the log."""
         await self._database.write(self._clear)
@@ -99,10 +112,10 @@ class StoredOffers:
         for (address,) in tx.all("offer_addresses"):
             _forget(tx, address)
         tx.all("view_set", VIEW, 0)
+        tx.all("view_set", RULES_VIEW, RULES)
 
     def _step(self, tx: Transaction) -> bool:
-        found = tx.one("view_seq", VIEW)
-        seq = int(found[0]) if found else 0
+        seq = _at(tx, VIEW)
         rows = tx.all("events_after", seq, STEP)
         for seq, json in rows:
             event = decode_row(json)
@@ -121,6 +134,26 @@ class StoredOffers:
         if rows:
             tx.all("view_set", VIEW, seq)
         return len(rows) == STEP
+
+
+def _at(tx: Transaction, view: str) -> int:
+    found = tx.one("view_seq", view)
+    return int(found[0]) if found else 0
+
+
+def _read_anew(tx: Transaction) -> bool:
+    """Some offers more by this version's rules; whether others are left."""
+    if _at(tx, RULES_VIEW) == RULES:
+        return False
+    rows = tx.all("offers_made", _at(tx, ANEW_VIEW), STEP)
+    for seq, json in rows:
+        _index(tx, seq, decode_row(json))
+    if len(rows) == STEP:
+        tx.all("view_set", ANEW_VIEW, rows[-1][0])
+        return True
+    tx.all("view_set", ANEW_VIEW, 0)
+    tx.all("view_set", RULES_VIEW, RULES)
+    return False
 
 
 def _index(tx: Transaction, seq: int, event: Event) -> None:

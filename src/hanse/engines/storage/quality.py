@@ -14,14 +14,16 @@ from hanse.broker.receipt import verify_receipt
 from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import Database, Row, Transaction
 from hanse.errors import Invalid, Unavailable
-from hanse.registry.observed import Kept, Observed, tallied
+from hanse.registry.observed import Kept, Observed, tallied, together
 from hanse.registry.quality import (
     DAY_S,
     HOUR_S,
+    LOAD,
     SETTLED,
     Ended,
     Tally,
     major_of,
+    new_tally,
     oldest_slot,
 )
 from hanse.registry.voices import TRADES_MAX, find_rings
@@ -104,7 +106,7 @@ class StoredQuality:
         for row in await self._database.all("tallies_said", source, PAGE):
             address, capability, major, _, span, _, tally = row
             if span == DAY_S:
-                whole = found.setdefault((address, capability, int(major)), Tally({}, {}, 0))
+                whole = found.setdefault((address, capability, int(major)), new_tally())
                 whole.merge(_unpack(bytes(tally)))
         return found
 
@@ -138,12 +140,11 @@ def _step(tx: Transaction, now_s: int, stride: int) -> bool:
 def _add(tx: Transaction, source: str, calls: Iterable[Ended], since_s: int, now_s: int) -> None:
     hours = oldest_slot(HOUR_S, now_s)
     for (key, place), tally in tallied(calls, since_s).items():
-        if place[1] == HOUR_S and place[2] < hours:
+        if (place[1] == HOUR_S and place[2] < hours) or (source and place[0] == LOAD):
             continue
         known = tx.one("tally_get", source, *key, *place)
-        if known is not None:
-            tally.merge(_unpack(bytes(known[0])))
-        tx.all("tally_set", source, *key, *place, _pack(tally))
+        before = new_tally() if known is None else _unpack(bytes(known[0]))
+        tx.all("tally_set", source, *key, *place, _pack(together(place, before, tally)))
 
 
 def _paid(calls: Iterable[Ended]) -> dict[tuple[str, str], tuple[int, int]]:
@@ -238,7 +239,7 @@ def _kept(row: Row) -> Kept:
 
 def _ended(row: Row) -> Ended:
     (_, id, offer, capability, version, caller, provider, payer, payee, state, fault, latency_ms,
-     closed_ms, price, fee) = row  # fmt: skip
+     closed_ms, price, fee, busy) = row  # fmt: skip
     settled = state == SETTLED
     return Ended(
         id=bytes(id),
@@ -254,4 +255,5 @@ def _ended(row: Row) -> Ended:
         at_s=closed_ms // 1000,
         paid_msat=price if settled else 0,
         received_msat=price - fee if settled else 0,
+        busy=bool(busy),
     )

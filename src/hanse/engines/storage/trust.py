@@ -18,7 +18,8 @@ from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import identify
 from hanse.protocol.receipt import Receipt, read_receipt
-from hanse.trust.attestation import Attestation, is_attestation, read_attestation
+from hanse.trust.appeal import Appeal, read_appeal
+from hanse.trust.attestation import BETRAYED, Attestation, is_attestation, read_attestation
 from hanse.trust.columns import Columns, Gathering
 from hanse.trust.endorsement import read_endorsement, read_follows
 from hanse.trust.foreign import READERS, Hearsay, may_speak, read_foreign
@@ -54,6 +55,7 @@ _KINDS = frozenset(
         kinds.FOLLOWS,
         kinds.ATTESTATION,
         kinds.ENDORSEMENT,
+        kinds.APPEAL,
         kinds.KEY_STATEMENT,
         kinds.RECEIPT,
         *_OWNED,
@@ -61,12 +63,13 @@ _KINDS = frozenset(
 )
 _FOREIGN = tuple(sorted(READERS))
 _REMOVING = (kinds.DELETION, kinds.VANISH)
-_CHANGING = (kinds.ENDORSEMENT, kinds.KEY_STATEMENT)
-"""Kinds that a reader in memory holds something of."""
+_CHANGING = (kinds.ENDORSEMENT, kinds.KEY_STATEMENT, kinds.APPEAL)
+"""Kinds that a reader in memory holds something of; of attestations it is accusations only."""
 
 Place = tuple[str, int, str]
 """Author, created_at and id: the order that endorsements are read in."""
 
+_appeal = msgspec.json.Decoder(Appeal).decode
 _attestation = msgspec.json.Decoder(Attestation).decode
 _hearsay = msgspec.json.Decoder(Hearsay).decode
 _receipt = msgspec.json.Decoder(Receipt).decode
@@ -109,10 +112,17 @@ class StoredTrust:
             for of, domain, grade, at_s, ends_s in rows
         ]
 
-    async def rated(self, subjects: Collection[PublicKey]) -> set[PublicKey]:
+    async def accusations_by(
+        self, authors: Collection[PublicKey], now_s: int, limit: int
+    ) -> list[Attestation]:
         """See `trust.store.TrustStore`."""
-        rows = await self._database.read(_rated, sorted(subjects))
-        return {PublicKey(row[0]) for row in rows}
+        return await self._database.read(_accusations, sorted(authors), now_s, limit)
+
+    async def appeals_of(
+        self, receipts: Collection[str], authors: Collection[PublicKey], now_s: int
+    ) -> list[Appeal]:
+        """See `trust.store.TrustStore`."""
+        return await self._database.read(_appeals, sorted(receipts), frozenset(authors), now_s)
 
     async def attestations_of(self, subject: PublicKey, now_s: int) -> list[Attestation]:
         """See `trust.store.TrustStore`."""
@@ -263,6 +273,8 @@ def _keep(tx: Transaction, seq: int, event: Event) -> None:
         row = _row(event)
     if event.kind == kinds.FOLLOWS:
         tx.all("trust_unfollow", event.pubkey)
+    if event.kind == kinds.ATTESTATION:
+        _accused(tx, name, event.pubkey, row)
     if row is None:
         tx.all("trust_drop", name)  # a version that says nothing replaces one that did
     else:
@@ -273,6 +285,15 @@ def _keep(tx: Transaction, seq: int, event: Event) -> None:
         tx.all("trust_changed", event.pubkey)
         if event.kind == kinds.KEY_STATEMENT and row is not None and row[1] != event.pubkey:
             tx.all("trust_changed", row[1])
+
+
+def _accused(tx: Transaction, name: str, author: str, row: tuple[Any, ...] | None) -> None:
+    """Somebody says that another betrayed them, or does no more."""
+    before = tx.one("trust_graded", name)
+    for operator, grade in ([before] if before else []) + ([(row[0], row[3])] if row else []):
+        if grade == BETRAYED:
+            for key in {author, operator}:
+                tx.all("trust_changed", key)
 
 
 def _row(event: Event) -> tuple[Any, ...] | None:
@@ -286,10 +307,15 @@ def _row(event: Event) -> tuple[Any, ...] | None:
         if rated.revoked:
             return None
         source, domain, expires = rated.subject, rated.context, rated.expires
+        grade = rated.rating
         document = msgspec.json.encode(rated)
     elif event.kind == kinds.ENDORSEMENT:
         vouch = read_endorsement(event)
         source, domain, grade, expires = vouch.of, vouch.domain, vouch.grade, vouch.expires_s
+    elif event.kind == kinds.APPEAL:
+        appeal = read_appeal(event)
+        source, expires = appeal.receipt, appeal.expires_s
+        document = msgspec.json.encode(appeal)
     elif event.kind == kinds.RECEIPT:
         receipt = read_receipt(event)
         source, domain = receipt.provider, receipt.capability
@@ -329,8 +355,27 @@ def _gather(tx: Transaction, found: Gathering, after: Place, now_s: int) -> Plac
     return (rows[-1][0], rows[-1][4], rows[-1][6]) if len(rows) == PAGE else None
 
 
-def _rated(tx: Transaction, subjects: list[PublicKey]) -> list[Any]:
-    return tx.among("trust_rated", subjects)
+def _accusations(
+    tx: Transaction, authors: list[PublicKey], now_s: int, limit: int
+) -> list[Attestation]:
+    # Those of each that are left out are more than `limit` newer ones of the same author.
+    found = [
+        _attestation(row[0])
+        for author in authors
+        for row in tx.all("trust_accusations", author, now_s, limit)
+    ]
+    return sorted(found, key=lambda one: (-one.created_at, one.id))[:limit]
+
+
+def _appeals(
+    tx: Transaction, receipts: list[str], authors: frozenset[PublicKey], now_s: int
+) -> list[Appeal]:
+    return [
+        _appeal(row[0])
+        for receipt in receipts
+        for author in sorted(authors)
+        for row in tx.all("trust_between", author, kinds.APPEAL, receipt, now_s, 1)
+    ]
 
 
 def _between(

@@ -120,14 +120,19 @@ class Web:
         await self._session.close()
 
     async def json(self, url: str) -> Any:
+        """A JSON document. Raises what `document` does, and Invalid for what is not JSON."""
+        raw = await self.document(url)
+        return read_json(raw, url, bytes_max=self.bounds.document_bytes)
+
+    async def document(self, url: str) -> bytes:
         """A document, fetched once however often it is asked for. Raises Refused, NotFound,
-        TooLarge, Unavailable, Invalid for what is not JSON."""
+        TooLarge, Unavailable."""
         address = urlunsplit(_parts(url)._replace(fragment=""))
         if self._left_s() <= 0:
             raise _enough(address)
         if address not in self._documents:
             self._documents[address] = await self._read(address)
-        return read_json(self._documents[address], address, bytes_max=self.bounds.document_bytes)
+        return self._documents[address]
 
     @asynccontextmanager
     async def socket(self, url: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:

@@ -1,14 +1,17 @@
 """A2A agent cards, 1.0 and 0.3: each skill is a capability that takes a message.
 
 A card may be signed (1.0 §8.4): a JWS over the card's canonical JSON (RFC 8785) without its
-signatures. A signature that is wrong refuses the card. One whose key cannot be had, or is kept at
-another host than the agent's preferred address, leaves it unverified: such a key proves nothing.
+signatures. A signature that is wrong refuses the card. One whose key cannot be had, or is not one
+that the host of the agent's preferred address calls its own, leaves it unverified: such a key
+proves nothing.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from hanse.engines.web.reader import is_loopback
 from hanse.errors import HanseError, Invalid, Unavailable
 from hanse.operations.imports import own
 from hanse.operations.imports.listing import (
@@ -193,49 +196,74 @@ def _of_hanse(
 
 async def _checked(document: dict[str, Any], addresses: list[str], fetch: Fetch | None) -> str:
     """What proves the card, "" for nothing. Raises Invalid when a signature is wrong."""
-    signatures = _list(document.get("signatures"))[:SIGNATURES_MAX]
-    reasons = []
-    home = _host(addresses[0])
-    for row in signatures:
+    for row in _list(document.get("signatures"))[:SIGNATURES_MAX]:
         try:
-            return await _signature(document, held(row), home, fetch)
-        except Unavailable as exc:
-            reasons.append(exc)
+            proof = await _signature(document, held(row), addresses[0], fetch)
+        except Unavailable:
+            continue
         except HanseError as exc:
             raise Invalid.at("signatures", exc.text) from exc
+        if proof:
+            return proof
     return ""
 
 
 async def _signature(
     document: dict[str, Any], row: dict[str, Any], home: str, fetch: Fetch | None
 ) -> str:
+    """What a signature that holds proves: "" if its key is nobody's that the home names."""
     protected = row.get("protected")
     raw = jws.decode(protected, "signatures.protected")
     header = held(read_json(raw, "signatures.protected", bytes_max=jws.TEXT_MAX))
     if "crit" in header or header.get("b64") is False:
         raise Invalid.at("signatures.protected", "asks for an extension that is not known")
     kid, jku = header.get("kid"), header.get("jku")
-    key, proof = await _key(kid, jku, home, fetch)
+    npub = kid if isinstance(kid, str) and kid.startswith("npub1") else ""
+    key = (
+        jws.public_jwk(decode_npub(npub), npub) if npub else await _kept_key(kid, jku, home, fetch)
+    )
     for form in _forms(document):
         if jws.holds(str(protected), form, str(row.get("signature")), header.get("alg"), key):
-            return proof
-    raise Invalid.at("signatures", "does not hold: the card is not what was signed")
+            break
+    else:
+        raise Invalid.at("signatures", "does not hold: the card is not what was signed")
+    if npub and not await _is_bound(npub, jku, home, fetch):
+        return ""
+    return f"signature {line(kid, 64)} at {_host(home)}"
 
 
-async def _key(kid: Any, jku: Any, home: str, fetch: Fetch | None) -> tuple[dict[str, Any], str]:
-    """The key of a signature, and whose it is. Raises Unavailable if it cannot be had."""
-    if isinstance(kid, str) and kid.startswith("npub1"):
-        return jws.public_jwk(decode_npub(kid), kid), f"signature {kid}"
+async def _kept_key(kid: Any, jku: Any, home: str, fetch: Fetch | None) -> dict[str, Any]:
+    """The key of a signature, kept at the agent's own host. Raises Unavailable if it cannot be
+    had."""
     if not isinstance(jku, str) or fetch is None:
         raise Unavailable("the key is not known", field="signatures.jku")
-    if urlsplit(jku).scheme != "https" or _host(jku) != home:
+    host = _host(home)
+    near = urlsplit(jku).scheme == "http" and is_loopback(host)  # the operator named it
+    if _host(jku) != host or not (urlsplit(jku).scheme == "https" or near):
         raise Unavailable("the key is kept at another host", field="signatures.jku")
     found = held(await fetch(jku))
     keys = [key for key in _list(found.get("keys")) if isinstance(key, dict)]
     for key in keys:
         if key.get("kid") == kid or (kid is None and len(keys) == 1):
-            return key, f"signature {line(kid, 64)} at {_host(jku)}"
+            return key
     raise Unavailable("has no key of this name", field="signatures.jku")
+
+
+async def _is_bound(npub: str, jku: Any, home: str, fetch: Fetch | None) -> bool:
+    """Whether the agent's host says that a Nostr key is its own: in its key set, or as `_` in
+    `nostr.json` (NIP-05). Anybody can sign a card of anybody's with a key of their own."""
+    with contextlib.suppress(HanseError):
+        kept = await _kept_key(npub, jku, home, fetch)
+        own = jws.public_jwk(decode_npub(npub), npub)
+        if all(kept.get(name) == own[name] for name in ("kty", "crv", "x", "y")):
+            return True
+    if fetch is not None:
+        with contextlib.suppress(HanseError):
+            parts = urlsplit(home)
+            scheme = "http" if parts.scheme in ("http", "ws") else "https"
+            found = held(await fetch(f"{scheme}://{parts.netloc}/.well-known/nostr.json?name=_"))
+            return held(found.get("names")).get("_") == decode_npub(npub)
+    return False
 
 
 def _forms(document: dict[str, Any]) -> list[bytes]:

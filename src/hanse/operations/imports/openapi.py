@@ -1,4 +1,4 @@
-"""OpenAPI 3.0 and 3.1: each operation is a capability.
+"""OpenAPI 3.0 to 3.2: each operation is a capability.
 
 A capability takes one object: parameters by their names, and the JSON body as `body`. It returns
 what the first 2xx answer in JSON is. References within the document are followed and carried along

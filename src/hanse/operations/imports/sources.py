@@ -5,6 +5,7 @@ order. A registry is read page by page. What could not be had makes the reading 
 that nothing is dropped because of it.
 """
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,9 +15,9 @@ import msgspec
 
 from hanse.engines.peers.link import Link
 from hanse.engines.web.reader import Web
-from hanse.errors import HanseError, Invalid, NotFound
+from hanse.errors import HanseError, Invalid, NotFound, Unavailable
 from hanse.operations.files import Report
-from hanse.operations.imports import a2a, announced, ard, mcp, openapi, x402
+from hanse.operations.imports import a2a, announced, ard, mcp, openapi, x402, yaml_text
 from hanse.operations.imports.listing import Listing, Reading, held
 from hanse.protocol.address import encode_npub
 from hanse.protocol.canonical import read_json
@@ -29,6 +30,8 @@ FILE_BYTES_MAX = 8 << 20
 PAGES_MAX = 500
 PAGE = 100
 RELAY_PAGE = 500
+RELAY_S = 180.0
+"""How long a relay may take for all it keeps; what it told until then is taken."""
 ARD = "ard"
 NOSTR = "nostr"
 KINDS = (mcp.TYPE, a2a.TYPE, openapi.TYPE, ARD, x402.TYPE, NOSTR)
@@ -72,7 +75,11 @@ def kind_of(document: Any) -> str | None:
 
 
 def document_in(raw: bytes) -> dict[str, Any] | None:
-    """The one JSON object that a file is, None for lines of events or anything else."""
+    """The one JSON object that a file is, or an OpenAPI document in YAML; None for lines of events
+    or anything else. Raises Invalid for YAML that cannot be read: events are no YAML."""
+    if yaml_text.is_openapi(raw):
+        found = yaml_text.read_yaml(raw, "file", bytes_max=FILE_BYTES_MAX)
+        return found if isinstance(found, dict) else None
     if len(raw) > FILE_BYTES_MAX or raw.lstrip()[:1] != b"{":
         return None
     try:
@@ -87,8 +94,16 @@ async def of_file(name: str, raw: bytes, kind: str | None) -> Gathered:
     url = f"urn:hanse:file:{name}"
     if kind == NOSTR:
         return Source(url=url, kind=NOSTR), _of_lines(raw)
-    document = read_json(raw, name, bytes_max=FILE_BYTES_MAX)
+    document = _parsed(raw, name, kind, FILE_BYTES_MAX)
     return await _of_document(document, url, kind, None)
+
+
+def _parsed(raw: bytes, name: str, kind: str | None, bytes_max: int) -> Any:
+    """A document as JSON values: YAML only where it says that it is OpenAPI, or we were told so."""
+    told = kind == openapi.TYPE and raw.lstrip()[:1] != b"{"
+    if kind in (None, openapi.TYPE) and (told or yaml_text.is_openapi(raw)):
+        return yaml_text.read_yaml(raw, name, bytes_max=bytes_max)
+    return read_json(raw, name, bytes_max=bytes_max)
 
 
 def _of_lines(raw: bytes) -> Reading:
@@ -116,7 +131,8 @@ async def of_url(url: str, kind: str | None, web: Web, report: Report, most: int
     else:
         if kind == mcp.TYPE and urlsplit(url).path in ("", "/"):
             url = _joined(url, mcp.VERSIONS[0])
-        document = await web.json(_first(url, kind))
+        place = _first(url, kind)
+        document = _parsed(await web.document(place), place, kind, web.bounds.document_bytes)
     found = kind or kind_of(document)
     if found == mcp.TYPE and isinstance(document, dict) and mcp.is_page(document):
         reading = await _registry(url, web, report, most)
@@ -200,7 +216,9 @@ async def _registry(url: str, web: Web, report: Report, most: int) -> Reading:
     reading, cursor = Reading(), ""
     for _ in range(PAGES_MAX):
         more = {"cursor": cursor} if cursor else {}
-        page = held(await web.json(_asked(url, limit=str(PAGE), version="latest", **more)))
+        place = _asked(url, limit=str(PAGE), version="latest", **more)
+        if (page := await _page(web, place, reading)) is None:
+            return _each_once(reading)
         reading.add(mcp.read_page(page))
         report(f"{len(reading.listings)} servers", len(reading.listings), 0)
         following = mcp.next_cursor(page)
@@ -213,6 +231,18 @@ async def _registry(url: str, web: Web, report: Report, most: int) -> Reading:
     return _each_once(reading)
 
 
+async def _page(web: Web, url: str, reading: Reading) -> dict[str, Any] | None:
+    """A page; None if it cannot be had and others were: what they hold is worth having."""
+    try:
+        return held(await web.json(url))
+    except Unavailable as exc:
+        if not reading.listings:
+            raise
+        reading.refuse(url, f"{exc.text}: the pages before it were read, the rest was not")
+        reading.whole = False
+        return None
+
+
 def _each_once(reading: Reading) -> Reading:
     """Registries that do not know `version=latest` list every version: the last page's counts."""
     latest = {listing.native_id: listing for listing in reading.listings}
@@ -223,7 +253,9 @@ def _each_once(reading: Reading) -> Reading:
 async def _bazaar(url: str, web: Web, report: Report, most: int) -> Reading:
     reading, offset = Reading(), 0
     for _ in range(PAGES_MAX):
-        page = held(await web.json(_asked(url, limit=str(PAGE), offset=str(offset))))
+        place = _asked(url, limit=str(PAGE), offset=str(offset))
+        if (page := await _page(web, place, reading)) is None:
+            return _each_once(reading)
         reading.add(x402.read_page(page))
         total = held(page.get("pagination")).get("total")
         report("resources", len(reading.listings), total if type(total) is int else 0)
@@ -266,17 +298,30 @@ def _is_own(listing: Listing, host: str) -> bool:
 # --- relays ---------------------------------------------------------------------------------------
 
 
-async def of_relay(url: str, report: Report, most: int, now_s: Callable[[], int]) -> Gathered:
-    """The announcements that a relay keeps, newest first."""
-    async with Link(url, None, now_s) as link:
-        events, whole = await pages(
-            lambda filter: link.fetch(filter, RELAY_PAGE),
-            Filter(kinds=announced.KINDS, limit=RELAY_PAGE),
-            most * 5,  # a server announces itself in five events
-            report,
-        )
-    reading = announced.read(events)
+async def of_relay(
+    url: str, report: Report, most: int, now_s: Callable[[], int], within_s: float = RELAY_S
+) -> Gathered:
+    """The announcements that a relay keeps, newest first: as many as it tells in time, and why not
+    more. Raises Unavailable if it tells nothing."""
+    found: dict[str, Any] = {}
+    whole, why = False, ""
+    try:
+        async with asyncio.timeout(within_s), Link(url, None, now_s) as link:
+            _, whole = await pages(
+                lambda filter: link.fetch(filter, RELAY_PAGE),
+                Filter(kinds=announced.KINDS, limit=RELAY_PAGE),
+                most * 5,  # a server announces itself in five events
+                report,
+                found,
+            )
+    except (TimeoutError, Unavailable) as exc:
+        why = exc.text if isinstance(exc, Unavailable) else f"was not done within {within_s:g} s"
+        if not found:
+            raise Unavailable(f"{url}: {why}; nothing was read", hint="try again later") from exc
+    reading = announced.read(list(found.values()))
     reading.whole = reading.whole and whole
+    if why:
+        reading.refuse(url, f"{why}: its newest {len(found)} events were read, the rest was not")
     if len(reading.listings) > most:
         del reading.listings[most:]
         reading.whole = False
@@ -284,11 +329,16 @@ async def of_relay(url: str, report: Report, most: int, now_s: Callable[[], int]
 
 
 async def pages(
-    ask: Callable[[Filter], Awaitable[list[Any]]], wanted: Filter, most: int, report: Report
+    ask: Callable[[Filter], Awaitable[list[Any]]],
+    wanted: Filter,
+    most: int,
+    report: Report,
+    found: dict[str, Any] | None = None,
 ) -> tuple[list[Any], bool]:
     """All events of a filter, page by page, at most `most`; whether that is all there are. Of those
-    of one second a relay may give the same page again: then nothing older can be reached."""
-    found: dict[str, Any] = {}
+    of one second a relay may give the same page again: then nothing older can be reached. `found`
+    holds them as they come, should the last page not."""
+    found = {} if found is None else found
     until, fullest = wanted.until, 1
     while len(found) < most:
         page = await ask(msgspec.structs.replace(wanted, until=until))

@@ -99,7 +99,7 @@ class CatalogRoutes:
         )
 
     async def _manifest(self, request: Request) -> Response:
-        offers, _ = await walked(self._catalog, None, NEWEST, self._clock.now_s())
+        offers, _ = await walked(self._site, self._catalog, None, NEWEST, self._clock.now_s())
         site = self._site
         own = f"urn:air:{urn_host(site)}:node"
         entries: list[dict[str, Any]] = [
@@ -134,7 +134,9 @@ class CatalogRoutes:
                 f"query.{unknown[0][:64]}", "is not known here", "POST /search filters"
             )
         size = page_size(pageSize, LIST_PAGE, "query.pageSize")
-        offers, following = await walked(self._catalog, pageToken, size, self._clock.now_s())
+        offers, following = await walked(
+            self._site, self._catalog, pageToken, size, self._clock.now_s()
+        )
         found: dict[str, Any] = {"items": [entry(self._site, offer) for offer in offers]}
         return cached(request, found | ({"pageToken": following} if following else {}))
 
@@ -151,7 +153,7 @@ class CatalogRoutes:
         hits, used = await self._look(asked.query.text, LOOKED_AT, offset), 0
         for hit in hits:
             used += 1
-            if not is_shown(hit.offer) or hit.offer.address in seen:
+            if not is_shown(self._site, hit.offer) or hit.offer.address in seen:
                 continue
             seen.add(hit.offer.address)
             row = entry(self._site, hit.offer)

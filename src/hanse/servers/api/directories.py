@@ -11,7 +11,7 @@ from hanse.protocol.keys import PublicKey
 from hanse.servers.api.catalog import CatalogRoutes
 from hanse.servers.api.handles import Handles
 from hanse.servers.api.mcp_registry import McpRegistryRoutes
-from hanse.servers.api.reply import Routes
+from hanse.servers.api.reply import Routes, address_of
 from hanse.servers.api.shown import REQUEST_COST, Catalog, Look, Site
 from hanse.servers.api.wellknown import WellKnownRoutes
 
@@ -49,4 +49,4 @@ class _Counted:
         app.include_router(router)
 
     async def _count(self, request: Request) -> None:
-        self._reads(request.client.host if request.client else "", REQUEST_COST)
+        self._reads(address_of(request), REQUEST_COST)

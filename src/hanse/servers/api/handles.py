@@ -4,6 +4,7 @@ keys that claim or move one, and for agents that look one up at its domain.
 A name the operator gave comes before one of their own agents'; those are served without asking.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -16,7 +17,6 @@ from hanse.identity.service import Names
 from hanse.protocol.address import encode_npub, read_public_key
 from hanse.protocol.event import parse_event
 from hanse.protocol.handle import Handle, handle_name, nostr_json, read_handle
-from hanse.protocol.keys import PublicKey
 from hanse.servers.api import reply
 from hanse.servers.api.reply import Callers, answers, body_of, decoded, json, read
 
@@ -37,6 +37,11 @@ class NewHandle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pubkey: str
 
 
+FIND_COST = 20
+"""A look-up takes so much of its address's rate of events: another domain is asked. What is here
+takes one."""
+
+
 class HandleRoutes:
     """The routes over the node's names and its look-ups."""
 
@@ -46,13 +51,14 @@ class HandleRoutes:
         resolver: Resolver,
         relays: list[str],
         callers: Callers,
-        operator: PublicKey,
+        reads: Callable[[str, int], None],
     ) -> None:
+        """`reads` counts what an address asks for, and raises RateLimited."""
         self._names = names
         self._resolver = resolver
         self._relays = relays
         self._callers = callers
-        self._operator = operator
+        self._reads = reads
 
     def add_to(self, app: Any) -> None:
         """See `Routes`."""
@@ -89,9 +95,13 @@ class HandleRoutes:
         )
         add(path + "/find", self._find, methods=["GET"], summary="Who name@domain is, both ways")
 
+    def _count(self, request: Request, cost: int = 1) -> None:
+        self._reads(request.client.host if request.client else "", cost)
+
     async def _well_known(
-        self, name: Annotated[str, Query(description="The local part")]
+        self, request: Request, name: Annotated[str, Query(description="The local part")]
     ) -> Response:
+        self._count(request)
         found = await self._names.answer(handle_name(name, "query.name"))
         return json(nostr_json(found, self._relays))
 
@@ -120,17 +130,19 @@ class HandleRoutes:
         if who is None:
             raise AuthRequired("sign the request with the operator's key, or the handle's (NIP-98)")
         name = handle_name(name)
-        if who.agent != self._operator:
+        if not self._callers.is_operator(who.agent):
             await self._names.release(name, who)
         elif not await self._names.remove(name):
             hint = "it is one of your own agents'" if name in self._names.own else ""
             raise NotFound(f"no handle {name!r} was given", field="name", hint=hint)
         return json({"removed": name})
 
-    async def _terms(self) -> Response:
+    async def _terms(self, request: Request) -> Response:
+        self._count(request)
         return json(await self._names.shown_terms())
 
     async def _state(self, request: Request) -> Response:
+        self._count(request)
         body = await read(request, STATEMENT_BYTES_MAX)
         found = await self._names.state(parse_event(body))
         return json(_row(found, "claimed" if found.until_s else "given"))
@@ -138,6 +150,7 @@ class HandleRoutes:
     async def _find(
         self, request: Request, handle: Annotated[str, Query(description="name@domain")]
     ) -> Response:
+        self._count(request, FIND_COST)
         reply.only(request, ("handle",))
         asked = read_handle(handle, "query.handle")
         who = self._callers.who(request, b"")

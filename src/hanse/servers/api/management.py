@@ -148,7 +148,7 @@ class Management:
         if not body:
             raise AuthRequired("there is nothing that the signature could be for", field="body")
         who = self._callers.who(request, body)
-        if who is None or who.agent not in self._admins:
+        if who is None or not (who.agent in self._admins or self._callers.is_operator(who.agent)):
             raise Restricted("only this relay's operator may do this")
 
     async def perform(self, asked: Asked) -> Any:

@@ -93,6 +93,7 @@ class McpRegistryRoutes:
             return words in names
 
         offers, following = await walked(
+            self._site,
             self._catalog,
             cursor,
             page_size(limit, PAGE, "query.limit"),
@@ -122,7 +123,7 @@ class McpRegistryRoutes:
                 lambda identifier, source: not source and slug_end(identifier) == wanted,
                 1,
             )
-            if offers:
+            if offers and not self._site.withheld(offers[0]):
                 return offers[0]
         raise NotFound("no server has this name", field="name", hint="GET /v0.1/servers lists all")
 

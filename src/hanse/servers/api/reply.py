@@ -4,7 +4,7 @@ Errors are problem+json (RFC 9457), made here and nowhere else.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from hanse.errors import AuthRequired, HanseError, Invalid, NotFound, Restricted, TooLarge
 from hanse.ports import Clock
+from hanse.protocol import http_auth
 from hanse.protocol.event import field_error
 from hanse.protocol.http_gate import HttpGate
 from hanse.protocol.keys import PublicKey
@@ -37,12 +38,21 @@ class Routes(Protocol):
 
 
 class Callers:
-    """Who sends a request, by its Authorization header."""
+    """Who sends a request, by its Authorization header. `is_operator` says whether a key is the
+    node's operator's now."""
 
-    def __init__(self, gate: HttpGate, clock: Clock, operator: PublicKey) -> None:
+    def __init__(
+        self,
+        gate: HttpGate,
+        clock: Clock,
+        is_operator: Callable[[PublicKey], bool],
+        stays: Callable[[str, Collection[PublicKey]], None],
+    ) -> None:
+        """`stays` raises if who came from this address with these keys may be here no more."""
         self._gate = gate
         self._clock = clock
-        self._operator = operator
+        self.is_operator = is_operator
+        self._stays = stays
 
     def who(self, request: Request, body: bytes) -> Principal | None:
         """The principal, or None without a header. Raises AuthRequired."""
@@ -57,12 +67,26 @@ class Callers:
             now=self._clock.now_s(),
         )
 
+    def lasting(self, request: Request, who: Principal | None) -> Callable[[], bool]:
+        """For what outlasts its request: a function that says whether the token it came with still
+        holds, and raises once its key or address may be here no more."""
+        header = request.headers.get("authorization")
+        end_s = http_auth.end_of(http_auth.read_header(header)[1]) if header else None
+        address = address_of(request)
+        keys = {who.agent, who.operator} if who is not None else set()
+
+        def holds() -> bool:
+            self._stays(address, keys)
+            return end_s is None or self._clock.now_s() < end_s
+
+        return holds
+
     def operator_only(self, request: Request, body: bytes) -> None:
         """Raises AuthRequired or Restricted unless the node's operator signed this."""
         who = self.who(request, body)
         if who is None:
             raise AuthRequired("sign the request with the operator's key (NIP-98)")
-        if who.agent != self._operator:
+        if not self.is_operator(who.agent):
             raise Restricted("only this node's operator may do this")
 
 
@@ -73,6 +97,11 @@ class Desk(Protocol):
         self, who: Principal | None, name: str, arguments: dict[str, Any], request_id: str = ""
     ) -> dict[str, Any]:
         """Run one tool. Raises HanseError."""
+
+
+def address_of(request: Request) -> str:
+    """Where a request came from; "" for a Unix socket."""
+    return request.client.host if request.client else ""
 
 
 def only(request: Request, known: Collection[str]) -> None:

@@ -14,15 +14,23 @@ from fastapi.responses import Response
 from hanse.broker.tools import BY_NAME
 from hanse.errors import Invalid
 from hanse.servers.api import reply
-from hanse.servers.api.reply import Callers, Desk, answers, body_of, decoded, json, read
+from hanse.servers.api.reply import (
+    Callers,
+    Desk,
+    address_of,
+    answers,
+    body_of,
+    decoded,
+    json,
+    read,
+)
 from hanse.servers.api.watches import EVENT_STREAM, Watches
 
 FIND = BY_NAME["find_services"]
+DESCRIBE = BY_NAME["describe_service"]
 SCHEMA = FIND.input_schema()
 PROPERTIES: dict[str, dict[str, Any]] = SCHEMA["properties"]
 DEFAULT_LIMIT = 10
-FIND_COST = 4
-"""A search takes so much of its address's rate of events."""
 
 
 class ServiceRoutes:
@@ -34,12 +42,15 @@ class ServiceRoutes:
         callers: Callers,
         watches: Watches,
         reads: Callable[[str, int], None],
+        counted: Callable[[str], str],
     ) -> None:
-        """`reads` counts what an address asks for, and raises RateLimited."""
+        """`reads` counts what an address asks for, and raises RateLimited; `counted` says which
+        addresses are one."""
         self._desk = desk
         self._callers = callers
         self._watches = watches
         self._reads = reads
+        self._counted = counted
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes."""
@@ -70,7 +81,7 @@ class ServiceRoutes:
         )
 
     def _count(self, request: Request) -> None:
-        self._reads(request.client.host if request.client else "", FIND_COST)
+        self._reads(address_of(request), FIND.cost)
 
     async def _find(self, request: Request) -> Response:
         self._count(request)
@@ -87,16 +98,17 @@ class ServiceRoutes:
         self._count(request)
         who = self._callers.who(request, b"")
         asked = {"limit": DEFAULT_LIMIT} | arguments(request)
-        holders = {f"address {request.client.host if request.client else ''}"}
+        holders = {f"address {self._counted(address_of(request))}"}
         if who is not None:
             holders.add(f"operator {who.operator}")
         find = partial(self._desk.perform, who, FIND.name, asked)
-        return await self._watches.open(find, holders)
+        return await self._watches.open(find, holders, self._callers.lasting(request, who))
 
     async def _offer(self, request: Request, offer: str) -> Response:
         reply.only(request, ())
+        self._reads(address_of(request), DESCRIBE.cost)
         who = self._callers.who(request, b"")
-        return json(await self._desk.perform(who, "describe_service", {"offer": offer}))
+        return json(await self._desk.perform(who, DESCRIBE.name, {"offer": offer}))
 
 
 def arguments(request: Request) -> dict[str, Any]:

@@ -80,6 +80,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     relay_url: str
     node: SecretKey
     mcp: bool = True
+    withheld: Callable[[Offer], str] = lambda _: ""
+    """Why an offer is not shown here; "" if it is."""
 
     @property
     def host(self) -> str:
@@ -102,9 +104,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.http_url}/mcp"
 
 
-def is_shown(offer: Offer) -> bool:
+def is_shown(site: Site, offer: Offer) -> bool:
     """Whether other directories hear of it."""
-    return not offer.source
+    return not offer.source and not site.withheld(offer)
 
 
 def slug(offer: Offer) -> str:
@@ -162,13 +164,14 @@ def since(text: str | None, field: str) -> int:
 
 
 async def walked(
+    site: Site,
     catalog: Catalog,
     cursor: str | None,
     limit: int,
     now_s: int,
     *,
     since_s: int = 0,
-    fits: Callable[[Offer], bool] = is_shown,
+    fits: Callable[[Offer], bool] = lambda _: True,
 ) -> tuple[list[Offer], str]:
     """A page of offers and the cursor of the next, "" at the end. Raises Invalid."""
     after = _place(cursor) if cursor else None
@@ -178,7 +181,7 @@ async def walked(
         rows = await catalog.page(after, since_s, PAGE_MAX, now_s)
         for offer in rows:
             looked += 1
-            if fits(offer) and is_shown(offer):
+            if fits(offer) and is_shown(site, offer):
                 if len(found) == limit:
                     assert after is not None
                     return found, _cursor(after)

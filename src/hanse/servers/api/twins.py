@@ -20,7 +20,16 @@ from hanse.protocol.filter import Filter, parse_filters
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.message import FILTERS_MAX, target_of
 from hanse.protocol.principal import Principal
-from hanse.servers.api.reply import Callers, answers, body_of, decoded, json, read, refusal_headers
+from hanse.servers.api.reply import (
+    Callers,
+    address_of,
+    answers,
+    body_of,
+    decoded,
+    json,
+    read,
+    refusal_headers,
+)
 
 EVENTS_MAX = 500
 EVENTS_BYTES_MAX = 1 << 20
@@ -125,7 +134,7 @@ class Twins:
     async def _events(self, request: Request) -> Response:
         body = await read(request, EVENTS_BYTES_MAX)
         who = self._callers.who(request, body)
-        sender = Sender(request.client.host if request.client else "", who)
+        sender = Sender(address_of(request), who)
         if body.lstrip()[:1] != b"[":
             (fate,) = await self._fates([body], sender)
             status = 200 if fate.accepted else _STATUS.get(_word(fate), 200)
@@ -172,7 +181,7 @@ class Twins:
     async def _asked(
         self, request: Request
     ) -> tuple[list[Filter], str | None, frozenset[PublicKey]]:
-        self._reads(request.client.host if request.client else "")
+        self._reads(address_of(request))
         body = await read(request)
         who = self._callers.who(request, body)
         reader = frozenset({who.agent} if who else ())

@@ -32,6 +32,8 @@ PAUSE_S = 1.0
 ASK_AGAIN_S = 30.0
 
 Find = Callable[[], Awaitable[dict[str, Any]]]
+Holds = Callable[[], bool]
+"""Whether the proof that a stream was opened with still holds; raises once its reader must go."""
 Changed = Callable[[float], Awaitable[None]]
 """Waits for the registry's next change, at most so many seconds."""
 
@@ -46,9 +48,10 @@ class Watches:
         self._of: Counter[str] = Counter()
         self._turn = asyncio.Lock()
 
-    async def open(self, find: Find, holders: Collection[str]) -> Response:
-        """A stream of what `find` answers, counted as each of the holders'. Raises what the first
-        answer refuses with, and RateLimited over a bound."""
+    async def open(self, find: Find, holders: Collection[str], holds: Holds) -> Response:
+        """A stream of what `find` answers, counted as each of the holders', for as long as `holds`.
+        Raises what the first answer refuses with, and RateLimited over a bound."""
+        holds()
         if self.open_now >= WATCHES_MAX:
             raise RateLimited(f"{WATCHES_MAX} searches are watched", hint="try again later")
         if any(self._of[name] >= WATCHES_OF_ONE_MAX for name in holders):
@@ -60,7 +63,7 @@ class Watches:
         except BaseException:
             self._ended(holders)
             raise
-        return _Stream(self._told(find, first), lambda: self._ended(holders))
+        return _Stream(self._told(find, first, holds), lambda: self._ended(holders))
 
     def _ended(self, holders: Collection[str]) -> None:
         self.open_now -= 1
@@ -77,11 +80,11 @@ class Watches:
             await asyncio.sleep(REST * (clock() - began))
         return found
 
-    async def _told(self, find: Find, found: dict[str, Any]) -> AsyncIterator[bytes]:
+    async def _told(self, find: Find, found: dict[str, Any], holds: Holds) -> AsyncIterator[bytes]:
         told: OrderedDict[tuple[str, str], None] = OrderedDict()
         try:
             yield _event("listed", {"total": found["total"], "notes": found["notes"]})
-            while not self._ending():
+            while holds() and not self._ending():
                 for hit in found["services"]:
                     name = hit["offer"], hit["capability"]
                     if name not in told:

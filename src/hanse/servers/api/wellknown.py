@@ -107,9 +107,10 @@ class WellKnownRoutes:
     async def _offers(
         self, provider: PublicKey, fits: Callable[[str, str], bool], most: int
     ) -> list[Offer]:
-        return await self._catalog.of_provider(
+        found = await self._catalog.of_provider(
             provider, PROVIDER_OFFERS_MAX, self._clock.now_s(), fits, most
         )
+        return [offer for offer in found if not self._site.withheld(offer)]
 
     async def _provider(self, who: str) -> PublicKey:
         if who.startswith("npub1") or len(who) == 64:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from hanse.errors import AuthRequired, HanseError
@@ -38,8 +39,11 @@ class McpDoor:
         hosts: frozenset[str],
         name: str,
         version: str,
+        reads: Callable[[str, int], None],
     ) -> None:
+        """`reads` counts what an address asks for, and raises RateLimited or Restricted."""
         self._desk = desk
+        self._reads = reads
         self._gate = gate
         self._clock = clock
         self._hosts = hosts
@@ -59,7 +63,12 @@ class McpDoor:
             await asyncio.Event().wait()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """ASGI. Each request counts as one; a tool that costs more takes the rest (`_count`)."""
+        try:
+            self._reads(scope["client"][0] if scope.get("client") else "", 1)
+        except HanseError as exc:
+            await _refusal(exc)(scope, receive, send)
+            return
         self._wanted.set()
         if self._app is None:
             async with asyncio.timeout(READY_S):
@@ -74,7 +83,7 @@ class McpDoor:
         from hanse.servers.mcp.server import mcp_server
 
         logging.getLogger("mcp.server.streamable_http").addFilter(_is_our_fault)
-        server = mcp_server(self._desk, self._identify, self._name, self._version)
+        server = mcp_server(self._desk, self._identify, self._name, self._version, self._count)
         # A browser page that rebinds its own host name to us must not reach an agent's tools.
         security = TransportSecuritySettings(
             enable_dns_rebinding_protection=True,
@@ -84,6 +93,10 @@ class McpDoor:
         return StreamableHTTPSessionManager(
             app=server, json_response=True, stateless=True, security_settings=security
         )
+
+    def _count(self, context: "ServerRequestContext[Any]", more: int) -> None:
+        client = context.request.client if context.request is not None else None
+        self._reads(client.host if client is not None else "", more)
 
     def _identify(self, context: "ServerRequestContext[Any]") -> Principal | None:
         request = context.request
@@ -104,6 +117,12 @@ class McpDoor:
             body=b"",
             now=self._clock.now_s(),
         )
+
+
+def _refusal(exc: HanseError) -> JSONResponse:
+    """A request that is not looked at, in HTTP's words: it has no JSON-RPC id yet."""
+    headers = {"Retry-After": "1"} if exc.status == 429 else None
+    return JSONResponse(exc.as_dict(), status_code=exc.status, headers=headers)
 
 
 def _is_our_fault(record: logging.LogRecord) -> bool:

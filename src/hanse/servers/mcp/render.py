@@ -42,7 +42,8 @@ def _services(result: dict[str, Any]) -> str:
     rows = result["services"]
     if not rows:
         why = ", ".join(f"{count} by {name}" for name, count in result["excluded_by"].items())
-        return f"No service matches. {f'Excluded: {why}.' if why else 'Try other words.'}"
+        none = f"No service matches. {f'Excluded: {why}.' if why else 'Try other words.'}"
+        return "\n".join([none, *_notes(result)])
     lines = [f"{len(rows)} services, best first. {result['untrusted'].capitalize()}."]
     for number, row in enumerate(rows, 1):
         lines.append(
@@ -54,7 +55,12 @@ def _services(result: dict[str, Any]) -> str:
         lines.append(f"   why: {'; '.join(row['reasons'])}")
         lines.append(f"   provider says: {_dump(row['description'][:300])}")
         lines.append(f"   input_schema: {_dump(row['input_schema'])}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_notes(result)])
+
+
+def _notes(result: dict[str, Any]) -> list[str]:
+    """What the reader should know of the answer itself: ours, and of what an embedder said."""
+    return [f"Note: {_dump(note)}" for note in result["notes"]]
 
 
 def _price(row: dict[str, Any]) -> str:

@@ -33,9 +33,17 @@ class Desk(Protocol):
 
 
 Identify = Callable[[ServerRequestContext[Any]], Principal | None]
+Count = Callable[[ServerRequestContext[Any], int], None]
+"""Counts what a request costs beyond one; raises RateLimited."""
 
 
-def mcp_server(desk: Desk, identify: Identify, name: str, version: str) -> Server[Any]:
+def _free(_context: ServerRequestContext[Any], _more: int) -> None:
+    """For a door that one agent alone has."""
+
+
+def mcp_server(
+    desk: Desk, identify: Identify, name: str, version: str, count: Count = _free
+) -> Server[Any]:
     """An MCP server of the official SDK, ready for a transport."""
 
     async def list_tools(
@@ -47,6 +55,9 @@ def mcp_server(desk: Desk, identify: Identify, name: str, version: str) -> Serve
         context: ServerRequestContext[Any], params: types.CallToolRequestParams
     ) -> types.CallToolResult:
         try:
+            cost = tool_named(params.name).cost
+            if cost > 1:
+                count(context, cost - 1)
             who = identify(context)
             result = await desk.perform(who, params.name, dict(params.arguments or {}))
         except HanseError as exc:

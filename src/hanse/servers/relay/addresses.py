@@ -1,5 +1,7 @@
-"""Network addresses: which are in a list of networks, and whose a connection through a proxy is."""
+"""Network addresses: which are in a list of networks, whose a connection through a proxy is, and
+which count as one."""
 
+import functools
 import ipaddress
 from collections.abc import Iterable
 
@@ -57,6 +59,26 @@ def plain(text: str) -> str | None:
         return None
     mapped = getattr(found, "ipv4_mapped", None)
     return str(mapped or found)
+
+
+SITE_BITS = 64
+"""Of an IPv6 address so many bits are its site's: whoever has one address there has all."""
+
+
+@functools.lru_cache(maxsize=REMEMBERED_MAX)
+def counted(address: str) -> str:
+    """What an address counts as wherever something is counted by address: an IPv6 one as its /64,
+    every other as itself."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    rest = found.max_prefixlen - SITE_BITS
+    return f"{ipaddress.IPv6Address(int(found) >> rest << rest)}/{SITE_BITS}"
 
 
 def origin(peer: str, forwarded: str | None, proxies: Networks) -> str:

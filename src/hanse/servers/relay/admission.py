@@ -13,14 +13,15 @@ What is refused before the signature check is the message that came: the answer 
 name it only bears, and takes nothing from their share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from hanse.errors import Restricted
+from hanse.errors import Blocked, Restricted
 from hanse.ports import Clock
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
+from hanse.protocol.keys import PublicKey
 from hanse.registry.offer_event import read_offer
-from hanse.servers.relay.addresses import Networks, origin
+from hanse.servers.relay.addresses import Networks, counted, origin
 from hanse.servers.relay.context import Books, Context, House, Policy, Sender, Source
 from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.policies.contents import contents
@@ -33,6 +34,7 @@ from hanse.servers.relay.policies.standing import (
     work_of_strangers,
 )
 from hanse.servers.relay.rules import Rules
+from hanse.trust.appeal import read_appeal
 from hanse.trust.attestation import is_attestation, read_attestation
 from hanse.trust.endorsement import read_endorsement
 from hanse.trust.rotation import check_fresh, read_statement
@@ -52,6 +54,8 @@ def evidence_holds(event: Event, context: Context) -> None:
             read_attestation(event, context.now_s)
     elif event.kind == kinds.ENDORSEMENT:
         read_endorsement(event)
+    elif event.kind == kinds.APPEAL:
+        read_appeal(event)
     elif event.kind == kinds.KEY_STATEMENT:
         read_statement(event)
         if context.source.door != "peer":
@@ -110,7 +114,7 @@ class Admission:
         books = self._books
         if source.door == "peer" or books.trusted.has(source.address):
             return
-        wait = books.by_address.take(source.address, self._clock.monotonic_ms(), count)
+        wait = books.by_address.take(counted(source.address), self._clock.monotonic_ms(), count)
         if wait:
             raise too_fast(wait, self.rules.rates.address, "address")
 
@@ -122,6 +126,13 @@ class Admission:
         if source.address in self.lists.denied_addresses:
             raise Restricted("this address may not read", field="address")
         self.arrive(source, count)
+
+    def stays(self, peer: str, keys: Iterable[PublicKey]) -> None:
+        """Whether who came from this peer with these keys may go on. Raises Blocked."""
+        if self.origin(peer, None) in self.lists.denied_addresses:
+            raise Blocked("this address may not read here", field="address")
+        if any(key in self.lists.denied_keys for key in keys):
+            raise Blocked("this key was banned here", field="Authorization")
 
     def origin(self, peer: str, forwarded: str | None) -> str:
         """See `addresses.origin`."""

@@ -1,8 +1,9 @@
 """Answering from the log: what is stored for a REQ, how many events a COUNT finds."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,6 +21,9 @@ ANSWER_BYTES_MAX = 8 << 20
 
 AUTHORS_MAX = 100_000
 """Events whose authors go into one HyperLogLog; a COUNT of more is answered without."""
+
+ENDS_KEPT = 512
+"""Frames of EOSE that are kept: clients name their subscriptions alike."""
 
 SLICE = 5000
 """Authors put into it in one turn of the loop: about a millisecond."""
@@ -56,21 +60,50 @@ class Answer:
 
     async def stored(self, filters: Sequence[Filter], reader: frozenset[PublicKey]) -> Found:
         """What is stored, for a REQ."""
-        started = self._clock.monotonic_ms()
-        first, found = filters[0], None
+        return await self._timed(self._find(filters, reader), self._clock.monotonic_ms())
+
+    def at_once(
+        self, filters: Sequence[Filter], reader: frozenset[PublicKey]
+    ) -> Found | Coroutine[Any, Any, Found]:
+        """The same on the spot, if it need not wait; otherwise what is left to be awaited."""
+        if filters[0].search is not None:
+            return self.stored(filters, reader)
+        clock = self._clock
+        started_ms = clock.monotonic_ms()
         try:
-            if first.search is not None and first.kinds == OFFERS and len(filters) == 1:
-                found = await self._ranked(first, reader)
-            if found is None:
-                found = await self._log.query(
-                    filters, limit=self._limit_max, now_s=self._clock.now_s(), reader=reader
-                )
+            found = self._log.at_once(
+                filters, limit=self._limit_max, now_s=clock.now_s(), reader=reader
+            )
         except HanseError:
             self.outcomes.add("refused")
             raise
-        self.outcomes.add("answered")
-        self.seconds.add((self._clock.monotonic_ms() - started) / 1000)
+        if not isinstance(found, Found):
+            return self._timed(found, started_ms)
+        self._answered(started_ms)
         return found
+
+    async def _timed(self, work: Coroutine[Any, Any, Found], started_ms: float) -> Found:
+        try:
+            found = await work
+        except HanseError:
+            self.outcomes.add("refused")
+            raise
+        self._answered(started_ms)
+        return found
+
+    def _answered(self, started_ms: float) -> None:
+        self.outcomes.add("answered")
+        self.seconds.add((self._clock.monotonic_ms() - started_ms) / 1000)
+
+    async def _find(self, filters: Sequence[Filter], reader: frozenset[PublicKey]) -> Found:
+        first = filters[0]
+        if first.search is not None and first.kinds == OFFERS and len(filters) == 1:
+            found = await self._ranked(first, reader)
+            if found is not None:
+                return found
+        return await self._log.query(
+            filters, limit=self._limit_max, now_s=self._clock.now_s(), reader=reader
+        )
 
     async def _ranked(self, asked: Filter, reader: frozenset[PublicKey]) -> Found | None:
         """The offers that a search finds, best first; None if the log is to answer."""
@@ -134,6 +167,8 @@ def answer_frames(subscription: str, prefix: bytes, found: Found) -> bytes:
     """The stored events and EOSE, as the bytes to write. What is over ANSWER_BYTES_MAX is left out
     and EOSE says that there is more (NIP-67): the client asks on with `until`."""
     rows, more = found.rows, found.more
+    if not rows:
+        return _end(subscription, more)
     size = sum([len(row[3]) for row in rows])
     if size > ANSWER_BYTES_MAX:
         more = True
@@ -142,4 +177,9 @@ def answer_frames(subscription: str, prefix: bytes, found: Found) -> bytes:
             keep -= 1
             size -= len(rows[keep][3])
         rows = rows[:keep]
-    return frames.answer(prefix, rows, message.eose(subscription, more))
+    return frames.answer(prefix, rows, _end(subscription, more))
+
+
+@lru_cache(ENDS_KEPT)
+def _end(subscription: str, more: bool) -> bytes:
+    return frames.frame(message.eose(subscription, more))

@@ -49,10 +49,11 @@ def between(bodies: Sequence[bytes], prefix_size: int) -> list[bytes]:
 
 
 def answer(prefix: bytes, rows: Sequence[Row], end: bytes) -> bytes:
-    """Stored events as EVENT frames, then the message `end`: the bytes of a whole answer."""
-    if not rows:
-        return head(len(end)) + end
+    """Stored events as EVENT frames, then the frame `end`: the bytes of a whole answer."""
     more = len(prefix) + 1
+    if len(rows) == 1:
+        body = rows[0][3]
+        return b"".join((head(more + len(body)), prefix, body, b"]", end))
     bodies = [row[3] for row in rows]
     sizes = [more + len(body) for body in bodies]
     if min(sizes) >= _SMALL and max(sizes) < _MIDDLE:
@@ -65,5 +66,5 @@ def answer(prefix: bytes, rows: Sequence[Row], end: bytes) -> bytes:
     parts = [prefix] * (3 * len(rows))
     parts[0::3] = heads
     parts[2::3] = bodies
-    parts += (b"]", head(len(end)), end)
+    parts += (b"]", end)
     return b"".join(parts)

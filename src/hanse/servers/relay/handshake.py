@@ -15,7 +15,7 @@ from picows import WSCloseCode, WSUpgradeRequest
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined]
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from hanse.servers.relay.addresses import is_loopback
+from hanse.servers.relay.addresses import counted, is_loopback
 from hanse.servers.relay.relay import Relay, SocketLimits
 from hanse.servers.relay.socket import Connection
 
@@ -32,6 +32,9 @@ FAREWELL_S = 1.0
 
 SPARE_CONNECTIONS = 1000
 """HTTP connections beside the WebSockets."""
+
+
+_get_buffer = WSProtocol.get_buffer  # for each read: `super()` would cost as much as the call
 
 
 class Quiet:
@@ -67,21 +70,23 @@ class Places:
         """Take a place for a connection; False if there is none."""
         if self.taken >= self._limits.connections_max + SPARE_CONNECTIONS:
             return False
-        of_one = self._of.get(address, 0)
+        site = counted(address)
+        of_one = self._of.get(site, 0)
         if of_one >= self._limits.of_one_address_max and not is_loopback(address):
             return False
-        self._of[address] = of_one + 1
+        self._of[site] = of_one + 1
         self.taken += 1
         return True
 
     def leave(self, address: str) -> None:
         """Give a place back."""
         self.taken -= 1
-        left = self._of[address] - 1
+        site = counted(address)
+        left = self._of[site] - 1
         if left:
-            self._of[address] = left
+            self._of[site] = left
         else:
-            del self._of[address]
+            del self._of[site]
 
 
 class Entrance:
@@ -222,7 +227,7 @@ class UvicornSocket(WSProtocol):  # type: ignore[misc]  # picows ships no types 
 
     def get_buffer(self, size_hint: int) -> memoryview:
         """asyncio: where to read to."""
-        found: memoryview = super().get_buffer(size_hint)
+        found: memoryview = _get_buffer(self, size_hint)
         # Half of it is free when it has just doubled.
         if len(found) > LARGE_BUFFER_BYTES // 2 and not self._is_large:
             self._is_large = True

@@ -32,6 +32,15 @@ class ReadLimits(msgspec.Struct, frozen=True, kw_only=True):
     waiting_max: int = 64
 
 
+def failure(exc: Exception) -> HanseError:
+    """What a client hears of a read that raised. The door's boundary: a fault of the store's costs
+    that request, not the connection."""
+    if isinstance(exc, HanseError):
+        return exc
+    _log.error("a read failed", exc_info=exc)
+    return HanseError("the relay could not read its log")
+
+
 class Reads:
     """Owns the tasks of all reads that wait. `async with`; what runs at its end is cancelled."""
 
@@ -72,10 +81,15 @@ class Line:
         self._running: dict[Hashable, asyncio.Task[None]] | None = None
         self._waiting: deque[tuple[Hashable, Work[Any], Done[Any]]] | None = None
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing runs or waits here, and nothing has to."""
+        return not (self._running or self._waiting or self._paused)
+
     def read(self, key: Hashable, work: Work[T], done: Done[T]) -> None:
         """Do `work` and call `done` with its result, or with the error that ended it: now, or once
         it need not wait any more. A read under the same key is cancelled first."""
-        if self._running is None and not self._paused:
+        if self.is_free:
             self._begin(key, work, done)
             return
         self.cancel(key)
@@ -99,6 +113,8 @@ class Line:
 
     def cancel(self, key: Hashable) -> None:
         """Stop the read under this key, if there is one; its `done` is not called any more."""
+        if not (self._running or self._waiting):
+            return
         task = self._running.pop(key, None) if self._running else None
         if task is not None:
             task.cancel()
@@ -128,12 +144,8 @@ class Line:
             waits_for = work.send(None)
         except StopIteration as ended:
             done(ended.value)
-        except HanseError as exc:
-            done(exc)
-        # The door's boundary: a fault of the store's costs this request, not the connection.
-        except Exception:
-            _log.exception("a read failed")
-            done(HanseError("the relay could not read its log"))
+        except Exception as exc:  # see `failure`
+            done(failure(exc))
         else:
             self._go_on(key, _Begun(work, waits_for), done)
 
@@ -147,12 +159,8 @@ class Line:
         found: T | HanseError
         try:
             found = await rest
-        except HanseError as exc:
-            found = exc
-        # As in _begin.
-        except Exception:
-            _log.exception("a read failed")
-            found = HanseError("the relay could not read its log")
+        except Exception as exc:  # see `failure`
+            found = failure(exc)
         running = self._running
         if running is None or running.get(key) is not asyncio.current_task():
             return  # cancelled in the moment it was done

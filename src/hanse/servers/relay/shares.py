@@ -5,7 +5,7 @@ so many over all its connections, and all clients together so many.
 """
 
 from hanse.errors import RateLimited
-from hanse.servers.relay.addresses import is_loopback
+from hanse.servers.relay.addresses import counted, is_loopback
 
 
 class Shares:
@@ -19,20 +19,22 @@ class Shares:
 
     def take(self, address: str, count: int) -> None:
         """Take so many. Raises RateLimited, and takes none, if there are not so many left."""
-        of_one = self._of.get(address, 0) + count
+        site = counted(address)
+        of_one = self._of.get(site, 0) + count
         if of_one > self._of_address_max and not is_loopback(address):
             most = f"{self._of_address_max} values in the filters of one address"
             raise RateLimited(f"over {most}", hint="close some first")
         if self.taken + count > self._of_all_max:
             raise RateLimited("all clients' filters have too many values", hint="try again later")
         self.taken += count
-        self._of[address] = of_one
+        self._of[site] = of_one
 
     def leave(self, address: str, count: int) -> None:
         """Give so many back."""
         self.taken -= count
-        left = self._of.get(address, 0) - count
+        site = counted(address)
+        left = self._of.get(site, 0) - count
         if left > 0:
-            self._of[address] = left
+            self._of[site] = left
         else:
-            self._of.pop(address, None)
+            self._of.pop(site, None)

@@ -19,7 +19,7 @@ from hanse.servers.relay.answer import answer_frames
 from hanse.servers.relay.compare import Comparison
 from hanse.servers.relay.context import NO_OPERATORS
 from hanse.servers.relay.frames import frame as framed
-from hanse.servers.relay.reads import Line
+from hanse.servers.relay.reads import Line, failure
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watcher, values_of
 
@@ -83,7 +83,7 @@ class Connection(WSListener):
         if self.address in admission.lists.denied_addresses:
             self.turn_out("this address may not connect")
             return
-        self._perform(self._session.greet())
+        self.send(self._session.greet())
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """picows: one frame arrived."""
@@ -164,10 +164,7 @@ class Connection(WSListener):
     # --- effects ------------------------------------------------------------------------------
 
     def _receive(self, text: bytes) -> None:
-        self._perform(self._session.receive(text, self._relay.clock.now_s()))
-
-    def _perform(self, effects: list[session.Effect]) -> None:
-        for effect in effects:
+        for effect in self._session.receive(text, self._relay.clock.now_s()):
             if self._transport is None:
                 return
             self._EFFECTS[type(effect)](self, effect)
@@ -185,15 +182,28 @@ class Connection(WSListener):
             watchers = self._watchers = {}
         elif name in watchers:
             self._drop_watcher(watchers.pop(name))
+        values = values_of(filters)
         try:
-            self._take_share(values_of(filters))
+            self._take_share(values)
         except HanseError as exc:
             self._end_subscription(name, exc)
             return
         # Watched before it is read: whatever is committed meanwhile is held back, not missed.
-        watcher = watchers[name] = relay.watch.add(self, name, filters)
-        read = relay.answer.stored(filters, self._session.identities)
-        self._line.read(name, read, partial(self._stored, watcher))
+        watcher = watchers[name] = relay.watch.add(self, name, filters, values)
+        line, identities = self._line, self._session.identities
+        if not line.is_free:
+            read = relay.answer.stored(filters, identities)
+            line.read(name, read, partial(self._stored, watcher))
+            return
+        try:
+            found = relay.answer.at_once(filters, identities)
+        except Exception as exc:  # see `failure`
+            self._stored(watcher, failure(exc))
+            return
+        if isinstance(found, Found):
+            self._stored(watcher, found)
+        else:
+            line.read(name, found, partial(self._stored, watcher))
 
     def _take_share(self, count: int) -> None:
         most = self._relay.limits.values_max
@@ -216,9 +226,8 @@ class Connection(WSListener):
     def _drop_watcher(self, watcher: Watcher) -> None:
         self._line.cancel(watcher.subscription)
         self._relay.watch.drop(watcher)
-        count = values_of(watcher.group.filters)
-        self._relay.shares.leave(self.address, count)
-        self._values -= count
+        self._relay.shares.leave(self.address, watcher.values)
+        self._values -= watcher.values
 
     def fell_behind(self, watcher: Watcher) -> None:
         """See `watch.Receiver`."""
@@ -324,13 +333,11 @@ class Connection(WSListener):
 
     def deliver(self, frames: bytes) -> None:
         """Write whole frames, behind what is queued."""
-        if self._transport is None:
-            return
-        if self._out is not None:
+        if self._out is None:
+            self._write(frames)
+        elif self._transport is not None:
             self._out.append(frames)
             self.flush()
-        else:
-            self._write(frames)
 
     def flush(self) -> None:
         """Write what is queued."""

@@ -34,6 +34,11 @@ SELECT address, seq, expires, document FROM offer WHERE address IN ($values);
 -- name: offers_after
 SELECT seq, expires, document FROM offer WHERE seq > $1 ORDER BY seq LIMIT $2;
 
+-- name: offers_made
+-- The events of the offers in this view, in the order of the log.
+SELECT event.seq, event.json FROM offer JOIN event ON event.seq = offer.seq
+WHERE offer.seq > $1 ORDER BY offer.seq LIMIT $2;
+
 -- name: offer_addresses
 SELECT address FROM offer;
 

@@ -9,7 +9,8 @@ INSERT INTO view (name, seq) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING;
 -- Ended calls in the order of their receipts. The plus keeps the planner off the index of kinds.
 SELECT event.seq, call.id, call.offer, call.capability, call.version, call.caller, call.provider,
        call.operator, call.payee, call.state, call.fault, call.latency_ms, call.closed_ms,
-       call.price_msat, call.fee_msat
+       call.price_msat, call.fee_msat,
+       call.fault = 'provider-error' AND substr(call.detail, 1, 13) = 'rate-limited:'
 FROM event JOIN call ON call.receipt = event.id
 WHERE event.seq > $1 AND event.seq <= $2 AND +event.kind = 2402
 ORDER BY event.seq LIMIT $3;

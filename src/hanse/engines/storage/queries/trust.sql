@@ -64,8 +64,15 @@ ORDER BY author, created_at, id LIMIT $5;
 SELECT source, domain, grade, created_at, expires FROM trust_event
 WHERE kind = 31410 AND author = $1 AND expires > $2 ORDER BY created_at, id LIMIT $3;
 
--- name: trust_rated
-SELECT DISTINCT source FROM trust_event WHERE source IN ($values) AND kind = 30085;
+-- name: trust_accusations
+-- Ratings 1 of one author, the newest. Kind and grade are written out, or the index could not be
+-- chosen.
+SELECT document FROM trust_event
+WHERE kind = 30085 AND grade = 1 AND author = $1 AND expires > $2
+ORDER BY created_at DESC, id LIMIT $3;
+
+-- name: trust_graded
+SELECT operator, grade FROM trust_event WHERE name = $1;
 
 -- name: trust_by_kind
 -- Everything of a kind that ends after a time, by author, from one author on.

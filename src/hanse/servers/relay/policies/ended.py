@@ -14,7 +14,9 @@ from hanse.protocol.keys import PublicKey
 from hanse.servers.relay.context import Context, Policy
 from hanse.servers.relay.policies.standing import operator_of
 
-EVIDENCE: Final = frozenset({kinds.ATTESTATION, kinds.ENDORSEMENT, kinds.FOLLOWS, kinds.DELETION})
+EVIDENCE: Final = frozenset(
+    {kinds.ATTESTATION, kinds.ENDORSEMENT, kinds.APPEAL, kinds.FOLLOWS, kinds.DELETION}
+)
 
 
 def refuse_ended(speaks: Callable[[PublicKey], bool]) -> Policy:

@@ -44,6 +44,8 @@ class ByLevel:
             return
         self._seen += 1
         level = self._level_of(operator_of(event, context) or event.pubkey)
+        if event.kind == kinds.APPEAL:
+            level = max(level, Level.STRANGER)  # who is barred may say why it should not be
         action = ACTIONS.get(event.kind, Action.WRITE)
         refused = may(
             level, action, _work_of(event), table=self._table, extra_bits=self._load.extra_bits
