@@ -3,12 +3,14 @@
 import asyncio
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fakes.offers import Stall, offer
 
 from hanse.protocol.amount import Amount
 from hanse.registry import index as module
+from hanse.registry import postings
 from hanse.registry.entry import key_of
 from hanse.registry.lookup import Aside, Lookup
 from hanse.registry.model import Offer, Promise
@@ -114,10 +116,21 @@ def test_what_is_found_meets_the_constraints_and_shares_a_word(
     assert max(found.excluded.values(), default=0) <= removed <= sum(found.excluded.values())
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a few rows."""
+    monkeypatch.setattr(postings, "TAIL_MAX", 2)
+    monkeypatch.setattr(postings, "RUN_MAX", 10)
+
+
+@pytest.mark.usefixtures("small")
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.lists(st.integers(0, 20), unique=True, max_size=6), max_size=40), st.data())
 def test_runs_know_every_row_of_a_term_in_order(rows: list[list[int]], data: st.DataObject) -> None:
     forward, given_up_to = Forward(), 0
+    columns, cut = postings.Columns(), data.draw(st.integers(0, 40))
     runs: tuple[Run, ...] = ()
     while given_up_to < len(rows):
         more = data.draw(st.integers(1, 10))
@@ -125,6 +138,18 @@ def test_runs_know_every_row_of_a_term_in_order(rows: list[list[int]], data: st.
         forward.append([(terms, [1 + term for term in terms]) for terms in batch])
         given_up_to += len(batch)
         runs = extended(runs, forward)
+        if given_up_to >= cut:  # known from before the last rows came
+            columns.of_term(3, given_up_to, runs)
+    dense = columns.of_term(3, len(rows), runs)
+    assert dense.tolist() == [4 if 3 in terms else 0 for terms in rows]
+    lists = np.arange(21) % 2 == 1
+    counted = np.zeros(21, dtype=np.int64)
+    for run in runs:
+        terms, counts = run.counts(np.ones(len(rows), dtype=np.bool_), lists)
+        counted[terms] += counts
+    assert counted.tolist() == [
+        sum(term in one for one in rows) if term % 2 else 0 for term in range(21)
+    ]
     for term in range(21):
         found = [run.slice(term) for run in runs]
         assert [row for part, _ in found for row in part.tolist()] == [

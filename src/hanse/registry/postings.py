@@ -20,7 +20,9 @@ Impacts = NDArray[np.uint8]
 TAIL_MAX = 1024
 """Rows of the shortest run: inverting so many takes about 3 ms."""
 RATIO = 8
-"""A run is made again with what follows once that is an eighth of it: five runs at a million."""
+"""A run is made again with what follows once that is an eighth of it."""
+RUN_MAX = 2**18
+"""Rows of the longest run: inverting more at once takes half a gigabyte beside."""
 COLUMNS_MAX_BYTES = 32 * 2**20
 EMPTY = np.empty(0, dtype=np.int32)
 
@@ -157,13 +159,16 @@ def extended(runs: tuple[Run, ...], forward: Forward) -> tuple[Run, ...]:
     # What is short is taken in again, until the last that is kept is long beside what follows.
     while kept and _short(kept[-1], end):
         start = kept.pop().start
-    kept.append(Run(forward, start, end))
+    for first in range(start, end, RUN_MAX):
+        kept.append(Run(forward, first, min(first + RUN_MAX, end)))
     return tuple(kept)
 
 
 def _short(run: Run, end: int) -> bool:
     length = run.end - run.start
-    return length < TAIL_MAX or length <= RATIO * (end - run.end)
+    if length < TAIL_MAX:
+        return True
+    return end - run.start <= RUN_MAX and length <= RATIO * (end - run.end)
 
 
 class Columns:

@@ -68,12 +68,14 @@ class Indexing:
 
     async def finish(self) -> None:
         """Index the rest."""
-        total, pages = await self._offers.count(0), 0
+        total, pages, due = await self._offers.count(0), 0, AT_ONCE // PAGE
         while await self._page():
             pages += 1
             if pages % 20 == 0:
                 done = len(self._finder.index)
                 self._finder.notes = (f"offers are still being read: {done} of {total}",)
+            if pages >= due:  # by halves more: what is found already is inverted again each time
+                due = pages * 3 // 2
                 await asyncio.to_thread(self._finder.publish)
         await self._done()
 
