@@ -66,6 +66,8 @@ def _show(row: dict[str, Any]) -> None:
             out(f"  took      {measured['throughput_per_s']:.3g} calls a second in its best minute")
         for line in _kept(row["windows"]["month"], row["windows"]["day"]["trend"]):
             out(line)
+    if measured["unheard"]:
+        out(f"  not heard {measured['unheard']} calls that prove nothing to you (docs/quality.md)")
     out(f"  input     {orjson.dumps(row['input_schema']).decode()}")
     if row["output_schema"]:
         out(f"  output    {orjson.dumps(row['output_schema']).decode()}")
