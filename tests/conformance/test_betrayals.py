@@ -37,7 +37,7 @@ JUDGES = [key(50 + number) for number in range(4)]
 """More of the circle, who stand for nobody."""
 
 
-@pytest.fixture(params=named())
+@pytest.fixture(params=named(lasting=True))
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     async with stores(request.param, tmp_path) as kept:
         yield World(kept)
