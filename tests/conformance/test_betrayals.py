@@ -225,6 +225,15 @@ async def test_my_own_accusation_only_i_take_back(world: World) -> None:
     assert (await world.of()).level is Level.BARRED
 
 
+async def test_i_forgive_whom_i_accused_myself(world: World) -> None:
+    await world.befriend()
+    receipt, said = betrayal(ME, FRIENDS[0])
+    await world.says(receipt, said)
+    assert (await world.of(FRIENDS[0])).level is Level.BARRED
+    await world.says(appeal(ME, receipt, "grant"))
+    assert (await world.of(FRIENDS[0])).level is Level.CIRCLE
+
+
 async def test_what_was_overruled_stays_so_when_it_is_said_again(world: World) -> None:
     receipt = (await charged(world))[0]
     await world.says(appeal(ME, receipt, "grant"))
