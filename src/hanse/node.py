@@ -321,14 +321,14 @@ class Node:
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
         config = self.config
-        ended = refuse_ended(self.trust.standings.speaks)
         return Admission(
             rules=config.rules,
             lists=Lists(),
             house=House(self._own, self.operator, hosts),
             clock=self._clock,
+            prepare=self.by_level.prepare if self.by_level.on else None,
             more=(
-                ended,
+                refuse_ended(self.trust.standings.speaks),
                 *((self.by_level.policy,) if self.by_level.on else ()),
                 *load_policies(config.policies),
             ),
