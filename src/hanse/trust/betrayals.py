@@ -106,6 +106,12 @@ class Betrayals:
         self._memo: OrderedDict[tuple[PublicKey, frozenset[PublicKey]], _Known] = OrderedDict()
         self._generation = 0
 
+    def knows(self, viewer: PublicKey, circle: frozenset[PublicKey], now_s: int) -> bool:
+        """Whether `told` would answer from memory."""
+        self._forget()
+        known = self._memo.get((viewer, circle))
+        return known is not None and known.from_s <= now_s < known.until_s
+
     async def told(self, viewer: PublicKey, circle: frozenset[PublicKey], now_s: int) -> Told:
         """What a viewer and a circle of it say."""
         self._forget()
