@@ -294,6 +294,8 @@ def _settled(first: Try, rows: list[Row], wanted: int, announced: int) -> Found 
     more = len(rows) > wanted
     if not (more or first.complete) or (first.exact and not _in_order(rows, wanted)):
         return None
+    if first.capped and not rows:
+        return None
     for row in rows:
         if row[0] > announced:
             announced = row[0]

@@ -34,8 +34,9 @@ from hanse.engines.storage.database import (
     refusal,
     tell,
 )
-from hanse.engines.storage.filter_sql import SQLITE, padded
+from hanse.engines.storage.filter_sql import SQLITE
 from hanse.engines.storage.migrations import migrations
+from hanse.engines.storage.plain import padded
 from hanse.engines.storage.queries import load_queries
 from hanse.errors import Closed, HanseError, TooBroad, Unavailable
 from hanse.protocol.event import Event
