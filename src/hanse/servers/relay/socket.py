@@ -201,7 +201,8 @@ class Connection(WSListener):
             self._stored(watcher, failure(exc))
             return
         if isinstance(found, Found):
-            self._stored(watcher, found)
+            self.deliver(answer_frames(name, watcher.prefix, found))
+            relay.watch.go_on(watcher, found.seq)
         else:
             line.read(name, found, partial(self._stored, watcher))
 
@@ -224,7 +225,8 @@ class Connection(WSListener):
             self._drop_watcher(self._watchers.pop(effect.subscription))
 
     def _drop_watcher(self, watcher: Watcher) -> None:
-        self._line.cancel(watcher.subscription)
+        if not self._line.is_free:
+            self._line.cancel(watcher.subscription)
         self._relay.watch.drop(watcher)
         self._relay.shares.leave(self.address, watcher.values)
         self._values -= watcher.values
@@ -333,10 +335,11 @@ class Connection(WSListener):
 
     def deliver(self, frames: bytes) -> None:
         """Write whole frames, behind what is queued."""
-        if self._out is None:
+        out = self._out
+        if out is None:
             self._write(frames)
-        elif self._transport is not None:
-            self._out.append(frames)
+        else:
+            out.append(frames)
             self.flush()
 
     def flush(self) -> None:
