@@ -5,15 +5,19 @@ another. Nobody of the house is asked.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from hanse.config import Config
 from hanse.errors import Unavailable
 from hanse.ports import Clock
+from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
-from hanse.registry.welcome import Refused, Welcome
-from hanse.servers.relay.policies.levels import ByLevel
+from hanse.registry.welcome import AT_ONCE, Refused, Welcome
+from hanse.servers.relay.context import Context
+from hanse.servers.relay.policies.levels import ALWAYS, ByLevel
+from hanse.servers.relay.policies.standing import known, operator_of
 from hanse.trust.model import Level
 from hanse.trust.permissions import Action, may
 from hanse.trust.permits import Permits
@@ -24,6 +28,14 @@ REVIEW_S: Final = 2.0
 
 REVIEW_MAX_S: Final = 60.0
 """And no more seldom: time alone changes levels, too."""
+
+FRESH_MS: Final = 1_000
+KEPT_MS: Final = 120_000
+"""When a level is computed anew for who comes again, and how long it stands if that is not done."""
+
+LEARNED_MAX: Final = 10_000
+STRANGERS_PER_S: Final = 50
+"""Of whom memory knows nothing, so many levels are computed in a second; others are strangers."""
 
 
 class ByLevels:
@@ -46,13 +58,16 @@ class ByLevels:
         self._operator = operator
         self._house = config.rules.members.keys | frozenset(own)
         self._allowed = allowed
-        self.policy = ByLevel(config.levels, self._level)
+        # By operator: when, its standing in memory then, and the level by all evidence.
+        self._learned: OrderedDict[PublicKey, tuple[int, Level, Level]] = OrderedDict()
+        self._second, self._strangers = 0, 0
+        self.policy = ByLevel(config.levels, self.level)
 
     def permits(self) -> Permits | None:
         """Who may call what for how much."""
         if not self.on:
             return None
-        return Permits(self._trust, self._clock, self._operator, self._house.__contains__)
+        return Permits(self._trust, self._clock, self.learn, self._house.__contains__)
 
     def publishing(self) -> Refused | None:
         """Why an operator may not publish offers now."""
@@ -69,6 +84,7 @@ class ByLevels:
         await known.wait()
         standings, clock = self._trust.standings, self._clock
         while self.on:
+            await self._learn_offering(welcome)
             version, until_ms = standings.version, clock.monotonic_ms() + REVIEW_MAX_S * 1000
             for _ in welcome.review():
                 await asyncio.sleep(0)
@@ -76,14 +92,64 @@ class ByLevels:
             while standings.version == version and clock.monotonic_ms() < until_ms:
                 await changed(REVIEW_MAX_S)
 
-    def _level(self, key: PublicKey) -> Level:
-        return self._trust.standings.standing(self._operator, key)
+    def level(self, key: PublicKey) -> Level:
+        """The level of an operator: by all evidence if it was learned, else as memory knows it.
+        Raises Unavailable before all is read."""
+        standing = self._trust.standings.standing(self._operator, key)
+        at_ms, then, level = self._learned.get(key, (-KEPT_MS, standing, standing))
+        if then is not standing or self._clock.monotonic_ms() - at_ms > KEPT_MS:
+            return standing
+        return level
+
+    async def learn(self, key: PublicKey) -> Level:
+        """The same, computed anew unless that was just done. Records of dealings are read for it;
+        betrayals, and who is no operator's key any more, memory knows at once."""
+        standing = self._trust.standings.standing(self._operator, key)
+        now_ms = round(self._clock.monotonic_ms())
+        at_ms, then, _ = self._learned.get(key, (-KEPT_MS, standing, standing))
+        fresh = then is standing and now_ms - at_ms < FRESH_MS
+        if fresh or standing in (Level.BARRED, Level.CIRCLE) or not self._may_learn(standing):
+            return self.level(key)
+        level = await self._trust.level(self._operator, key)
+        self._learned[key] = now_ms, standing, level
+        self._learned.move_to_end(key)
+        if len(self._learned) > LEARNED_MAX:
+            self._learned.popitem(last=False)
+        return level
+
+    def forget(self) -> None:
+        """Learn all levels anew."""
+        self._learned.clear()
+
+    async def prepare(self, event: Event, context: Context) -> None:
+        """Learn the level of who wrote this, so that the policy can be asked. Raises what the
+        policy would."""
+        if event.kind not in ALWAYS and not known(event, context):
+            await self.learn(operator_of(event, context) or event.pubkey)
+
+    def _may_learn(self, standing: Level) -> bool:
+        if standing is not Level.STRANGER:
+            return True
+        second = round(self._clock.monotonic_ms()) // 1000
+        if second != self._second:
+            self._second, self._strangers = second, 0
+        self._strangers += 1
+        return self._strangers <= STRANGERS_PER_S
+
+    async def _learn_offering(self, welcome: Welcome) -> None:
+        """Of who offers something, the levels of those the operator's circle accepts."""
+        standings = self._trust.standings
+        for number, key in enumerate(welcome.operators()):
+            if standings.standing(self._operator, key) is Level.ACCEPTED:
+                await self.learn(key)
+            elif number % AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def _refused(self, operator: PublicKey, bits: int) -> str:
         if operator in self._house or self._allowed(operator):
             return ""
         try:
-            level = self._level(operator)
+            level = self.level(operator)
         except Unavailable as exc:
             return exc.text
         found = may(level, Action.PUBLISH, bits, table=self._config.levels)

@@ -268,7 +268,7 @@ class Node:
             payments=self.payments,
             calls=self.calls,
             trust=self.trust,
-            resolve=lambda handle, who: self.resolver.find(handle, who),
+            resolve=lambda handle, who: self._resolver.find(handle, who),
             node=self.pubkey,
             new_key=lambda: secrets.token_hex(16),
         )
@@ -321,18 +321,22 @@ class Node:
 
     def _admission(self, hosts: frozenset[str]) -> Admission:
         config = self.config
-        ended = refuse_ended(self.trust.standings.speaks)
         return Admission(
             rules=config.rules,
             lists=Lists(),
             house=House(self._own, self.operator, hosts),
             clock=self._clock,
+            prepare=self.by_level.prepare if self.by_level.on else None,
             more=(
-                ended,
+                refuse_ended(self.trust.standings.speaks),
                 *((self.by_level.policy,) if self.by_level.on else ()),
                 *load_policies(config.policies),
             ),
         )
+
+    def pass_minute(self) -> None:
+        """What strangers' work costs follows the minute that passed."""
+        self._announce_work(self.by_level.policy.minute())
 
     def _announce_work(self, bits: int) -> None:
         """NIP-11 says what writing takes now."""
@@ -463,7 +467,7 @@ class Node:
             moderation=self.moderation,
             peers=self.peers,
             names=self.names,
-            resolver=self.resolver,
+            resolver=self._resolver,
             catalog=StoredCatalog(self._database),
             registry=self.registry,
             secret=self._secret,
@@ -481,8 +485,7 @@ class Node:
         return names(self._place, kept, self.log, clock, self.trust, lists)
 
     @cached_property
-    def resolver(self) -> Resolver:
-        """Looks handles up, here and elsewhere."""
+    def _resolver(self) -> Resolver:
         return resolver(self._place, self.names, self._clock, self.config.hosts(self.port))
 
     def _counted(self) -> Figures:
@@ -524,7 +527,7 @@ class Node:
                 await self.indexing.tend(self._clock.now_s())
                 await self.evidence.sweep(self._clock.now_s())
                 await self.broker.expire()
-                self._announce_work(self.by_level.policy.minute())
+                self.pass_minute()
                 await self.names.sweep()
                 if self.config.database is not None:
                     await self.moderation.refresh()  # what was decided at other nodes

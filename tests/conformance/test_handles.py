@@ -1,14 +1,18 @@
 """What every store of handles holds to, whatever engine keeps it."""
 
+import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import apsw
 import pytest
-from tests.conformance.engines import Stores
+from tests.conformance.engines import Stores, named, stores
+from tests.fakes.postgres_server import database_url
 
 from hanse.engines.storage import handles as stored_handles
 from hanse.engines.storage.handles import StoredHandles
 from hanse.engines.storage.migrations import migrations
+from hanse.engines.storage.postgres import PostgresDatabase
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.errors import Conflict, Restricted, Stale, TooLarge
 from hanse.keyring import new_secret
@@ -118,6 +122,42 @@ async def test_what_the_operator_gives_is_for_good_though_it_was_claimed(
     assert found is not None
     assert (found.until_s, found.statement) == (0, b'{"a":1}')
     assert await handles.claimed() == 0
+
+
+@pytest.mark.parametrize("engine", named(lasting=True))
+async def test_of_two_nodes_that_claim_at_once_exactly_one_has_the_name(
+    engine: str, tmp_path: Path
+) -> None:
+    """Also names that look alike, and the last one that an operator may have."""
+
+    async def race(first: Handle, second: Handle, most: int = 10) -> list[object]:
+        # What is claimed at the same moment, by two nodes of one database where it can have two.
+        told = await asyncio.gather(
+            one.claim(first, most), two.claim(second, most), return_exceptions=True
+        )
+        return [type(found) for found in told if found is not None]
+
+    async with AsyncExitStack() as stack:
+        open_stores = stack.enter_async_context
+        kept = await open_stores(stores(engine, tmp_path))
+        other = kept.database  # of SQLite a second node is refused by its folder's lock
+        if engine == "postgres":
+            other = await open_stores(PostgresDatabase(await database_url(tmp_path), "two"))
+        one, two = StoredHandles(kept.database), StoredHandles(other)
+        for number in range(10):
+            name = f"name{number:02}xyz"
+            assert await race(claimed(name, ADA), claimed(name, BOB)) == [Conflict]
+            assert await one.handle(name) == await two.handle(name) is not None
+            alike = (f"alike{number}-l-q", f"alike{number}-1-q")
+            assert await race(claimed(alike[0], ADA), claimed(alike[1], BOB), 20) == [Conflict]
+            assert sum([await one.handle(name) is not None for name in alike]) == 1
+            key = new_secret().public
+            names = (f"first{number}w", f"second{number}w")
+            assert await race(claimed(names[0], key), claimed(names[1], key), 1) == [Restricted]
+            assert sum([await two.handle(name) is not None for name in names]) == 1
+            for store in (one, two):
+                for found in await store.handles():
+                    await store.remove(found.name)
 
 
 async def test_names_end_in_order_unless_they_are_renewed(handles: StoredHandles) -> None:

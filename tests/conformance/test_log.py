@@ -85,10 +85,11 @@ async def test_an_event_that_passes_twice_counts_once_toward_the_limit(log: Word
     assert await log.kept(Filter(tags=(("t", frozenset("ab")),), limit=2)) == [twice.id, once.id]
 
 
+@pytest.mark.parametrize("count", [30, 100])
 async def test_a_feed_holds_the_newest_of_its_authors_however_unevenly_they_write(
-    log: Words,
+    log: Words, count: int
 ) -> None:
-    authors = [SecretKey(bytes([number]) * 32) for number in range(1, 31)]
+    authors = [SecretKey(bytes([number]) * 32) for number in range(1, count + 1)]
     events = []
     for number, author in enumerate(authors):
         for turn in range(60 if number == 7 else number % 4):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.conformance.engines import Stores, stores
+from tests.conformance.engines import Stores, named, stores
 from tests.conformance.test_trust_view import follows, keep, rating, signed, vouch
 from tests.fakes.calls import NOW_S, OUTPUT, Parties
 
@@ -86,9 +86,9 @@ class World:
         await self.says(*(vouch(ME, friend.public) for friend in FRIENDS))
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with stores("sqlite", tmp_path) as kept:
+@pytest.fixture(params=named(lasting=True))
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    async with stores(request.param, tmp_path) as kept:
         yield World(kept)
 
 
@@ -193,8 +193,8 @@ async def test_praise_of_others_counts_with_a_proof_of_payment_only(world: World
 
 async def test_evidence_that_names_no_event_is_a_rating_without_proof(world: World) -> None:
     await world.befriend()
-    for number, named in enumerate(("z" * 64, "f" * 64, "", "é" * 64)):
-        evidence = [Evidence("hanse_call", {"receipt": named})]
+    for number, id in enumerate(("z" * 64, "f" * 64, "", "é" * 64)):
+        evidence = [Evidence("hanse_call", {"receipt": id})]
         await world.says(rating(FRIENDS[number], STRANGER.public, 5, evidence=evidence))
     assert (await world.of()).score > 0.5  # friends are believed without one
     outsiders = [rating(one, key(55).public, 5, evidence=evidence) for one in OTHERS]

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from tests.conformance.engines import ENGINES
 from tests.fakes.memory_log import MemoryLog
 
+from hanse.engines.storage import plain
 from hanse.engines.storage.filter_sql import DENSE_AUTHORS
 from hanse.engines.storage.log import EventLog
+from hanse.ports import Found
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
@@ -116,7 +118,9 @@ requests = st.lists(
 readers: st.SearchStrategy[frozenset[PublicKey]] = st.one_of(
     st.just(frozenset()), st.frozensets(st.sampled_from(FEW), max_size=2)
 )
-thorough = settings(suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 engines = [
     pytest.param(name, marks=[pytest.mark.heavy] if engine.heavy else [])
     for name, engine in ENGINES.items()
@@ -133,6 +137,8 @@ async def assert_same(
     wanted = await model.query(asked, limit=limit, **at)  # type: ignore[arg-type]
     found = await log.query(asked, limit=limit, **at)  # type: ignore[arg-type]
     assert (found.seq, found.more) == (wanted.seq, wanted.more)
+    at_once = log.at_once(asked, limit=limit, **at)  # type: ignore[arg-type]
+    assert (at_once if isinstance(at_once, Found) else await at_once) == found
     best_first = [one for one in asked if one.search is not None and search_words(one.search)]
     if not best_first:
         assert found.rows == wanted.rows
@@ -157,6 +163,14 @@ async def assert_same(
             assert outline == (whole if one.limit is None else whole[: one.limit])
 
 
+@pytest.fixture
+def all_ways_to_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short feeds are guessed at, and read with more care, as long ones are."""
+    monkeypatch.setattr(plain, "SAMPLED_FROM", 9)
+    monkeypatch.setattr(plain, "FEED_EACH", 2)
+
+
+@pytest.mark.usefixtures("all_ways_to_feed")
 @pytest.mark.parametrize("engine", engines)
 @pytest.mark.timeout(400)
 @thorough

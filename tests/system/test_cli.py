@@ -36,6 +36,8 @@ COMMANDS = (
     ("trust",),
     ("vouch",),
     ("unvouch",),
+    ("appeal",),
+    ("rate",),
     ("mcp",),
     ("status",),
     ("agent", "add"),

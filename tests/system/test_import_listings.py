@@ -251,6 +251,24 @@ def test_the_command_reads_a_file_shows_it_first_and_keeps_it(home: Home, tmp_pa
 
 
 @pytest.mark.heavy
+def test_an_import_goes_to_the_node_though_its_data_lie_elsewhere(
+    home: Home, tmp_path: Path
+) -> None:
+    file = tmp_path / "tides.yaml"
+    file.write_text(
+        "openapi: 3.1.0\ninfo: {title: Tides, version: 1.0.0}\n"
+        "paths: {/tide: {get: {operationId: tide, description: Tells the tide}}}\n"
+    )
+    with home.started("up", "--port", "0", "--data", str(tmp_path / "elsewhere")) as running:
+        while "up." not in running.line():
+            pass
+        assert home.json("import", str(file))["new"] == 1
+        (found,) = home.json("find", "tide")["services"]
+        assert (found["name"], found["capability"]) == ("Tides", "tide")
+        assert not (home.folder / "data").exists()
+
+
+@pytest.mark.heavy
 def test_the_command_refuses_what_it_cannot_read_with_the_reason(
     home: Home, tmp_path: Path
 ) -> None:

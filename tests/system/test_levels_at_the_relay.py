@@ -106,6 +106,30 @@ async def test_the_relay_says_how_much_work_it_wants(site: Site) -> None:
     assert limitation["restricted_writes"] is True
 
 
+async def test_what_work_costs_follows_the_load_and_is_announced_to_the_bit(site: Site) -> None:
+    async def announced() -> int:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(site.node.http_url, headers={"Accept": "application/nostr+json"}) as found,
+        ):
+            bits: int = orjson.loads(await found.read())["limitation"]["min_pow_difficulty"]
+            return bits
+
+    flood = [as_json(note(STRANGER, str(number))) for number in range(1300)]
+    for start in range(0, len(flood), 100):
+        await site.ask("POST", "/events", flood[start : start + 100])
+    site.node.pass_minute()
+    assert await announced() == 8 + 2  # 1,300 in a minute are twice 600 and more
+    enough = worked(STRANGER, 9)
+    refused = await publish(site, enough)
+    assert "10 bits of work or level 2 is needed, the event has 9 (mine 10 bits (NIP-13)" in refused
+    assert await publish(site, worked(STRANGER, 10)) == ""
+    for bits in (9, 8, 8):  # and falls by a bit a minute
+        site.node.pass_minute()
+        assert await announced() == bits
+    assert await publish(site, enough) == ""
+
+
 async def test_without_the_option_everybody_writes(tmp_path: Path, operator: SecretKey) -> None:
     async with running_node(tmp_path / "open", operator) as node:
         assert isinstance(node, Node)

@@ -218,6 +218,23 @@ async def test_an_agent_hires_another_by_http(
         assert await hires(client, node) == caller.public
 
 
+async def test_trust_is_explained_with_its_reasons_and_what_would_raise_it(
+    node: Node, caller: SecretKey
+) -> None:
+    async with by_http(node, Authorization=token(node, caller)) as client:
+        mine = await told(client, "explain_trust", subject=encode_npub(caller.public))
+        assert (mine["level"], mine["level_name"]) == (4, "circle")
+        found = await told(client, "explain_trust", subject=new_secret().public, domain="sms")
+        assert (found["level"], found["score"]) == (1, 0.5)
+        assert 0 < found["lower_bound"] < found["score"]
+        assert [one["text"] for one in found["reasons"] if one["side"] == "missing"] == [
+            "3 more of your circle vouching for sms"
+        ]
+        assert found["may"] == ["call", "earn"]
+        wrong = await refused(client, "explain_trust", subject="nobody")
+        assert (wrong["error"], wrong["field"]) == ("invalid", "subject")
+
+
 async def test_a_handle_is_looked_up_and_checked_both_ways(node: Node, caller: SecretKey) -> None:
     async with by_http(node, Authorization=token(node, caller)) as client:
         found = await told(client, "find_handle", handle=f"127.0.0.1:{node.port}")

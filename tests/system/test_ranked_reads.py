@@ -1,5 +1,6 @@
 """A search of offers over the relay is answered in the registry's order (NIP-50)."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -36,12 +37,16 @@ async def published(node: Node, peer: Peer, name: str, text: str, **more: Any) -
 
 async def some(node: Node, peer: Peer) -> dict[str, Event]:
     """Offers that fit differently, none with all the words but one; the best is the oldest."""
-    return {
+    found = {
         "sms": await published(node, peer, "sms", "Send an SMS to a phone"),
         "dear": await published(node, peer, "dear", "Send an SMS to a phone", price=90_000),
         "fax": await published(node, peer, "fax", "Send a fax"),
         "rain": await published(node, peer, "rain", "How much it rains tomorrow"),
     }
+    async with asyncio.timeout(10):  # a search waits for them, but not long where much goes on
+        while len(node.registry.finder.index) < len(found):
+            await asyncio.sleep(0.005)
+    return found
 
 
 async def ranked(node: Node, words: str = WORDS) -> list[str]:
@@ -119,3 +124,21 @@ async def test_what_is_not_one_search_of_offers_is_answered_by_the_log(node: Nod
         newest = await peer.ask({"kinds": [kinds.OFFER]})
         assert await peer.ask({"kinds": [kinds.OFFER], "search": "language:en"}) == newest
         assert await peer.ask({**ASKED, "kinds": [kinds.OFFER, 1], "search": "tomorrow fax"}) == []
+
+
+async def test_constraints_among_the_words_hold_as_at_every_other_door(node: Node) -> None:
+    async with a_peer(node.url) as peer:
+        kept = await some(node, peer)
+        order = await ranked(node)
+
+        async def found(text: str) -> list[str]:
+            return await peer.ask({"kinds": [kinds.OFFER], "search": text})
+
+        cheap = [one for one in order if one != kept["dear"].id]
+        assert await found(f"{WORDS} max_price:10sat") == cheap
+        assert await found("max_price:10sat topics:fax") == [kept["fax"].id]
+        assert await found(f"{WORDS} topics:phones,dear") == [kept["dear"].id]
+        assert await found(f"capability:rain provider:{kept['rain'].pubkey}") == [kept["rain"].id]
+        assert await found(f"{WORDS} level:4") == []
+        await peer.say("REQ", "bad", {"kinds": [kinds.OFFER], "search": "sms level:9"})
+        assert (await peer.hear())[2].startswith("invalid: search.level: must be 0 to 4")

@@ -262,3 +262,26 @@ def test_schemas_come_from_who_serves_unless_the_file_says_the_same() -> None:
     other = read_document(document(capabilities=[bare | {"input_schema": {"type": "object"}}]))
     with pytest.raises(Invalid, match="is not the schema of what is served"):
         offer_of(other, provider=NOBODY, operator=NOBODY, served=served)
+
+
+def test_a_file_says_which_examples_may_be_probed_and_is_warned_of_side_effects() -> None:
+    row: dict[str, Any] = {"name": "now", "price": "1sat", "description": "The time."}
+    example = {"input": {}, "output": {"time": "now"}, "probe": True}
+
+    def linted(effects: str) -> Any:
+        capability = row | {"side_effects": effects, "examples": [example]}
+        document = {
+            "id": "clock",
+            "name": "Clock",
+            "summary": "Time.",
+            "capabilities": [capability],
+        }
+        return lint(json.dumps(document).encode())
+
+    harmless, risky = linted("none"), linted("writes")
+    assert harmless.document is not None
+    offer = offer_of(harmless.document, provider=NOBODY, operator=NOBODY)
+    assert offer.capabilities[0].examples[0].probe
+    assert document_of(offer).capabilities[0].examples[0].probe
+    assert "probe" not in " ".join(found.path for found in harmless.problems)
+    assert "capabilities[0].examples[0].probe" in [found.path for found in risky.problems]

@@ -124,15 +124,15 @@ def test_the_schemas_of_openapi_3_0_are_told_in_the_words_of_2020_12() -> None:
     assert violation(told, {"depth": 0}) is not None
 
 
-def test_a_schema_that_refers_to_itself_is_carried_along_once() -> None:
+def test_a_schema_that_refers_to_itself_is_written_out_to_two_levels() -> None:
     node = {"type": "object", "properties": {"next": {"$ref": "#/components/schemas/Node"}}}
     paths = {"/n": {"get": {"responses": answering({"$ref": "#/components/schemas/Node"})}}}
     document = an_api(paths, components={"schemas": {"Node": node}})
     (found,) = openapi.read(document).listings
-    assert found.capabilities[0].output_schema == {
-        "$ref": "#/$defs/Node",
-        "$defs": {"Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}},
-    }
+    first = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node.2"}}}
+    last = {"type": "object", "properties": {"next": {}}}
+    written = {"$ref": "#/$defs/Node", "$defs": {"Node": first, "Node.2": last}}
+    assert found.capabilities[0].output_schema == written
 
 
 REFERENCES = ["https://evil.example/s.json", "other.yaml#/X", "#/components/schemas/None"]

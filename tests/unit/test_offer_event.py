@@ -10,6 +10,7 @@ import pytest
 
 from hanse.errors import Invalid, TooLarge
 from hanse.protocol import attestation, kinds
+from hanse.protocol.address import encode_npub
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import SecretKey
@@ -501,3 +502,16 @@ def test_ten_thousand_capabilities_and_five_megabytes_are_refused_at_once() -> N
     prices = [("price", f"c{number}", "1", "sat") for number in range(10_000)]
     assert isinstance(refusal(event(*prices)), TooLarge)
     assert isinstance(refusal(event(content="x" * 5_000_000)), TooLarge)
+
+
+@pytest.mark.parametrize("named", [OPERATOR.public, "0" * 64, "", "npub1x"])
+def test_an_offer_whose_signer_is_not_its_provider_is_refused(named: str) -> None:
+    found = refusal(event(("provider", named)))
+    assert (found.field, found.reason) == ("tags.provider", "is not who signed the offer")
+    body = {"capabilities": [CAPABILITY], "provider": named}
+    assert refusal(event(content=body)).field == "content.provider"
+
+
+def test_a_provider_may_name_itself() -> None:
+    for named in (PROVIDER.public, encode_npub(PROVIDER.public)):
+        assert read_offer(event(("provider", named))).provider == PROVIDER.public

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
+from hanse.registry.chance import wilson
 from hanse.registry.model import Promise
 from hanse.registry.quality import (
     CALLS_OF_A_VOICE,
@@ -19,7 +20,6 @@ from hanse.registry.quality import (
     Quality,
     Word,
     major_of,
-    wilson,
 )
 
 PROMISE = Promise(latency_p95_ms=500, success_rate=0.9)

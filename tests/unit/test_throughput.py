@@ -79,6 +79,13 @@ def test_a_promise_kept_is_sure_once_the_payers_voices_amount_to_it() -> None:
     assert quiet.measured("day").throughput_low_per_s == 1.0
 
 
+def test_calls_of_the_providers_own_operator_take_nothing_from_the_proof_of_others() -> None:
+    own = [call(n, START_S, payer="b" * 64) for n in range(60)]
+    others = [call(100 + n, START_S, payer=NODE) for n in range(60)]  # the node's own operator
+    found = judged(seen([*own, *others]), 1)
+    assert (found.kept, found.sure) == (True, True)
+
+
 def test_calls_refused_below_the_promised_rate_break_it() -> None:
     calls = [call(n, START_S + n, busy=n % 10 == 9) for n in range(40)]
     quality = seen(calls)

@@ -17,6 +17,7 @@ from hanse.errors import Invalid
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import field_error
 from hanse.registry.model import Capability
+from hanse.registry.schema_levels import written_out
 
 WRAPPED = "result"
 """MCP's structuredContent is an object: a plain value travels under this key."""
@@ -38,8 +39,8 @@ class Function:
         self.capability = Capability(
             name=name or call.__name__,
             description=inspect.getdoc(call) or "",
-            input_schema=_schema(self._input, call.__name__),
-            output_schema=_wrapped(schema) if self._wraps else schema,
+            input_schema=written_out(_schema(self._input, call.__name__)),
+            output_schema=written_out(_wrapped(schema) if self._wraps else schema),
             price=price,
         )
 

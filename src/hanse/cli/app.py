@@ -23,6 +23,7 @@ from hanse.cli import (
     mcp,
     offer,
     peer,
+    rate,
     receipt,
     restore,
     serve,
@@ -64,6 +65,7 @@ app.command("trust")(trust.trust)
 app.command("vouch")(vouch.vouch)
 app.command("unvouch")(vouch.unvouch)
 app.command("appeal")(appeal.appeal)
+app.command("rate")(rate.rate)
 app.add_typer(key.app, name="key")
 app.command("mcp")(mcp.mcp)
 app.command("status")(status.status)

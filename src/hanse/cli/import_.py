@@ -68,6 +68,7 @@ def import_(
     """
     with told(json):
         folder = data_folder(data)
+        node = node or _elsewhere(data, folder)
         if drop:
             with bar(quiet=json) as report:
                 found = run(_dropped(source, dry_run, folder, node, report))
@@ -89,6 +90,19 @@ def import_(
             "problems": [{"line": line, "reason": reason} for line, reason in taken.problems],
         }
         answer(json, counts, lambda: _show(taken))
+
+
+def _elsewhere(data: Path | None, folder: Path) -> str | None:
+    """The node that this home started last, if nothing is where its data would be: it keeps them in
+    another folder, and a second database here would be seen by nobody."""
+    from hanse.cli.home import keyring
+    from hanse.config import database_url
+    from hanse.engines.storage.folder import DATABASE
+
+    if data is not None or database_url() is not None or (folder / DATABASE).exists():
+        return None
+    known = keyring().known_node()
+    return known.url if known is not None else None
 
 
 def _is_list(source: str, kind: str | None) -> bool:

@@ -76,6 +76,7 @@ def serve_mcp(
         from hanse.engines.runners.mcp_stdio import McpStdioRunner
         from hanse.protocol.amount import Amount
         from hanse.registry.model import CAPABILITIES_MAX, Capability
+        from hanse.registry.schema_levels import written_out
 
         document = _document(context, offer)
         cost = Amount.parse(price, "price")
@@ -88,8 +89,8 @@ def serve_mcp(
                 Capability(
                     name=tool.name,
                     description=tool.description,
-                    input_schema=tool.input_schema,
-                    output_schema=tool.output_schema,
+                    input_schema=written_out(tool.input_schema),
+                    output_schema=tool.output_schema and written_out(tool.output_schema),
                     price=cost,
                 )
                 for tool in runner.tools

@@ -36,12 +36,12 @@ def show(
             if found["withheld"]:
                 out(f"  withheld  from searches here: {found['withheld']}")
             for row in found["capabilities"]:
-                _show(row)
+                _show(row, bool(found["source"]))
 
         answer(json, found, for_eyes)
 
 
-def _show(row: dict[str, Any]) -> None:
+def _show(row: dict[str, Any], imported: bool) -> None:
     """One capability, for eyes."""
     promise, measured = row["promise"], row["measured"]
     out(f"\n{row['capability']}  {' or '.join(_prices(row))}")
@@ -51,7 +51,11 @@ def _show(row: dict[str, Any]) -> None:
         out(f"  effects   {row['side_effects']}{again[row['idempotent']]}")
     if row["data_handling"]:
         out(f"  data      {quoted(row['data_handling'])}")
-    out(f"  promised  {promise['success_rate']:.1%} within {promise['latency_p95_ms']} ms (p95)")
+    if imported:
+        out("  promised  nothing: whoever listed it bound nobody")
+    else:
+        rate, limit_ms = promise["success_rate"], promise["latency_p95_ms"]
+        out(f"  promised  {rate:.1%} within {limit_ms} ms (p95)")
     if promise["throughput_per_s"]:
         out(f"  takes     {promise['throughput_per_s']:g} calls a second, as it promises")
     for name in ("regions", "data_residence", "certifications"):
@@ -66,6 +70,8 @@ def _show(row: dict[str, Any]) -> None:
             out(f"  took      {measured['throughput_per_s']:.3g} calls a second in its best minute")
         for line in _kept(row["windows"]["month"], row["windows"]["day"]["trend"]):
             out(line)
+    if measured["unheard"]:
+        out(f"  not heard {measured['unheard']} calls that prove nothing to you (docs/quality.md)")
     out(f"  input     {orjson.dumps(row['input_schema']).decode()}")
     if row["output_schema"]:
         out(f"  output    {orjson.dumps(row['output_schema']).decode()}")

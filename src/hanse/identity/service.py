@@ -177,8 +177,12 @@ class Names:
             bits = self.terms.bits_now(await self._store.claimed())
             missing = work.shortfall(event.id, event.tags, bits)
             if missing is not None:
-                way = f"or reach level {FREE_LEVEL} here"
-                raise WorkNeeded(missing, field="statement.nonce", hint=way)
+                raise WorkNeeded(
+                    f"level {max(1, level)} claims a name with {bits} bits of work: {missing}",
+                    field="statement.nonce",
+                    hint=f"mine {bits} bits (NIP-13), or reach level {FREE_LEVEL}: have three "
+                    "operators whom this node's trusts vouch for you",
+                )
 
     def _level(self, who: Principal) -> int:
         if who.operator == self._operator:

@@ -11,6 +11,7 @@ client's side reads them back as values.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -323,6 +324,7 @@ def neg_error(subscription: str, text: str) -> bytes:
     return orjson.dumps(("NEG-ERR", subscription, text))
 
 
+@lru_cache(512)
 def event_prefix(subscription: str) -> bytes:
     """What stands before an event's own JSON in an EVENT message; `]` follows it."""
     return b'["EVENT",' + orjson.dumps(subscription) + b","

@@ -233,8 +233,10 @@ class Session:
 
     def _check_privacy(self, filters: tuple[Filter, ...]) -> None:
         """A filter that asks only for private kinds needs a proven identity to deliver to."""
+        if self.identities:
+            return
         for found in filters:
-            if found.kinds and found.kinds <= kinds.PRIVATE and not self.identities:
+            if found.kinds and found.kinds <= kinds.PRIVATE:
                 raise AuthRequired("these kinds go only to their recipient", field="filter.kinds")
 
     def _authenticate(self, event: Event, now: int) -> list[Effect]:

@@ -76,6 +76,13 @@ class ExampleDocument(_Part, frozen=True, kw_only=True, omit_defaults=True):
     output: Annotated[
         dict[str, Any] | None, Meta(description="The structured output, if you show it.")
     ] = None
+    probe: Annotated[
+        bool,
+        Meta(
+            description="Whether nodes may make this call for nothing, at most once an hour, to "
+            "see whether you answer. Show the output only if it is always the same."
+        ),
+    ] = False
 
 
 class MeteredDocument(_Part, frozen=True, kw_only=True, omit_defaults=True):
@@ -259,7 +266,10 @@ def capability_of(
         description=document.description or found.description,
         input_schema=found.input_schema if document.input_schema is None else document.input_schema,
         output_schema=document.output_schema or found.output_schema,
-        examples=tuple(Example(input=one.input, output=one.output) for one in document.examples),
+        examples=tuple(
+            Example(input=one.input, output=one.output, probe=one.probe)
+            for one in document.examples
+        ),
         side_effects=document.side_effects,
         idempotent=document.idempotent,
         data_handling=document.data_handling,
@@ -312,7 +322,8 @@ def _capability_document(found: Capability) -> CapabilityDocument:
         input_schema=found.input_schema,
         output_schema=found.output_schema,
         examples=tuple(
-            ExampleDocument(input=one.input, output=one.output) for one in found.examples
+            ExampleDocument(input=one.input, output=one.output, probe=one.probe)
+            for one in found.examples
         ),
         side_effects=found.side_effects,
         idempotent=found.idempotent,

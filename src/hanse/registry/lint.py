@@ -286,6 +286,10 @@ def _drift(text: str, where: str, prices: set[Amount | None]) -> Iterator[Proble
 
 def _examples(one: CapabilityDocument, where: str) -> Iterator[Problem]:
     for index, example in enumerate(one.examples):
+        if example.probe and one.side_effects not in ("none", "reads"):
+            path = f"{where}.examples[{index}].probe"
+            reason = "is called by nodes for nothing, though a call may change the world"
+            yield _warning(path, reason, "probe what has no side effects, and say so")
         for name, schema in (("input", one.input_schema), ("output", one.output_schema)):
             value = getattr(example, name)
             broken = violation(schema, value) if schema and value is not None else None

@@ -25,7 +25,7 @@ from hanse.registry.quality import (
     places_of,
 )
 from hanse.registry.store import OwnOnly, Standing
-from hanse.registry.throughput import count, trim
+from hanse.registry.throughput import trim
 from hanse.registry.voices import Voices
 
 QUALITY_MAX = 100_000
@@ -195,8 +195,8 @@ def tallied(calls: Iterable[Ended], since_s: int = 0) -> dict[tuple[Key, Place],
         for place in places_of(ended.payer, ended.at_s):
             _tally(found, key, place).add(ended.end, ended.latency_ms, ended.at_s)
         for place in places_of(LOAD, ended.at_s):
-            minutes = _tally(found, key, place).minutes
-            count(minutes, ended.at_s, settled=_for_others(ended), busy=ended.busy)
+            tally = _tally(found, key, place)
+            tally.count(ended.at_s, settled=_for_others(ended), busy=ended.busy)
     return found
 
 

@@ -27,6 +27,7 @@ import orjson
 
 from hanse.errors import Invalid, TooLarge
 from hanse.protocol import kinds
+from hanse.protocol.address import encode_npub
 from hanse.protocol.amount import AMOUNT_MAX_MSAT, Amount
 from hanse.protocol.canonical import read_json
 from hanse.protocol.event import Event, Tags
@@ -190,6 +191,7 @@ def read_offer(event: Event) -> Offer:
     )
     if not isinstance(content, dict):
         raise Invalid.at("content", "must be an object")
+    _check_signer(event, content.get("provider"))
     return Offer(
         provider=event.pubkey,
         operator=identify(event).operator,
@@ -207,6 +209,13 @@ def read_offer(event: Event) -> Offer:
         event_id=event.id,
         created_at=event.created_at,
     )
+
+
+def _check_signer(event: Event, written: Any) -> None:
+    """Who signs is the provider; one who is named nevertheless must be the same."""
+    for where, named in (("tags.provider", event.tag("provider")), ("content.provider", written)):
+        if named not in (None, event.pubkey) and named != encode_npub(event.pubkey):
+            raise Invalid.at(where, "is not who signed the offer", "each provider signs its own")
 
 
 def _verified(event: Event) -> str:

@@ -9,13 +9,13 @@ With few calls the promise counts as PRIOR_SAMPLES imagined calls, so that one l
 little and one broken promise is felt at once.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from hanse.registry import throughput
+from hanse.registry.chance import differ, wilson
 from hanse.registry.histogram import Counts, bucket_of, merged, percentile, share_within
 from hanse.registry.model import Promise
 from hanse.registry.throughput import MINUTE_S, Load, Minute, judge, load_of
@@ -36,9 +36,6 @@ SCHEMA = "schema-violation"
 UNCOUNTED = frozenset({"deadline-below-promise", "node-stopped"})
 """Ends that are nobody's failure: counted, shown, never held against the provider."""
 UNREACHED = frozenset({"provider-offline", "provider-died"})
-
-Z = 1.96
-"""Both bounds and trends: 19 of 20 times right."""
 
 WindowName = Literal["hour", "day", "month"]
 _WINDOWS: dict[WindowName, tuple[int, int]] = {
@@ -85,6 +82,12 @@ class Tally(msgspec.Struct, array_like=True):
             bucket = bucket_of(latency_ms or 0)
             self.latencies[bucket] = self.latencies.get(bucket, 0) + 1
             self.last_s = max(self.last_s, at_s)
+
+    def count(self, at_s: int, *, settled: bool, busy: bool) -> None:
+        """One more call of anybody; `settled` for others than the provider's own operator."""
+        throughput.count(self.minutes, at_s, settled=settled, busy=busy)
+        if settled:
+            self.ends[SETTLED] = self.ends.get(SETTLED, 0) + 1
 
     def merge(self, other: "Tally") -> None:
         """All of another one's calls."""
@@ -270,7 +273,7 @@ class Quality:
         """Add one ended call to those of its minute, whoever paid it; `settled` for others."""
         for place in places_of(LOAD, at_s):
             tally = self._tally(place)
-            throughput.count(tally.minutes, at_s, settled=settled, busy=busy)
+            tally.count(at_s, settled=settled, busy=busy)
             if place[1] == DAY_S:
                 throughput.trim(tally.minutes)
         self._cached.clear()
@@ -422,12 +425,13 @@ def read(payers: Mapping[str, Tally], weigh: Weigh, last: int, load: Load) -> Re
         worth = voice * min(1.0, CALLS_OF_A_VOICE / counted)
         parts.append((tally, worth))
         samples += counted
-        spoken += voice * counted
+        spoken += voice * tally.ends.get(SETTLED, 0)
         heard += voice
         total += counted * worth
         good += tally.ends.get(SETTLED, 0) * worth
     latencies = merged((tally.latencies, worth) for tally, worth in parts)
-    average = spoken / (samples + unheard) if samples else 0.0
+    others = payers[LOAD].ends.get(SETTLED, 0) if LOAD in payers else 0
+    average = min(1.0, spoken / others) if others else 0.0
     rate = load.most / MINUTE_S if load.most and samples else None
     measured = Measured(
         samples=samples,
@@ -455,18 +459,6 @@ def _availability(parts: list[tuple[Tally, float]], probes: Tally | None) -> flo
         asked += tally.counted * worth
         missed += worth * sum(tally.ends.get(end, 0) for end in UNREACHED)
     return 1 - missed / asked if asked else None
-
-
-def wilson(good: float, total: float) -> tuple[float, float]:
-    """Bounds of a rate, given how often it was seen: Wilson's interval, which needs no whole
-    counts and stays within 0 and 1."""
-    if total <= 0:
-        return 0.0, 1.0
-    rate, square = good / total, Z * Z
-    middle = rate + square / (2 * total)
-    half = Z * math.sqrt(max(0.0, rate * (1 - rate) / total + square / (4 * total * total)))
-    below = 1 + square / total
-    return max(0.0, (middle - half) / below), min(1.0, (middle + half) / below)
 
 
 def expect(reading: Reading, promise: Promise, words: Iterable[Word] = ()) -> Expected:
@@ -581,15 +573,6 @@ def _trend(now: Reading, before: Reading) -> Trend | None:
             _weight(before),
         )
     return Trend(success=change, success_sure=sure, latency_p50_ms=shift, latency_sure=shift_sure)
-
-
-def differ(one: float, weight_one: float, two: float, weight_two: float) -> bool:
-    """Whether two rates differ by more than chance explains (two-proportion z test)."""
-    if weight_one <= 0 or weight_two <= 0:
-        return False
-    both = (one * weight_one + two * weight_two) / (weight_one + weight_two)
-    spread = both * (1 - both) * (1 / weight_one + 1 / weight_two)
-    return spread > 0 and abs(one - two) > Z * math.sqrt(spread)
 
 
 def major_of(version: str) -> int:

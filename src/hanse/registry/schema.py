@@ -97,13 +97,17 @@ def _text(schema: dict[str, Any], field: str) -> bytes:
 
 
 def check_schema(schema: Any, field: str) -> None:
-    """Check that a value is a schema we can use. Raises Invalid with the reason."""
+    """Check that a value is a schema to be offered: one that we can use, and that ends. Raises
+    Invalid with the reason."""
     if not isinstance(schema, dict):
         raise Invalid.at(field, "must be a JSON Schema object")
     try:
-        _usable(_text(schema, field))
+        usable = _usable(_text(schema, field))
     except Invalid as exc:
         raise type(exc)(exc.reason, field=field) from exc
+    if usable.weight.recursive:
+        reason = "is recursive: what refers to itself has no end that callers could count on"
+        raise Invalid.at(field, reason, "write out as many levels as you need")
 
 
 def violation(schema: dict[str, Any], value: Any) -> str | None:

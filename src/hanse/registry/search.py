@@ -6,7 +6,7 @@ cannot be built, and the error names the field.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -34,6 +34,7 @@ SHAPE_FIELDS_MAX = 64
 WEIGHT_MAX = 10.0
 
 SideEffect = Literal["none", "reads", "writes", "irreversible"]
+SIDE_EFFECTS: tuple[str, ...] = get_args(SideEffect)
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 

@@ -7,9 +7,10 @@ from hanse.ports import Clock
 from hanse.protocol import address as addresses
 from hanse.protocol import kinds
 from hanse.protocol.keys import PublicKey
+from hanse.registry.asked import narrowed, read_asked
 from hanse.registry.model import Offer
 from hanse.registry.quality import Ended, Quality
-from hanse.registry.search import LIMIT_MAX, OFFSET_MAX, Constraints, Found, Search
+from hanse.registry.search import LIMIT_MAX, OFFSET_MAX, Found, Search
 from hanse.registry.store import OfferStore
 
 if TYPE_CHECKING:
@@ -37,16 +38,25 @@ class Registry:
         return await self.finder.find(search)
 
     async def page(
-        self, words: str, number: int, *, provider: PublicKey | None, topic: str | None
+        self, text: str, number: int, *, provider: PublicKey | None, topic: str | None
     ) -> tuple[list[str], bool] | None:
-        """Ids of the offers' events on a page of what words find, best first, and whether another
-        page follows. None while offers are still being read."""
-        if self.finder.notes:
+        """Ids of the offers' events on a page of what a line of words and constraints finds, best
+        first, and whether another page follows. None while offers are still being read, and if
+        nothing is asked for."""
+        asked = read_asked(text)
+        if self.finder.notes or asked.nothing:
             return None
-        constraints = Constraints(provider=provider, topics=(topic,) if topic else ())
         offset = number * LIMIT_MAX
         found = await self.find(
-            Search(words=words, constraints=constraints, limit=LIMIT_MAX, offset=offset)
+            Search(
+                words=asked.words,
+                capability=asked.capability,
+                constraints=narrowed(
+                    asked.constraints, provider=provider, topics=(topic,) if topic else ()
+                ),
+                limit=LIMIT_MAX,
+                offset=offset,
+            )
         )
         ids = list(dict.fromkeys(hit.offer.event_id for hit in found.hits))
         last = offset + LIMIT_MAX

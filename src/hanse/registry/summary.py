@@ -27,9 +27,10 @@ from hanse.protocol.canonical import read_json
 from hanse.protocol.event import Event, Tags, field_error, sign_event
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.protocol.principal import identify
+from hanse.registry.chance import wilson
 from hanse.registry.model import CAPABILITIES_MAX, NAME_MAX
 from hanse.registry.observed import Observed
-from hanse.registry.quality import DAY_S, Quality, Word, wilson
+from hanse.registry.quality import DAY_S, Quality, Word
 from hanse.registry.store import Standing
 
 VERSION = "1.0.0"

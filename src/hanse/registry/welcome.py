@@ -53,6 +53,12 @@ class Welcome:
             return ""
         return self._refused(offer.operator, difficulty(offer.event_id))
 
+    def operators(self) -> list[PublicKey]:
+        """All who offer something."""
+        view = self._index.view()
+        ids = np.unique(view.column("operator")[view.column("live")])
+        return [PublicKey(self._index.keys.texts[id]) for id in ids.tolist()]
+
     def review(self) -> Iterator[None]:
         """Look at all offers again, in steps between which others may have a turn."""
         if self._refused is None:

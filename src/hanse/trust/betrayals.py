@@ -9,7 +9,7 @@ accept a stranger: not the accused or the accuser, nor who stands for the accuse
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -23,7 +23,7 @@ from hanse.trust.levels import BETRAYAL_S
 from hanse.trust.model import Outcome
 from hanse.trust.outcomes import charge_vouchers
 from hanse.trust.reader import Reader, domain_of
-from hanse.trust.settlement import claim_of
+from hanse.trust.settlement import Settlement, claim_of
 from hanse.trust.store import TrustStore
 
 MEMO_MAX: Final = 256
@@ -106,6 +106,12 @@ class Betrayals:
         self._memo: OrderedDict[tuple[PublicKey, frozenset[PublicKey]], _Known] = OrderedDict()
         self._generation = 0
 
+    def knows(self, viewer: PublicKey, circle: frozenset[PublicKey], now_s: int) -> bool:
+        """Whether `told` would answer from memory."""
+        self._forget()
+        known = self._memo.get((viewer, circle))
+        return known is not None and known.from_s <= now_s < known.until_s
+
     async def told(self, viewer: PublicKey, circle: frozenset[PublicKey], now_s: int) -> Told:
         """What a viewer and a circle of it say."""
         self._forget()
@@ -159,12 +165,8 @@ class Betrayals:
             if one.is_live(now_s) and self._circles.spoke(one.author, one.created_at)
         ]
         accused = await self._reader.owners([one.subject for one in heard])
-        own = frozenset(
-            accused[one.subject]
-            for one in heard
-            if keys[one.author] == viewer and accused[one.subject] != viewer
-        )
         proofs = await self._reader.settled(heard)
+        own = await self._own(heard, keys, accused, proofs, viewer, now_s)
         found = [
             _betrayal(one, keys[one.author], accused[one.subject], proofs[one.id].receipt)
             for one in heard
@@ -184,6 +186,28 @@ class Betrayals:
             until_s=min([*ends, now_s + (1 if unproven else MEMO_S)]),
             keys=frozenset(keys) | speakers,
             told=Told(betrayals=tuple(sorted(counts)), overruled=overruled, own=own),
+        )
+
+    async def _own(
+        self,
+        heard: list[Attestation],
+        keys: Mapping[PublicKey, PublicKey],
+        accused: Mapping[PublicKey, PublicKey],
+        proofs: Mapping[str, Settlement],
+        viewer: PublicKey,
+        now_s: int,
+    ) -> frozenset[PublicKey]:
+        """Whom the viewer says cheats, but for what it has forgiven."""
+        mine = [
+            one for one in heard if keys[one.author] == viewer and accused[one.subject] != viewer
+        ]
+        receipts = {proofs[one.id].receipt for one in mine if one.id in proofs}
+        said = await self._store.appeals_of(receipts, self._circles.past(viewer), now_s)
+        forgiven = {one.receipt for one in said if one.action == "grant"}
+        return frozenset(
+            accused[one.subject]
+            for one in mine
+            if one.id not in proofs or proofs[one.id].receipt not in forgiven
         )
 
     async def _appealed(

@@ -65,7 +65,7 @@ DOES: Final[dict[Action, str]] = {
 }
 
 REACHED_BY: Final[dict[Level, str]] = {
-    Level.STRANGER: "ask who barred you to take it back",
+    Level.STRANGER: "ask who barred you to take it back, or to grant your `hanse appeal`",
     Level.ACCEPTED: "have three operators whom this one trusts vouch for you (`hanse vouch`)",
     Level.TRUSTED: "be accepted, and let paid calls that went well speak for you",
     Level.CIRCLE: "ask the operator to add you to their circle",

@@ -5,7 +5,7 @@ known now. The table and the rule are those of permissions.py.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from hanse.errors import Invalid
@@ -27,14 +27,19 @@ CALLERS_MAX: Final = 100_000
 
 
 class Permits:
-    """Asked before the money of a call is held. `known` are keys that need no level here."""
+    """Asked before the money of a call is held. `level_of` is how a caller stands with the node's
+    operator; `known` are keys that need no level here."""
 
     def __init__(
-        self, trust: Trust, clock: Clock, operator: PublicKey, known: Callable[[PublicKey], bool]
+        self,
+        trust: Trust,
+        clock: Clock,
+        level_of: Callable[[PublicKey], Awaitable[Level]],
+        known: Callable[[PublicKey], bool],
     ) -> None:
         self._trust = trust
         self._clock = clock
-        self._operator = operator
+        self._level_of = level_of
         self._known = known
         self._minute = 0
         self._calls: Counter[str] = Counter()
@@ -52,7 +57,7 @@ class Permits:
         """Both are operators. Raises Restricted or RateLimited: the level, what is missing, and the
         way there. The call counts for its caller's minute if it may be made."""
         await self._earn(caller, provider, capability, None if confirmed else price)
-        self._count(caller)
+        await self._count(caller)
 
     async def _earn(
         self, caller: PublicKey, provider: PublicKey, capability: str, price: Amount | None
@@ -77,15 +82,15 @@ class Permits:
             self._levels[asked] = now_ms + FRESH_MS, level
         return level
 
-    def _count(self, caller: PublicKey) -> None:
+    async def _count(self, caller: PublicKey) -> None:
         if self._known(caller):
             return
+        level = await self._level_of(caller)
         minute = self._clock.now_ms() // MINUTE_MS
         if minute != self._minute:
             self._minute = minute
             self._calls.clear()
         name = caller if caller in self._calls or len(self._calls) < CALLERS_MAX else ""
-        level: Level = self._trust.standings.standing(self._operator, caller)
         refused = may(level, Action.CALL, table=self._trust.table, used=self._calls[name])
         if refused is not None:
             raise refused.error()

@@ -24,6 +24,9 @@ MEMO_MAX: Final = 10_000
 VIEWERS_MAX: Final = 64
 """Viewers whose betrayals are kept up to date, the latest asked for."""
 
+AT_ONCE_MAX: Final = 8
+"""Of whom so many are read for in one `advance`: other views wait for it."""
+
 ACCEPTED_SCORE, BACKED_SCORE, REACHED_SCORE = 0.75, 0.5, 0.25
 
 
@@ -47,7 +50,13 @@ class Standings:
         if self._circles.loading:
             return
         await self._circles.refresh(self._clock.now_s())
-        await self.watch(self._barred)
+        now_s = self._clock.now_s()
+        read: list[PublicKey] = []
+        stale: list[PublicKey] = []
+        for viewer in reversed(self._barred):
+            known = self._betrayals.knows(*self._asked(viewer, now_s), now_s)
+            (read if known else stale).append(viewer)
+        await self.watch([*read, *stale[:AT_ONCE_MAX]])
         self._memo.clear()
 
     async def watch(self, viewers: Iterable[PublicKey]) -> None:
@@ -56,9 +65,7 @@ class Standings:
             return
         now_s = self._clock.now_s()
         for viewer in [*viewers]:
-            me = self._circles.current(viewer)
-            circle = self._circles.circle(me, "", now_s)
-            told = await self._betrayals.told(me, circle, now_s)
+            told = await self._betrayals.told(*self._asked(viewer, now_s), now_s)
             if self._barred.get(viewer) != told.barred:
                 self._barred[viewer] = told.barred
                 self._changes += 1
@@ -135,3 +142,7 @@ class Standings:
         else:
             self._barred.move_to_end(viewer)
         return found
+
+    def _asked(self, viewer: PublicKey, now_s: int) -> tuple[PublicKey, frozenset[PublicKey]]:
+        me = self._circles.current(viewer)
+        return me, self._circles.circle(me, "", now_s)

@@ -20,6 +20,17 @@ from typing import Any
 
 import msgspec
 
+from hanse.engines.storage.plain import (
+    Shape,
+    depth,
+    feed_params,
+    is_sampled,
+    padded,
+    plain_params,
+    raw_each,
+    sampled,
+    shape_of,
+)
 from hanse.protocol import kinds
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
@@ -50,7 +61,9 @@ _LISTED = " AND ".join(
 
 _CACHED_MAX = 200_000
 
-Shape = tuple[int, int, int, int, bool, bool]
+NOBODY: frozenset[PublicKey] = frozenset()
+
+_NTH = " ORDER BY event.created_at DESC LIMIT 1 OFFSET ?"
 
 SHAPES_MAX = 512
 """Statements of plain filters whose text is kept."""
@@ -126,6 +139,8 @@ class Try(msgspec.Struct, frozen=True):
     params: list[Any]
     exact: str = ""
     complete: bool = True
+    capped: bool = False
+    """Whether no row at all says nothing: there may have been too many to choose from."""
 
 
 class Selection:
@@ -182,39 +197,28 @@ class FilterSql:
     ) -> tuple[Try, list[Any]] | None:
         """The first of `rows`, and its parameters. What filters of one plain shape have in common
         is built once."""
-        shape = None if reader else _shape(found)
+        shape = None if reader else shape_of(found, not self._dialect.numbered)
         if shape is None:
             first = next(self.rows(found, limit, now_s, reader), None)
             return None if first is None else (first, first.params)
-        params = self._plain_params(found, limit, now_s)
+        column = shape[-1]
+        if column:
+            params = feed_params(found, column, limit, now_s)
+        else:
+            params = plain_params(found, limit, now_s, self.hash)
         known = self._plain_tries.get(shape)
         if known is None:
-            first = next(self.rows(found, limit, now_s, reader), None)
-            if first is None:
-                return None
-            if first.params != params:
-                return first, first.params
+            if column:
+                known = self._feed(found, column, now_s)
+            else:
+                first = next(self.rows(found, limit, now_s, reader), None)
+                if first is None or first.params != params:
+                    return None if first is None else (first, first.params)
+                known = first
             if len(self._plain_tries) >= SHAPES_MAX:
                 self._plain_tries.clear()
-            known = self._plain_tries[shape] = first
+            self._plain_tries[shape] = known
         return known, params
-
-    def _plain_params(self, found: Filter, limit: int, now_s: int) -> list[Any]:
-        """Of a filter with a `_shape`, in the order of `_select`."""
-        params = _raw(found.ids) if found.ids is not None else []
-        for name, values in found.tags:
-            params += [self.hash(name, value) for value in values]
-        if found.authors is not None:
-            params += _raw(found.authors)
-        if found.kinds is not None:
-            params += padded(sorted(found.kinds))
-        if found.since is not None:
-            params.append(found.since)
-        if found.until is not None:
-            params.append(found.until)
-        params.append(now_s)
-        params.append(limit)
-        return params
 
     def rows(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
@@ -301,7 +305,7 @@ class FilterSql:
             name, wanted = _narrowest(found)
             return sorted(self.hash(name, value) for value in wanted)
         if column == "event.pubkey":
-            return sorted(map(bytes.fromhex, found.authors or ()))
+            return sorted(raw_each(found.authors or ()))
         return sorted(found.kinds or ())
 
     def _is_feed(self, found: Filter) -> bool:
@@ -359,18 +363,13 @@ class FilterSql:
         one may have written a million since the others fell silent.
         """
         values = self._wanted(found, column)
-        deep = -(-2 * limit // len(values))
-        count = -(-limit // deep)
+        deep, count = depth(limit, len(values))
         whole = self._select(found, now_s, reader, over=column)
         near = self._select(msgspec.structs.replace(found, since=None), now_s, reader, over=column)
-        nth = " ORDER BY event.created_at DESC LIMIT 1 OFFSET ?"
-        own = near.sql("event.created_at", " AND event.created_at >= reach.at" + nth)
+        own = near.sql("event.created_at", " AND event.created_at >= reach.at" + _NTH)
         rows = padded(values, None)
         head = (
-            f"WITH wanted(value) AS (VALUES {','.join(['(?)'] * len(rows))}), "
-            "reach(at) AS MATERIALIZED (SELECT coalesce((SELECT at FROM (SELECT "
-            f"({whole.sql('event.created_at', nth)}) AS at FROM wanted) "
-            "ORDER BY at DESC LIMIT 1 OFFSET ?), ?)) "
+            f"{_reach(whole, len(values))} "
             f"SELECT {COLUMNS} FROM (SELECT event.seq, event.created_at "
             "FROM reach CROSS JOIN wanted CROSS JOIN event "
             f"WHERE {near.conditions} AND event.created_at >= coalesce(({own}), reach.at) "
@@ -383,6 +382,26 @@ class FilterSql:
         params = [*rows, *whole.params, deep - 1, count - 1, found.since or 0]
         params += [*near.params, *near.params, limit - 1, limit]
         return Try(head + tail, params, f"{head}{BY_ID}{tail}{BY_ID}")
+
+    def _feed(self, found: Filter, column: str, now_s: int) -> Try:
+        """`_reaching` without a look at how much each value has: that costs as much as the rest,
+        and seldom has one much more than the others. If all have more than FEED_EACH times the
+        limit, no row comes. Of many values a sample says how far back to look: if that is not far
+        enough, too few rows come. Its parameters: `plain.feed_params`."""
+        whole = self._select(found, now_s, NOBODY, over=column)
+        near = self._select(msgspec.structs.replace(found, since=None), now_s, NOBODY, over=column)
+        count = len(self._wanted(found, column))
+        guessed = is_sampled(found, column)
+        sql = (
+            f"{_reach(whole, count, sampled(count) if guessed else 0)}, "
+            "near(seq, at) AS MATERIALIZED (SELECT event.seq, event.created_at "
+            f"FROM reach CROSS JOIN wanted CROSS JOIN event WHERE {near.conditions} "
+            "AND event.created_at >= reach.at LIMIT ?) "
+            f"SELECT {COLUMNS} FROM (SELECT seq, at FROM near "
+            "WHERE (SELECT count(*) FROM near) < ? ORDER BY at DESC LIMIT ?) AS newest "
+            "CROSS JOIN event WHERE event.seq = newest.seq ORDER BY newest.at DESC"
+        )
+        return Try(sql, [], sql + BY_ID, complete=not guessed, capped=True)
 
     def _dense(self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]) -> Try:
         chosen = Selection()
@@ -503,51 +522,24 @@ class FilterSql:
         return first + "".join(f"${index}{part}" for index, part in enumerate(rest, 1))
 
 
-def _shape(found: Filter) -> Shape | None:
-    """What decides the text of a filter's statement, if nothing of it is unusual: at most one tag
-    with one value, no search, no private kind, nothing to merge."""
-    ids, authors, wanted, tags = found.ids, found.authors, found.kinds, found.tags
-    if found.search is not None or (ids is not None and tags) or len(tags) > 1:
-        return None
-    several = ids is None and not tags
-    if (
-        (ids is not None and not ids)
-        or (authors is not None and (not authors or (several and len(authors) > 1)))
-        or (tags and len(tags[0][1]) != 1)
-    ):
-        return None
-    if wanted is not None and (
-        not wanted.isdisjoint(kinds.PRIVATE)
-        or not wanted
-        or (several and authors is None and len(wanted) > 1)
-    ):
-        return None
+def _reach(whole: Selection, count: int, sample: int = 0) -> str:
+    """How far back an answer can reach: from `count` values, or a sample of them, by their index
+    alone."""
+    nth = whole.sql("event.created_at", _NTH)
+    some = ""
+    if sample:
+        some = f"some(value) AS (VALUES {_rows(sample)}), "
+        nth = nth.replace("wanted.value", "some.value")
     return (
-        0 if ids is None else (len(ids) - 1).bit_length() + 1,
-        0 if authors is None else (len(authors) - 1).bit_length() + 1,
-        0 if wanted is None else (len(wanted) - 1).bit_length() + 1,
-        len(tags),
-        found.since is None,
-        found.until is None,
+        f"WITH wanted(value) AS (VALUES {_rows(len(padded(range(count))))}), {some}"
+        "reach(at) AS MATERIALIZED (SELECT coalesce((SELECT at FROM (SELECT "
+        f"({nth}) AS at FROM {'some' if some else 'wanted'}) "
+        "ORDER BY at DESC LIMIT 1 OFFSET ?), ?))"
     )
 
 
-def padded(values: Iterable[Any], *filler: Any) -> list[Any]:
-    """The values, the last (or `filler`) repeated up to a power of two: so few statements differ in
-    nothing but the length of a list that each is compiled once."""
-    found = list(values)
-    if len(found) > 1:
-        last = filler or found[-1:]
-        found += list(last) * ((1 << (len(found) - 1).bit_length()) - len(found))
-    return found
-
-
-def _raw(values: frozenset[str]) -> list[Any]:
-    """Ids or keys as they are kept, `padded`."""
-    if len(values) == 1:
-        (value,) = values
-        return [bytes.fromhex(value)]
-    return padded(map(bytes.fromhex, values))
+def _rows(count: int) -> str:
+    return ",".join(["(?)"] * count)
 
 
 def _words(found: Filter) -> list[str]:

@@ -188,11 +188,12 @@ class EventLog:
         reader: frozenset[PublicKey] = NOBODY,
     ) -> Found | Coroutine[Any, Any, Found]:
         """See `ports.Log`."""
-        if len(filters) != 1 or filters[0].search is not None or self._database.reads_wait:
+        asked = filters[0]
+        if len(filters) != 1 or asked.search is not None or self._database.reads_wait:
             return self.query(filters, limit=limit, now_s=now_s, reader=reader)
-        wanted = _wanted(filters[0], limit)
+        wanted = limit if asked.limit is None or asked.limit > limit else asked.limit
         announced = self._announced
-        first = self._sql.first(filters[0], wanted + 1, now_s, reader)
+        first = self._sql.first(asked, wanted + 1, now_s, reader)
         if first is None:
             return Found([], announced, False)
         one, params = first
@@ -292,7 +293,9 @@ def _settled(first: Try, rows: list[Row], wanted: int, announced: int) -> Found 
     """The answer, if these rows are all of it and in order. What was announced before they were
     read is in them, and so is all up to the newest of them."""
     more = len(rows) > wanted
-    if not (more or first.complete) or (first.exact and not _in_order(rows, wanted)):
+    if not (more or first.complete) or (first.capped and not rows):
+        return None
+    if len(rows) > 1 and first.exact and not _in_order(rows, wanted):
         return None
     for row in rows:
         if row[0] > announced:
@@ -303,7 +306,7 @@ def _settled(first: Try, rows: list[Row], wanted: int, announced: int) -> Found 
 def _in_order(rows: list[Row], wanted: int) -> bool:
     """Sorts ties in time by id, in place. False if a tie lies across the limit: then the rows that
     belong may not be among these."""
-    if len(rows) < 2 or len({row[1] for row in rows}) == len(rows):
+    if len({row[1] for row in rows}) == len(rows):
         return True
     if _cuts_a_tie(rows, wanted):
         return False

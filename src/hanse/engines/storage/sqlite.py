@@ -34,8 +34,9 @@ from hanse.engines.storage.database import (
     refusal,
     tell,
 )
-from hanse.engines.storage.filter_sql import SQLITE, padded
+from hanse.engines.storage.filter_sql import SQLITE
 from hanse.engines.storage.migrations import migrations
+from hanse.engines.storage.plain import padded
 from hanse.engines.storage.queries import load_queries
 from hanse.errors import Closed, HanseError, TooBroad, Unavailable
 from hanse.protocol.event import Event
@@ -45,6 +46,8 @@ T = TypeVar("T")
 
 LOOP_MS = 4.0
 """How long a read may hold the event loop before it moves to a thread."""
+
+LOOP_S = LOOP_MS / 1000
 
 BUDGET_MS = 3000.0
 """Default bound on one read, wherever it runs."""
@@ -134,16 +137,16 @@ class _Reading:
 
     def __init__(self, path: str) -> None:
         self.connection = _connect(path)
-        self._cursor = self.connection.cursor()
+        self.cursor = self.connection.cursor()
         self._tx = SqliteTransaction(self.connection, {})
-        self._until = 0.0
+        self.until = 0.0
         self.holds = False
         """Whether a snapshot is held open for several reads."""
         self.connection.set_progress_handler(self._is_late, _STEPS)
 
     def run(self, operation: Callable[[Transaction], T], budget_ms: float, snapshot: bool) -> T:
         """Raises apsw.InterruptError when the budget is spent."""
-        self._until = time.perf_counter() + budget_ms / 1000
+        self.until = time.perf_counter() + budget_ms / 1000
         if self.holds or not snapshot:
             return operation(self._tx)
         self.connection.execute("BEGIN")
@@ -155,7 +158,7 @@ class _Reading:
     def hold(self) -> None:
         """Have the reads until `let_go` see one snapshot: to lock it for each is half the cost of a
         small one. Raises apsw.Error."""
-        self._until = math.inf
+        self.until = math.inf
         self.connection.execute("BEGIN")
         self.holds = True
 
@@ -168,17 +171,12 @@ class _Reading:
     def _end(self) -> None:
         # Late or not, this has to run to its end: a snapshot that stays open shows old events for
         # ever, and each later BEGIN fails.
-        self._until = math.inf
+        self.until = math.inf
         if self.connection.in_transaction:
             self.connection.execute("COMMIT")
 
-    def select(self, sql: str, params: Sequence[Any], until: float) -> list[Row]:
-        """One statement, stopped at that time. Raises apsw.Error."""
-        self._until = until
-        return self._cursor.execute(sql, params).fetchall()
-
     def _is_late(self) -> bool:
-        return time.perf_counter() > self._until
+        return time.perf_counter() > self.until
 
 
 class SqliteDatabase:
@@ -268,7 +266,8 @@ class SqliteDatabase:
                 # For this turn of the loop: under load it has several of these.
                 here.hold()
                 self._loop.call_soon(here.let_go)
-            return here.select(sql, params, now + LOOP_MS / 1000)
+            here.until = now + LOOP_S
+            return here.cursor.execute(sql, params).fetchall()
         except apsw.Error:
             return None  # late, or a fault: either is for a thread, and for more care
 

@@ -39,6 +39,9 @@ ENDORSEMENTS_MAX = 2_000
 ATTESTATIONS_MAX = 5_000
 """Of one subject, the newest; a million of them cost no more."""
 
+APPEALS_MAX = 500
+"""Of one operator, the newest."""
+
 BETWEEN_MAX = 50
 HEARSAY_MAX = 500
 TIMES_MAX = 2_000
@@ -122,7 +125,7 @@ class StoredTrust:
         self, receipts: Collection[str], authors: Collection[PublicKey], now_s: int
     ) -> list[Appeal]:
         """See `trust.store.TrustStore`."""
-        return await self._database.read(_appeals, sorted(receipts), frozenset(authors), now_s)
+        return await self._database.read(_appeals, frozenset(receipts), sorted(authors), now_s)
 
     async def attestations_of(self, subject: PublicKey, now_s: int) -> list[Attestation]:
         """See `trust.store.TrustStore`."""
@@ -368,14 +371,15 @@ def _accusations(
 
 
 def _appeals(
-    tx: Transaction, receipts: list[str], authors: frozenset[PublicKey], now_s: int
+    tx: Transaction, receipts: frozenset[str], authors: list[PublicKey], now_s: int
 ) -> list[Appeal]:
-    return [
+    # By author: of one receipt strangers may write as many as they like.
+    found = [
         _appeal(row[0])
-        for receipt in receipts
-        for author in sorted(authors)
-        for row in tx.all("trust_between", author, kinds.APPEAL, receipt, now_s, 1)
+        for author in (authors if receipts else ())
+        for row in tx.all("trust_newest", author, kinds.APPEAL, now_s, APPEALS_MAX)
     ]
+    return [one for one in found if one.receipt in receipts]
 
 
 def _between(

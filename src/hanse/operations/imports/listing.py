@@ -26,11 +26,14 @@ from hanse.registry.model import (
 )
 from hanse.registry.offer_event import CONTENT_BYTES_MAX, URL_MAX, capability_row
 from hanse.registry.schema import check_schema
+from hanse.registry.schema_levels import written_out
 
 ROOM_BYTES = CONTENT_BYTES_MAX - 4096
 """What the capabilities of one offer may take: the event's content holds a little more."""
 
 OUTPUT_BYTES_MAX = 16 * 1024
+RECURSIVE_LEVELS = 2
+"""Of a recursive schema so many levels are written out."""
 NATIVE_ID_MAX = 1024
 TOPICS_MAX = 20
 URLS_MAX = 10
@@ -105,7 +108,7 @@ class Tools:
         try:
             if len(self._found) >= CAPABILITIES_MAX:
                 raise Invalid.at("capabilities", f"an offer holds {CAPABILITIES_MAX}")
-            takes = ANY_OBJECT if takes is None else takes
+            takes = ANY_OBJECT if takes is None else _ending(takes)
             check_schema(takes, "input schema")
             returns = self._usable(returns, where)
             one = Capability(
@@ -139,6 +142,7 @@ class Tools:
         is worth having without what it returns."""
         if returns is None:
             return None
+        returns = _ending(returns)
         try:
             check_schema(returns, "output schema")
             size = len(orjson.dumps(returns))
@@ -156,6 +160,11 @@ class Tools:
             end = f"_{number}"
             name = base[: NAME_MAX - len(end)] + end
         return name
+
+
+def _ending(schema: Any) -> Any:
+    """A schema with its circles written out, if it is an object not deeper than we read."""
+    return written_out(schema, RECURSIVE_LEVELS) if isinstance(schema, dict) else schema
 
 
 # --- a stranger's words -------------------------------------------------------------------------

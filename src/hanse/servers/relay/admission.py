@@ -22,7 +22,7 @@ from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
 from hanse.registry.offer_event import read_offer
 from hanse.servers.relay.addresses import Networks, counted, origin
-from hanse.servers.relay.context import Books, Context, House, Policy, Sender, Source
+from hanse.servers.relay.context import Books, Context, House, Policy, Prepare, Sender, Source
 from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.policies.contents import contents
 from hanse.servers.relay.policies.shape import EARLY
@@ -74,10 +74,13 @@ class Admission:
         house: House,
         clock: Clock,
         more: Sequence[Policy] = (),
+        prepare: Prepare | None = None,
     ) -> None:
         self.rules = rules
         self.lists = lists
         self.house = house
+        self.prepare = prepare
+        """What must be read before the late policies can look at an event, if anything."""
         self._clock = clock
         self._books = Books(rules)
         self._proxies = Networks(rules.rates.proxies, "proxy")

@@ -13,7 +13,6 @@ from hanse.ports import Clock, Found, Log, Row
 from hanse.protocol import hyperloglog, kinds, message
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
-from hanse.protocol.words import search_words, without_extensions
 from hanse.servers.relay import frames
 
 ANSWER_BYTES_MAX = 8 << 20
@@ -38,10 +37,10 @@ class Ranking(Protocol):
     """Offers in the order of how well they answer words."""
 
     async def page(
-        self, words: str, number: int, *, provider: PublicKey | None, topic: str | None
+        self, text: str, number: int, *, provider: PublicKey | None, topic: str | None
     ) -> tuple[list[str], bool] | None:
         """Ids of the offers' events on a page, best first, and whether another page follows; None
-        if it cannot be said now."""
+        if nothing is asked for, or it cannot be said now. Raises Invalid."""
 
 
 class Answer:
@@ -107,8 +106,7 @@ class Answer:
 
     async def _ranked(self, asked: Filter, reader: frozenset[PublicKey]) -> Found | None:
         """The offers that a search finds, best first; None if the log is to answer."""
-        words = without_extensions(asked.search or "")
-        if self._ranking is None or asked.ids is not None or not search_words(words):
+        if self._ranking is None or asked.ids is not None:
             return None
         await asyncio.sleep(0)  # from here on in a task: the ranking may wait with a time limit
         authors, topics = asked.authors or (), dict(asked.tags).get("t", ())
@@ -122,7 +120,9 @@ class Answer:
         for number in range(PAGES_MAX):
             if len(rows) >= limit:
                 break
-            page = await self._ranking.page(words, number, provider=provider, topic=topic)
+            page = await self._ranking.page(
+                asked.search or "", number, provider=provider, topic=topic
+            )
             if page is None:
                 return None
             ids, more = page

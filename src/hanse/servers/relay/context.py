@@ -1,6 +1,6 @@
 """What a policy may look at beside the event: the time, the settings, the lists, and the sender."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Set
 from types import MappingProxyType
 from typing import Protocol
 
@@ -117,6 +117,9 @@ class Context:
         self.house = house
         self.source = source
 
+
+Prepare = Callable[[Event, Context], Awaitable[None]]
+"""Reads what policies need to know of an event's author. May raise HanseError."""
 
 Policy = Callable[[Event, Context], None]
 """Raises a HanseError to refuse."""

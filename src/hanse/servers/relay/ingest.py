@@ -9,6 +9,7 @@ twice that for the way to a thread and back.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from hanse.protocol import kinds, message
 from hanse.protocol.event import Event, check_event, digest_of, id_in, parse_event
 from hanse.protocol.kinds import KindClass, kind_class
 from hanse.servers.relay.admission import Admission
-from hanse.servers.relay.context import Context, Policy, Source
+from hanse.servers.relay.context import Context, Policy, Prepare, Source
 
 _log = logging.getLogger("hanse.relay")
 
@@ -130,7 +131,8 @@ class Ingest:
         self._scheduled = False
         if not self._pending:
             return  # a batch that came back took it meanwhile
-        if len(self._pending) <= INLINE_MAX and self._verifying == 0:
+        at_once = self._verifying == 0 and self._admission.prepare is None
+        if len(self._pending) <= INLINE_MAX and at_once:
             batch, self._pending = self._pending, []
             self._waiting_bytes = 0
             context = self._admission.context(batch[0][2])
@@ -150,11 +152,26 @@ class Ingest:
             results = await self._loop.run_in_executor(
                 self._threads, self._check_batch, batch, context
             )
+            if self._admission.prepare is not None:
+                await self._prepare(self._admission.prepare, batch, results, context)
         finally:
             self._verifying -= 1
         self._admit(batch, results, context)
         if self._pending:
             self._kick()
+
+    async def _prepare(
+        self,
+        prepare: Prepare,
+        batch: list[Waiting],
+        results: list[Event | Refused],
+        context: Context,
+    ) -> None:
+        for (_, _, source), found in zip(batch, results, strict=True):
+            if isinstance(found, Event):
+                context.source = source
+                with contextlib.suppress(HanseError):  # the policies say the same, as a refusal
+                    await prepare(found, context)
 
     def _check_batch(self, batch: list[Waiting], context: Context) -> list[Event | Refused]:
         """What may run in a thread: it changes nothing but this batch's own context."""

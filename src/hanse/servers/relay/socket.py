@@ -23,6 +23,8 @@ from hanse.servers.relay.reads import Line, failure
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watcher, values_of
 
+_TEXT = WSMsgType.TEXT  # for each frame: to look a member up costs as much as a call
+
 FRAGMENTS_MAX = 4096
 """Frames of one message: also empty ones take room until the last has come."""
 
@@ -92,9 +94,9 @@ class Connection(WSListener):
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             # No extension was agreed on, compression neither (RFC 6455 5.2).
             self._end(WSCloseCode.PROTOCOL_ERROR)
-        elif kind is WSMsgType.TEXT and frame.fin and self._parts is None:
+        elif kind is _TEXT and frame.fin and self._parts is None:
             self._receive(frame.get_payload_as_bytes())
-        elif kind is WSMsgType.TEXT or kind is WSMsgType.CONTINUATION:
+        elif kind is _TEXT or kind is WSMsgType.CONTINUATION:
             self._gather(frame)
         elif kind is WSMsgType.CLOSE:
             self._end(WSCloseCode.OK)
@@ -107,7 +109,7 @@ class Connection(WSListener):
 
     def _gather(self, frame: WSFrame) -> None:
         """A fragment of a message."""
-        first = frame.msg_type is WSMsgType.TEXT
+        first = frame.msg_type is _TEXT
         if first == (self._parts is not None):
             self._end(WSCloseCode.PROTOCOL_ERROR)
             return
@@ -201,7 +203,8 @@ class Connection(WSListener):
             self._stored(watcher, failure(exc))
             return
         if isinstance(found, Found):
-            self._stored(watcher, found)
+            self.deliver(answer_frames(name, watcher.prefix, found))
+            relay.watch.go_on(watcher, found.seq)
         else:
             line.read(name, found, partial(self._stored, watcher))
 
@@ -224,7 +227,8 @@ class Connection(WSListener):
             self._drop_watcher(self._watchers.pop(effect.subscription))
 
     def _drop_watcher(self, watcher: Watcher) -> None:
-        self._line.cancel(watcher.subscription)
+        if not self._line.is_free:
+            self._line.cancel(watcher.subscription)
         self._relay.watch.drop(watcher)
         self._relay.shares.leave(self.address, watcher.values)
         self._values -= watcher.values
@@ -333,10 +337,11 @@ class Connection(WSListener):
 
     def deliver(self, frames: bytes) -> None:
         """Write whole frames, behind what is queued."""
-        if self._out is None:
+        out = self._out
+        if out is None:
             self._write(frames)
-        elif self._transport is not None:
-            self._out.append(frames)
+        else:
+            out.append(frames)
             self.flush()
 
     def flush(self) -> None:

@@ -83,6 +83,10 @@ WHERE kind = $1 AND author > $2 AND expires > $3 ORDER BY author, created_at, id
 SELECT id, document FROM trust_event
 WHERE author = $1 AND kind = $2 AND expires > $3 ORDER BY created_at, id LIMIT $4;
 
+-- name: trust_newest
+SELECT document FROM trust_event
+WHERE author = $1 AND kind = $2 AND expires > $3 ORDER BY created_at DESC, id LIMIT $4;
+
 -- name: trust_about
 -- The newest about one key.
 SELECT id, author, document FROM trust_event
