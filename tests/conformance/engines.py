@@ -33,6 +33,10 @@ def _file(folder: Path) -> AbstractAsyncContextManager[Database]:
     return SqliteDatabase(str(folder / "hanse.db"))
 
 
+def _deferring(folder: Path) -> AbstractAsyncContextManager[Database]:
+    return SqliteDatabase(str(folder / "hanse.db"), direct_s=0.0)
+
+
 def _memory(_folder: Path) -> AbstractAsyncContextManager[Database]:
     return SqliteDatabase(":memory:")
 
@@ -45,6 +49,7 @@ async def _postgres(folder: Path) -> AsyncIterator[Database]:
 
 ENGINES: dict[str, Engine] = {
     "sqlite": Engine(_file),
+    "deferring": Engine(_deferring),
     "memory": Engine(_memory, lasts=False),
     "postgres": Engine(_postgres, heavy=True),
 }

@@ -29,6 +29,7 @@ from hanse.protocol.filter import Filter
 
 async def rows_left(kept: Stores) -> tuple[int, int]:
     """How many rows find events by their tags and by their words."""
+    await kept.database.settle()
     tags = await kept.database.select("SELECT 1 FROM tag", ())
     texts = await kept.database.select("SELECT 1 FROM event_text", ())
     return len(tags), len(texts)
@@ -81,6 +82,7 @@ async def test_many_reads_and_writes_at_once_all_end_well(kept: Stores) -> None:
 async def test_a_reading_operation_sees_one_state_and_its_own_refusal(kept: Stores) -> None:
     log = Words(kept.log)
     await log.keep(an_event())
+    await kept.database.settle()
 
     def refusing(tx: Transaction) -> None:
         assert tx.one("event_count") == (1,)

@@ -228,6 +228,7 @@ async def test_a_bound_in_bytes_is_come_down_to_and_then_kept(log: Kept) -> None
             await swept(log, bytes_max=1)
         return
     await log.keep(*(an_event(created_at=n, content=f"{n} " * 200) for n in range(2000)))
+    await log.database.settle()
     used = await log.database.used_bytes()
     assert used is not None
     bound = used // 2

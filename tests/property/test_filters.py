@@ -4,7 +4,7 @@ each engine. Live delivery is held against the same in `test_live.py`.
 Alphabets are small and filters mostly open, so that authors, kinds, seconds and tag values collide.
 """
 
-import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,12 @@ engines = [
     for name, engine in ENGINES.items()
     if name != "sqlite"  # as in memory, and slower to make anew for each example
 ]
-places = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """A folder for each example's database."""
+    return lambda: tmp_path_factory.mktemp("database")
 
 
 async def assert_same(
@@ -176,6 +181,7 @@ def all_ways_to_feed(monkeypatch: pytest.MonkeyPatch) -> None:
 @thorough
 @given(events, requests, st.sampled_from([PLENTY, 6, 4, 2]), readers)
 async def test_every_read_answers_what_matches_says_in_nip_01s_order(
+    places: Callable[[], Path],
     engine: str,
     stored: list[Event],
     requests: list[list[Filter]],
@@ -183,10 +189,13 @@ async def test_every_read_answers_what_matches_says_in_nip_01s_order(
     reader: frozenset[PublicKey],
 ) -> None:
     model = MemoryLog()
-    async with ENGINES[engine].open(Path(f"filters{next(places)}")) as database:
+    async with ENGINES[engine].open(places()) as database:
         log = EventLog(database, lambda: bytes(32), window=WINDOW)
         await log.open()
-        seqs = await log.append_many(stored)
-        assert seqs == await model.append_many(stored)
+        half = len(stored) // 2
+        for part in (stored[:half], stored[half:]):
+            # The newer half is in no index yet, where the engine keeps events aside.
+            await database.settle()
+            assert await log.append_many(part) == await model.append_many(part)
         for asked in requests:
             await assert_same(log, model, asked, limit, reader)

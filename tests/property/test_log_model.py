@@ -2,7 +2,7 @@
 the same outcomes and leave the same events.
 """
 
-import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,12 @@ engines = [
     for name, engine in ENGINES.items()
     if name != "sqlite"  # as in memory, and slower to make anew for each example
 ]
-places = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """A folder for each example's database."""
+    return lambda: tmp_path_factory.mktemp("database")
 
 
 def words(outcomes: list[int | HanseError | None], *, vanishing: bool) -> list[Any]:
@@ -88,11 +93,11 @@ def words(outcomes: list[int | HanseError | None], *, vanishing: bool) -> list[A
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(worlds, orders)
 async def test_any_events_in_any_batches_end_as_in_the_model(
-    engine: str, world: list[Event], order: list[list[int]]
+    places: Callable[[], Path], engine: str, world: list[Event], order: list[list[int]]
 ) -> None:
     model = MemoryLog()
     told: list[tuple[int, str]] = []
-    async with ENGINES[engine].open(Path(f"model{next(places)}")) as database:
+    async with ENGINES[engine].open(places()) as database:
         log = EventLog(database, lambda: bytes(32))
         await log.open()
         log.follow(lambda seq, event: told.append((seq, event.id)))

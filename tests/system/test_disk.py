@@ -27,6 +27,9 @@ from hanse.protocol.keys import SecretKey
 ALL_PAGES = 1_073_741_823
 """SQLite's default limit."""
 
+ARTICLE = 30023
+"""Of a kind that goes into the tables at once."""
+
 
 @pytest.fixture
 async def node(tmp_path: Path, operator: SecretKey) -> AsyncIterator[Node]:
@@ -44,12 +47,10 @@ async def limit_pages(node: Node, pages: int) -> None:
     await node.log._database.write(operation)
 
 
-def note(size: int) -> Event:
+def note(size: int, kind: int = kinds.NOTE) -> Event:
     """A note by a new author; its length is random text's."""
     text = new_secret().public * (size // 64 + 1)
-    return sign_event(
-        new_secret(), kind=kinds.NOTE, created_at=int(time.time()), content=text[:size]
-    )
+    return sign_event(new_secret(), kind=kind, created_at=int(time.time()), content=text[:size])
 
 
 async def fill_disk(node: Node) -> list[Event]:
@@ -70,7 +71,7 @@ async def fill_disk(node: Node) -> list[Event]:
 
 async def stored(node: Node) -> set[str]:
     """Ids of the notes that a reader gets."""
-    found = Filter(kinds=frozenset({kinds.NOTE}))
+    found = Filter(kinds=frozenset({kinds.NOTE, ARTICLE}))
     answer = await node.log.query([found], limit=5000, now_s=int(time.time()))
     return {msgspec.json.decode(row[3], type=Event).id for row in answer.rows}
 
@@ -96,7 +97,7 @@ async def test_a_write_that_does_not_fit_spares_its_neighbours(node: Node) -> No
     await node.log.append_many([note(10)])
     await limit_pages(node, 1)
     outcomes = await asyncio.gather(
-        *(node.log.append_many([note(60_000 if n % 2 else 10)]) for n in range(8)),
+        *(node.log.append_many([note(60_000 if n % 2 else 10, ARTICLE)]) for n in range(8)),
         return_exceptions=True,
     )
     fitted = [isinstance(found, list) for found in outcomes]

@@ -18,6 +18,7 @@ import msgspec
 
 from hanse.engines.storage.folder import DATABASE, alone
 from hanse.engines.storage.migrations import migrations
+from hanse.engines.storage.pages import has_fresh, left_beside
 from hanse.errors import Invalid, NotFound, Unavailable
 from hanse.operations.files import Report, drafted, sync_folder
 
@@ -28,6 +29,11 @@ OLD = "hanse.db.old"
 RESTORED = "hanse.db.restored"
 _STEPS = 1_000_000
 """Steps of a check between two chances for Ctrl-C."""
+
+_ASIDE = """
+INSERT INTO fresh (last, count, events) SELECT * FROM (SELECT ? AS last, ?, ?)
+WHERE last > (SELECT seq FROM position WHERE name = 'log') ON CONFLICT DO NOTHING
+"""
 
 
 class Copied(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,10 +107,15 @@ def check(path: Path, report: Report, origin: Path | None = None) -> Copied:
         held = one("SELECT sum(credits_pending - debits_pending) FROM account")
         if posted or held:
             raise Invalid.at(name, f"its books do not sum to zero: {posted}, {held} on hold")
+        aside = has_fresh(connection)
         return Copied(
             bytes=path.stat().st_size,
-            events=one("SELECT count(*) FROM event"),
-            last_seq=one("SELECT coalesce(max(seq), 0) FROM event"),
+            events=one("SELECT count(*) FROM event")
+            + (one("SELECT sum(count) FROM fresh") if aside else 0),
+            last_seq=max(
+                one("SELECT coalesce(max(seq), 0) FROM event"),
+                one("SELECT max(last) FROM fresh") if aside else 0,
+            ),
             accounts=one("SELECT count(*) FROM account"),
             calls=one("SELECT count(*) FROM call"),
             version=version,
@@ -120,6 +131,8 @@ def _copy(source: Path, draft: Path, report: Report) -> None:
         _opened(source, apsw.SQLITE_OPEN_READWRITE) as reading,
         _opened(draft, apsw.SQLITE_OPEN_READWRITE, str(source)) as writing,
     ):
+        # First what is in no table yet: what moves meanwhile is found twice, not missed.
+        aside = left_beside(reading, source, 0) if has_fresh(reading) else []
         # One state to the end: without this a copy begins again with every commit of the node.
         reading.execute("BEGIN")
         reading.execute("SELECT count(*) FROM sqlite_schema").fetchall()
@@ -129,6 +142,7 @@ def _copy(source: Path, draft: Path, report: Report) -> None:
                 copying.step(PAGES)
                 report("copying", copying.page_count - copying.remaining, copying.page_count)
         reading.execute("COMMIT")
+        writing.executemany(_ASIDE, aside)
         writing.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, nothing beside it
 
 
@@ -152,7 +166,7 @@ def _set_aside(database: Path, old: Path) -> None:
 
 
 def _beside(path: Path) -> list[Path]:
-    return [Path(f"{path}{end}") for end in ("-wal", "-shm")]
+    return [Path(f"{path}{end}") for end in ("-wal", "-shm", "-fresh", "-fresh-wal", "-fresh-shm")]
 
 
 @contextlib.contextmanager

@@ -118,6 +118,9 @@ LASTING: Final = frozenset({VANISH, KEY_STATEMENT})
 rest is gone, and where an identity went, or who steals a key could erase what its owner prepared.
 """
 
+BINDING: Final = frozenset({DELETION, VANISH, RECEIPT, KEY_STATEMENT})
+"""Regular kinds that change what else holds: what a log does next may depend on them."""
+
 NEVER_PUBLISHED: Final = frozenset({CLIENT_AUTH, HTTP_AUTH, TOKEN})
 """Proofs for one connection or request: whoever reads one could use it, so none is relayed."""
 

@@ -3,7 +3,8 @@
 money it speaks of.
 
 Events that replace and remove nothing, nearly all of them, go in together: a few statements for the
-whole run, its rows sorted as the indexes want them.
+whole run, its rows sorted as the indexes want them. An engine may keep them aside for a while and
+put many runs into the tables at once (`tail.py`).
 """
 
 from hanse.engines.storage.columns import (
@@ -17,6 +18,7 @@ from hanse.engines.storage.columns import (
 from hanse.engines.storage.database import Row, Transaction
 from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.removal import remove
+from hanse.engines.storage.tail import Run
 from hanse.errors import Conflict, HanseError, Restricted
 from hanse.protocol import kinds
 from hanse.protocol.event import Event, encode_event
@@ -34,32 +36,34 @@ def append_all(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outc
     """Append in order. For each: its sequence number, None for a duplicate, or the rule that
     refuses it. A refusal comes before the first change, so no savepoint is needed for each."""
     if len(events) == 1:
-        return _append_run(tx, events, hash)
+        return _append_run(tx, events, hash, defers=not stands_alone(events[0]))
     outcomes: list[Outcome] = []
     run: list[Event] = []
     for event in events:
-        if _stands_alone(event):
-            outcomes += _append_run(tx, run, hash)
-            outcomes += _append_run(tx, [event], hash)
+        if stands_alone(event):
+            outcomes += _append_run(tx, run, hash, defers=False)
+            outcomes += _append_run(tx, [event], hash, defers=False)
             run = []
         else:
             run.append(event)
-    return outcomes + _append_run(tx, run, hash)
+    return outcomes + _append_run(tx, run, hash, defers=not outcomes)
 
 
-def _stands_alone(event: Event) -> bool:
-    """Whether what comes after it depends on it."""
+def stands_alone(event: Event) -> bool:
+    """Whether what comes after it depends on it, in the log or in our own books."""
     kind = event.kind
-    if 62 < kind < 10_000:
-        return False  # nearly all there is
-    return (
-        kind == kinds.DELETION or kind == kinds.VANISH or kind_class(kind) is not KindClass.REGULAR
-    )
+    return kind in kinds.BINDING or kind_class(kind) is not KindClass.REGULAR
 
 
-def _append_run(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome]:
+def _append_run(
+    tx: Transaction, events: list[Event], hash: TagHash, *, defers: bool
+) -> list[Outcome]:
+    """`defers`: nothing needs to find these in the tables at once."""
     if not events:
         return []
+    defers = defers and tx.defers
+    if not defers:
+        tx.settle()  # the numbers of what is kept aside come first
     outcomes = _judged(tx, events, hash)
     fresh = [event for event, outcome in zip(events, outcomes, strict=True) if outcome == 0]
     if not fresh:
@@ -67,7 +71,11 @@ def _append_run(tx: Transaction, events: list[Event], hash: TagHash) -> list[Out
     taken = tx.one("log_take", len(fresh))
     assert taken is not None
     first = int(taken[0]) - len(fresh) + 1
-    _insert(tx, fresh, first, hash)
+    run = prepared(fresh, first, hash)
+    if defers:
+        tx.defer(run)
+    else:
+        insert(tx, [run])
     numbers = iter(range(first, first + len(fresh)))
     outcomes = [next(numbers) if outcome == 0 else outcome for outcome in outcomes]
     if len(fresh) == 1:
@@ -79,27 +87,28 @@ def _append_run(tx: Transaction, events: list[Event], hash: TagHash) -> list[Out
 def _judged(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome]:
     """0 for what may enter, else the outcome. Makes way for newer versions."""
     ids = [bytes.fromhex(event.id) for event in events]
-    known = {bytes(row[0]) for row in tx.among("events_known", ids)}
-    addresses = {id: address_of(event) for id, event in zip(ids, events, strict=True)}
+    known = {bytes(row[0]) for row in tx.among("events_known", ids)} | tx.deferred_among(ids)
+    addresses = [address_of(event) for event in events]
     forbidden: dict[tuple[str, bytes], int] = {}
     vanished: dict[bytes, int] = {}
     removed = tx.one("removals_any")
     if removed is not None and removed[0]:
-        targets = [event.id for event in events] + [found for found in addresses.values() if found]
+        targets = [event.id for event in events] + [found for found in addresses if found]
         rows = tx.among("tombstones", targets)
         forbidden = {(target, bytes(pubkey)): until for target, pubkey, until in rows}
     if removed is not None and removed[1]:
         keys = {key for event in events for key in _owners(event)}
         vanished = {bytes(pubkey): until for pubkey, until in tx.among("vanished", keys)}
     outcomes: list[Outcome] = []
-    for id, event in zip(ids, events, strict=True):
+    for id, event, address in zip(ids, events, addresses, strict=True):
         if id in known:
             outcomes.append(None)
             continue
         try:
             expiration_of(event.tags)  # one that cannot be read is this event's fault alone
-            _refuse_removed(event, addresses[id], forbidden, vanished)
-            if (address := addresses[id]) is not None:
+            if forbidden or vanished:
+                _refuse_removed(event, address, forbidden, vanished)
+            if address is not None:
                 _make_way(tx, event, address, hash)
         except HanseError as exc:
             outcomes.append(exc)
@@ -115,8 +124,6 @@ def _refuse_removed(
     forbidden: dict[tuple[str, bytes], int],
     vanished: dict[bytes, int],
 ) -> None:
-    if not forbidden and not vanished:
-        return
     kind, at = event.kind, event.created_at
     if kind in kinds.LASTING:
         return  # NIP-62: nothing undoes a request to vanish, nor a deletion of it
@@ -154,12 +161,21 @@ def _make_way(tx: Transaction, event: Event, address: str, hash: TagHash) -> Non
     remove(tx, [(seq, json)], hash)
 
 
-def _insert(tx: Transaction, events: list[Event], first: int, hash: TagHash) -> None:
+def prepared(events: list[Event], first: int, hash: TagHash) -> Run:
+    """Numbered from `first` on, as the tables take them."""
     rows: list[Row] = []
     tags: list[Row] = []
     texts: list[Row] = []
-    for seq, event in enumerate(events, first):
-        created_at, kind = event.created_at, event.kind
+    seq = first
+    for event in events:
+        created_at, kind, expires = event.created_at, event.kind, None
+        for tag in event.tags:
+            if len(tag) > 1:
+                name = tag[0]
+                if name in LETTERS:
+                    tags.append((hash(name, tag[1]), created_at, seq, kind))
+                elif name == "expiration" and expires is None:
+                    expires = expiration_of((tag,))
         rows.append(
             (
                 seq,
@@ -167,27 +183,28 @@ def _insert(tx: Transaction, events: list[Event], first: int, hash: TagHash) -> 
                 bytes.fromhex(event.pubkey),
                 created_at,
                 kind,
-                expiration_of(event.tags),
+                expires,
                 address_of(event),
                 encode_event(event),
             )
         )
-        for tag in event.tags:
-            if len(tag) > 1 and tag[0] in LETTERS:
-                tags.append((hash(tag[0], tag[1]), created_at, seq, kind))
-        if _is_searched(event):
+        if kind in kinds.SEARCHED and event.content:
             texts.append((seq, searched_text(event)))
+        seq += 1
+    return Run(rows, tags, texts, events)
+
+
+def insert(tx: Transaction, runs: list[Run]) -> None:
+    """Put runs into the tables, in their order."""
+    tags = [tag for run in runs for tag in run.tags]
+    texts = [text for run in runs for text in run.texts]
     # A tag that stands twice in one event gives its row twice: the second is ignored.
     tags.sort()  # the clustered table is written in its order: 12 % cheaper
-    tx.many("event_insert", rows)
+    tx.many("event_insert", [row for run in runs for row in run.rows])
     if tags:
         tx.many("tag_insert", tags)
     if texts:
         tx.many("text_insert", texts)
-
-
-def _is_searched(event: Event) -> bool:
-    return event.kind in kinds.SEARCHED and event.content != ""
 
 
 def _act(tx: Transaction, event: Event, seq: int, hash: TagHash) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from hanse.counters import Commits
-from hanse.engines.storage.filter_sql import Dialect
+from hanse.engines.storage.filter_sql import Dialect, TagHash
+from hanse.engines.storage.tail import Run, Tail
 from hanse.errors import HanseError, Unavailable
 from hanse.protocol.event import Event
 
@@ -61,6 +62,23 @@ class Transaction(Protocol):
 
     def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
         """Run what `filter_sql` built."""
+
+    @property
+    def defers(self) -> bool:
+        """Whether it may keep plain events aside."""
+
+    def defer(self, run: Run) -> None:
+        """Keep this aside: on disk with this commit, in the tables with a later one."""
+
+    def deferred_among(self, ids: list[bytes]) -> set[bytes]:
+        """Which of these ids are kept aside."""
+
+    def settle(self) -> None:
+        """Put into the tables what is kept aside: before anything that has to find it there."""
+
+    def resume(self, prepare: Callable[[list[Event], int], Run]) -> int:
+        """Take up what an earlier process kept aside, as `prepare` makes it of events and their
+        first number. Returns the log's newest number."""
 
 
 class Database(Protocol):
@@ -126,6 +144,16 @@ class Database(Protocol):
     async def used_bytes(self) -> int | None:
         """Bytes of it that hold something; None if the engine cannot tell."""
 
+    async def append(self, events: list[Event], hash: TagHash) -> list[int | HanseError | None]:
+        """`append.append_all` in the next commit. Raises as `write` does."""
+
+    @property
+    def tail(self) -> Tail:
+        """What was announced and is kept aside: reads see only what is in the tables."""
+
+    async def settle(self) -> None:
+        """Return once what was appended until now is in the tables. Raises Unavailable."""
+
     def follow(self, reader: Reader) -> None:
         """Call `reader(seq, event)` on the loop for every appended event, after its commit, in
         order, whichever node appended it."""
@@ -150,9 +178,17 @@ def tell(followers: Sequence[Reader], seq: int, event: Event) -> None:
 class Job:
     """An operation that waits for its commit."""
 
-    __slots__ = ("error", "future", "operation", "result")
+    __slots__ = ("error", "future", "moves", "operation", "result")
 
-    def __init__(self, operation: Callable[[Transaction], Any], future: "asyncio.Future[Any]"):
+    def __init__(
+        self,
+        operation: Callable[[Transaction], Any],
+        future: "asyncio.Future[Any] | None",
+        *,
+        moves: bool = False,
+    ) -> None:
+        self.moves = moves
+        """Whether what is kept aside should move into the tables before."""
         self.operation = operation
         self.future = future
         self.result: Any = None
@@ -160,7 +196,7 @@ class Job:
 
     def finish(self) -> None:
         """Tell whoever waits how it ended. On the loop."""
-        if self.future.done():
+        if self.future is None or self.future.done():
             return
         if self.error is None:
             self.future.set_result(self.result)

@@ -1,6 +1,7 @@
 """The data folder: what it holds, and that one process at a time has it.
 
-HOME/data/hanse.db       the database, with -wal and -shm beside it while it is open
+HOME/data/hanse.db       the database, with -wal and -shm beside it while it is open, and with
+                         -fresh: events on their way into it
 HOME/data/node.lock      held by who has the folder; a node writes its own address into it
 """
 

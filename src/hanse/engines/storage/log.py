@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from hanse.engines.storage.append import append_all
+from hanse.engines.storage.append import append_all, prepared
 from hanse.engines.storage.database import Database, Row, Transaction
-from hanse.engines.storage.filter_sql import WINDOW, FilterSql, Try
+from hanse.engines.storage.filter_sql import WINDOW, FilterSql, TagHash, Try
 from hanse.engines.storage.removal import (
     START,
     Place,
@@ -25,7 +25,8 @@ from hanse.engines.storage.removal import (
     remove_oldest,
     vanish_step,
 )
-from hanse.errors import HanseError
+from hanse.engines.storage.tail import joined
+from hanse.errors import HanseError, Unavailable
 from hanse.ports import Found
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
@@ -61,10 +62,10 @@ class EventLog:
             if found is None:
                 tx.all("meta_set", "tag-key", self._new_key())
                 found = tx.one("meta_get", "tag-key")
-            last = tx.one("event_last_seq")
             assert found is not None
-            assert last is not None
-            return bytes(found[0]), int(last[0])
+            key = bytes(found[0])
+            hash = TagHash(key)
+            return key, tx.resume(lambda events, first: prepared(events, first, hash))
 
         key, self._announced = await self._database.write(operation)
         self._sql = FilterSql(key, self._database.dialect, self._window)
@@ -77,7 +78,7 @@ class EventLog:
 
     async def append_many(self, events: list[Event]) -> list[int | HanseError | None]:
         """See `ports.Log`."""
-        found = await self._database.write(append_all, events, self._sql.hash)
+        found = await self._database.append(events, self._sql.hash)
         if any(event.kind == kinds.VANISH for event in events):
             # They are committed, whatever becomes of this: what stays undone, the next request or
             # the next start takes.
@@ -100,15 +101,18 @@ class EventLog:
     async def vanish(self) -> int:
         """Remove what authors who asked to vanish wrote (NIP-62), in steps; how many events went.
         Also called at start: a step that a crash left undone is taken then."""
+        await self._move()
         return await self._in_steps(vanish_step)
 
     async def sweep(self, now_s: int) -> int:
         """Remove events that expired (NIP-40); how many went."""
+        await self._move()
         return await self._in_steps(remove_expired, now_s)
 
     async def retain(self, kind: int, before_s: int) -> int:
         """Remove events of a kind from before a time; how many went. Never those that receipts or
         the books refer to: see `removal.KEPT`."""
+        await self._move()
         total = 0
         place: Place | None = START
         while place is not None:
@@ -121,6 +125,7 @@ class EventLog:
     async def trim(self, most: int) -> int:
         """Remove the oldest events by their own time, at most so many; how many went. What is least
         missed goes first (`removal.Reach`), and nothing that receipts or the books refer to."""
+        await self._move()
         total = 0
         for reach in Reach:
             place: Place | None = self._trimmed.get(reach, START)
@@ -137,12 +142,19 @@ class EventLog:
     async def erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
         """Remove events by the operator's order; how many went. Nothing forbids their return:
         that is for admission."""
+        await self._move()
         gone = 0
         if ids:
             gone += await self._database.write(erase_ids, list(ids), self._sql.hash)
         if pubkey is not None:
             gone += await self._in_steps(erase_author, bytes.fromhex(pubkey))
         return gone
+
+    async def _move(self) -> None:
+        """What asks the tables alone has to find all there. A disk that takes no more is no reason
+        not to read what is there."""
+        with contextlib.suppress(Unavailable):
+            await self._database.settle()
 
     async def _in_steps(self, step: Callable[..., tuple[int, bool]], *args: object) -> int:
         """Other writes go between the steps: nobody waits for a long removal."""
@@ -163,12 +175,18 @@ class EventLog:
         reader: frozenset[PublicKey] = NOBODY,
     ) -> Found:
         """See `ports.Log`."""
+        tail = self._database.tail
+        # Taken before the tables are read: what moves there meanwhile is found twice, not missed.
+        announced = self._announced
         if _is_search(filters):
-            return await self._database.read_aside(self._query, filters, limit, now_s, reader)
-        if len(filters) == 1:
+            await self._move()  # by words only the tables are searched
+            run = self._database.read_aside
+        else:
+            run = self._database.read
+        news = [tail.find(one, now_s, reader) for one in filters] if tail else ()
+        if len(filters) == 1 and not _is_search(filters):
             # A filter that one statement answers, without a transaction around it.
             wanted = _wanted(filters[0], limit)
-            announced = self._announced
             first = self._sql.first(filters[0], wanted + 1, now_s, reader)
             if first is None:
                 return Found([], announced, False)
@@ -176,8 +194,11 @@ class EventLog:
             rows = await self._database.select(one.sql, params)
             found = _settled(one, rows, wanted, announced)
             if found is not None:
-                return found
-        return await self._database.read(self._query, filters, limit, now_s, reader)
+                return _with(found, rows, news[0], wanted) if news and news[0] else found
+        found = await run(self._query, filters, limit, now_s, reader, news)
+        if found.seq < announced:
+            return msgspec.structs.replace(found, seq=announced)
+        return found
 
     def at_once(
         self,
@@ -191,6 +212,8 @@ class EventLog:
         asked = filters[0]
         if len(filters) != 1 or asked.search is not None or self._database.reads_wait:
             return self.query(filters, limit=limit, now_s=now_s, reader=reader)
+        tail = self._database.tail
+        news = [tail.find(asked, now_s, reader)] if tail else ()
         wanted = limit if asked.limit is None or asked.limit > limit else asked.limit
         announced = self._announced
         first = self._sql.first(asked, wanted + 1, now_s, reader)
@@ -199,11 +222,11 @@ class EventLog:
         one, params = first
         rows = self._database.select_now(one.sql, params)
         if rows is None:
-            return self._database.read_aside(self._query, filters, limit, now_s, reader)
+            return self._database.read_aside(self._query, filters, limit, now_s, reader, news)
         found = _settled(one, rows, wanted, announced)
         if found is not None:
-            return found
-        return self._database.read(self._query, filters, limit, now_s, reader)
+            return _with(found, rows, news[0], wanted) if news and news[0] else found
+        return self._database.read(self._query, filters, limit, now_s, reader, news)
 
     def _query(
         self,
@@ -212,30 +235,34 @@ class EventLog:
         limit: int,
         now_s: int,
         reader: frozenset[PublicKey],
+        news: Sequence[list[Row]],
     ) -> Found:
         merged: dict[int, Row] = {}
         more = False
         rows: list[Row] = []
-        for found in filters:
+        for index, found in enumerate(filters):
             wanted = _wanted(found, limit)
             rows = []
             for one in self._sql.rows(found, wanted + 1, now_s, reader):
                 rows = tx.select(one.exact or one.sql, one.params)
                 if one.complete or (len(rows) > wanted and not _cuts_a_tie(rows, wanted)):
                     break
+            if news:
+                rows = joined(rows, news[index])
             more = more or len(rows) > wanted
             rows = rows[:wanted]
             if len(filters) > 1:
                 merged.update({row[0]: row for row in rows})
         if len(filters) > 1:
             rows = sorted(merged.values(), key=lambda row: (-row[1], row[2]))
-        last = tx.one("event_last_seq")
+        last = tx.one("event_covered")
         return Found(rows, int(last[0]) if last else 0, more)
 
     async def count(
         self, filters: Sequence[Filter], *, now_s: int, reader: frozenset[PublicKey] = NOBODY
     ) -> int:
         """See `ports.Log`."""
+        await self._move()
         rows = await self._select(filters, *self._sql.count(filters, now_s, reader))
         return int(rows[0][0])
 
@@ -243,6 +270,7 @@ class EventLog:
         self, filter: Filter, *, now_s: int, reader: frozenset[PublicKey] = NOBODY, limit: int
     ) -> list[bytes]:
         """See `ports.Log`."""
+        await self._move()
         rows = await self._select([filter], *self._sql.pubkeys(filter, limit, now_s, reader))
         return [pubkey for (pubkey,) in rows]
 
@@ -250,6 +278,7 @@ class EventLog:
         self, filter: Filter, *, now_s: int, reader: frozenset[PublicKey] = NOBODY, limit: int
     ) -> list[tuple[int, bytes]]:
         """See `ports.Log`."""
+        await self._move()
         return await self._select([filter], *self._sql.outline(filter, limit, now_s, reader))
 
     async def _select(self, filters: Sequence[Filter], sql: str, params: list[Any]) -> list[Row]:
@@ -259,24 +288,35 @@ class EventLog:
 
     async def event(self, id: str) -> Event | None:
         """See `ports.Log`."""
+        here = self._database.tail.event(id)
+        if here is not None:
+            return here
         found = await self._database.one("event_by_id", bytes.fromhex(id))
         return msgspec.json.decode(found[4], type=Event) if found else None
 
     async def known(self, ids: Sequence[str]) -> set[str]:
         """Which of these ids are kept."""
+        await self._move()
         wanted = [bytes.fromhex(id) for id in ids]
         rows = await self._database.read(lambda tx: tx.among("events_known", wanted))
         return {bytes(row[0]).hex() for row in rows}
 
     async def total(self) -> int:
         """See `ports.Log`."""
+        await self._move()
         found = await self._database.one("event_count")
         return int(found[0]) if found else 0
 
     async def last_seq(self) -> int:
         """See `ports.Log`."""
         found = await self._database.one("event_last_seq")
-        return int(found[0]) if found else 0
+        return max(int(found[0]), self._announced) if found else 0
+
+
+def _with(found: Found, rows: list[Row], news: list[Row], wanted: int) -> Found:
+    """The same with what is kept aside; `rows` are all that the tables gave, in their order."""
+    rows = joined(rows, news)
+    return Found(rows[:wanted], found.seq, len(rows) > wanted)
 
 
 def _is_search(filters: Sequence[Filter]) -> bool:

@@ -3,12 +3,15 @@
 Nothing is migrated or written: any version of the schema will do.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import apsw
 
+from hanse.engines.storage.columns import decode_row, expiration_of
 from hanse.engines.storage.database import Row
+from hanse.engines.storage.keeper import beside
 from hanse.engines.storage.queries import load_queries
 from hanse.errors import NotFound, Unavailable
 
@@ -42,6 +45,7 @@ class SqlitePages:
         try:
             self._connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
             self._connection.set_busy_timeout(5000)
+            self._defers = has_fresh(self._connection)
         except apsw.Error as exc:
             raise Unavailable(f"cannot be opened: {exc}", field=str(self._path)) from exc
         return self
@@ -51,11 +55,24 @@ class SqlitePages:
 
     async def last_seq(self) -> int:
         """See `Pages`."""
-        found = list(self._rows("events_last"))
-        return int(found[0][0])
+        (last,) = (int(row[0]) for row in self._rows("events_last"))
+        if self._defers:
+            rows = left_beside(self._connection, self._path, last)
+            last = rows[-1][0] if rows else last
+        return last
 
     async def after(self, seq: int, last: int, now_s: int) -> list[Row]:
         """See `Pages`."""
+        found = self._kept(seq, last, now_s)
+        if not found and self._defers:
+            # What is not in the tables yet; it may have moved there just now.
+            try:
+                found = self._aside(seq, last, now_s) or self._kept(seq, last, now_s)
+            except apsw.Error as exc:
+                raise Unavailable(f"cannot be read: {exc}", field=str(self._path)) from exc
+        return found
+
+    def _kept(self, seq: int, last: int, now_s: int) -> list[Row]:
         found: list[Row] = []
         room = PAGE_BYTES_MAX
         for row in self._rows("events_between", seq, last, now_s, PAGE):
@@ -65,11 +82,46 @@ class SqlitePages:
                 break
         return found
 
+    def _aside(self, seq: int, last: int, now_s: int) -> list[Row]:
+        (reached,) = (row[0] for row in self._rows("event_last_seq"))
+        found = []
+        for newest, count, lines in left_beside(self._connection, self._path, reached):
+            for at, line in enumerate(lines.split(b"\n"), newest - count + 1):
+                if seq < at <= last and not _has_expired(line, now_s):
+                    found.append((at, line))
+        return found
+
     def _rows(self, name: str, *params: int) -> Any:
         try:
             yield from self._connection.execute(load_queries()[name], params)
         except apsw.Error as exc:
             raise Unavailable(f"cannot be read: {exc}", field=str(self._path)) from exc
+
+
+def has_fresh(connection: apsw.Connection) -> bool:
+    """Whether events may be outside the tables, which they were not in the first versions."""
+    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'fresh'").fetchone()
+    return found is not None
+
+
+def left_beside(
+    connection: apsw.Connection, path: Path, after: int
+) -> list[tuple[int, int, bytes]]:
+    """(last, count, lines) of what is in no table yet after a number, oldest first. Raises
+    apsw.Error."""
+    sql = load_queries()["fresh_after"]
+    rows: list[Row] = connection.execute(sql, (after,)).fetchall()
+    file = beside(str(path))
+    if Path(file).is_file():
+        with contextlib.closing(apsw.Connection(file, flags=apsw.SQLITE_OPEN_READWRITE)) as other:
+            other.set_busy_timeout(5000)
+            rows += other.execute(sql, (after,)).fetchall()
+    return [(last, count, bytes(lines)) for last, count, lines in rows]
+
+
+def _has_expired(json: bytes, now_s: int) -> bool:
+    expires = expiration_of(decode_row(json).tags)
+    return expires is not None and expires <= now_s
 
 
 class PostgresPages:

@@ -24,6 +24,7 @@ import asyncpg
 import greenlet
 
 from hanse.counters import Commits
+from hanse.engines.storage.append import Outcome, append_all, insert
 from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import (
     BATCH_MAX,
@@ -35,9 +36,10 @@ from hanse.engines.storage.database import (
     Transaction,
     tell,
 )
-from hanse.engines.storage.filter_sql import POSTGRES
+from hanse.engines.storage.filter_sql import POSTGRES, TagHash
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.queries import load_queries
+from hanse.engines.storage.tail import Run, Tail
 from hanse.errors import Closed, HanseError, Invalid, TooBroad, Unavailable
 from hanse.protocol.event import Event
 
@@ -97,6 +99,8 @@ _AWAY = (
 class PostgresTransaction:
     """Implements `database.Transaction` inside a greenlet."""
 
+    defers = False
+
     def __init__(self, connection: Any, remembered: dict[str, int]) -> None:
         self._connection = connection
         self._queries = load_queries("postgres")
@@ -138,6 +142,22 @@ class PostgresTransaction:
         found: list[Row] = _wait(_translated(self._connection.fetch(sql, *params)))
         return [tuple(row) for row in found]
 
+    def defer(self, run: Run) -> None:
+        """See `database.Transaction`. Nothing is kept aside: other nodes read the tables."""
+        insert(self, [run])
+
+    def deferred_among(self, _ids: list[bytes]) -> set[bytes]:
+        """See `database.Transaction`."""
+        return set()
+
+    def settle(self) -> None:
+        """See `database.Transaction`."""
+
+    def resume(self, _prepare: Callable[[list[Event], int], Run]) -> int:
+        """See `database.Transaction`."""
+        found = self.one("event_last_seq")
+        return int(found[0]) if found else 0
+
 
 class PostgresDatabase:
     """A pool of connections to one database. `async with` migrates it and starts the writer.
@@ -164,6 +184,7 @@ class PostgresDatabase:
         self._open = False
         self._writing: Any = None
         self.commits = Commits()
+        self.tail = Tail()
 
     async def __aenter__(self) -> Self:
         try:
@@ -299,6 +320,13 @@ class PostgresDatabase:
         future.add_done_callback(self._wrote)
         self._jobs.put_nowait(Job(lambda tx: operation(tx, *args, **kwargs), future))
         return await asyncio.shield(future)
+
+    async def append(self, events: list[Event], hash: TagHash) -> list[Outcome]:
+        """See `database.Database`."""
+        return await self.write(append_all, events, hash)
+
+    async def settle(self) -> None:
+        """See `database.Database`. Nothing is kept aside."""
 
     def _wrote(self, _future: "asyncio.Future[Any]") -> None:
         self._waiting -= 1

@@ -1,5 +1,7 @@
 """The SQLite engine: one writer thread with group commit, readers on the loop and in threads.
 
+Plain events are kept aside at first and moved into the tables many at once: `tail.py` says why.
+
 Operations that wait together share one COMMIT (synchronous=FULL), each in a savepoint of its own
 if need be, so that one refusal does not undo its neighbours. `write` returns only after the commit
 is on disk.
@@ -11,22 +13,23 @@ where it may take `budget_ms`; then it is refused.
 
 import asyncio
 import contextlib
+import logging
 import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import apsw
 
 from hanse.counters import Commits
+from hanse.engines.storage.append import Outcome, append_all, stands_alone
 from hanse.engines.storage.database import (
-    BATCH_MAX,
     QUEUE_MAX,
-    ConstraintBroken,
     Job,
     Reader,
     Row,
@@ -34,12 +37,15 @@ from hanse.engines.storage.database import (
     refusal,
     tell,
 )
-from hanse.engines.storage.filter_sql import SQLITE
+from hanse.engines.storage.filter_sql import SQLITE, TagHash
+from hanse.engines.storage.keeper import Keeper, beside, gathered
 from hanse.engines.storage.migrations import migrations
-from hanse.engines.storage.plain import padded
-from hanse.engines.storage.queries import load_queries
+from hanse.engines.storage.sqlite_transaction import SqliteTransaction, connect
+from hanse.engines.storage.tail import DEFER_S, DIRECT_S, FEW, Tail
 from hanse.errors import Closed, HanseError, TooBroad, Unavailable
 from hanse.protocol.event import Event
+
+_log = logging.getLogger("hanse.storage")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,11 +57,6 @@ LOOP_S = LOOP_MS / 1000
 
 BUDGET_MS = 3000.0
 """Default bound on one read, wherever it runs."""
-
-BUSY = 24
-GATHER_S = 0.004
-"""After a commit of so many events the writer lets as long pass before the next: under load a
-commit of 100 events costs a fifth less for each than one of 50, for pages are written once."""
 
 HOLD_AFTER_S = 0.05
 """So long after a commit no snapshot is held for several reads: one held whenever a commit ends
@@ -73,60 +74,6 @@ SELECT (pages.page_count - free.freelist_count) * size.page_size
 FROM pragma_page_count AS pages, pragma_freelist_count AS free, pragma_page_size AS size
 """
 
-_PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "recursive_triggers=ON",  # or REPLACE would delete a transfer past its trigger
-    "temp_store=MEMORY",  # statement journals: in files they cost a fifth of an append
-    "cache_size=-65536",
-    "mmap_size=1073741824",
-    "wal_autocheckpoint=20000",
-)
-
-
-class SqliteTransaction:
-    """Implements `database.Transaction` over one connection."""
-
-    def __init__(self, connection: apsw.Connection, remembered: dict[str, int]) -> None:
-        self._connection = connection
-        self._queries = load_queries()
-        self.remembered = remembered
-        self.appended: list[tuple[int, Event]] = []
-
-    def all(self, name: str, *params: Any) -> list[Row]:
-        """See `database.Transaction`."""
-        return self._run(self._queries[name], params).fetchall()
-
-    def one(self, name: str, *params: Any) -> Row | None:
-        """See `database.Transaction`."""
-        return self._run(self._queries[name], params).fetchone()
-
-    def many(self, name: str, rows: Sequence[Row]) -> None:
-        """See `database.Transaction`."""
-        try:
-            self._connection.executemany(self._queries[name], rows)
-        except apsw.ConstraintError as exc:
-            raise ConstraintBroken(str(exc)) from exc
-
-    def among(self, name: str, values: Iterable[Any]) -> list[Row]:
-        """See `database.Transaction`."""
-        wanted = padded(values)
-        if not wanted:
-            return []
-        marks = ",".join("?" * len(wanted))
-        return self._run(self._queries[name].replace("$values", marks), wanted).fetchall()
-
-    def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
-        """See `database.Transaction`."""
-        return self._connection.execute(sql, params).fetchall()
-
-    def _run(self, sql: str, params: Sequence[Any]) -> apsw.Cursor:
-        try:
-            return self._connection.execute(sql, params)
-        except apsw.ConstraintError as exc:
-            raise ConstraintBroken(str(exc)) from exc
-
 
 class _Refused(Exception):
     """One of the operations raised."""
@@ -136,7 +83,7 @@ class _Reading:
     """A connection that only reads, and stops what takes too long."""
 
     def __init__(self, path: str) -> None:
-        self.connection = _connect(path)
+        self.connection = connect(path)
         self.cursor = self.connection.cursor()
         self._tx = SqliteTransaction(self.connection, {})
         self.until = 0.0
@@ -181,12 +128,18 @@ class _Reading:
 
 class SqliteDatabase:
     """Owns the file. `async with` opens it, migrates it and starts the writer. ":memory:" keeps
-    everything in this process and forgets it at the end."""
+    everything in this process and forgets it at the end. `direct_s`: see `tail.DIRECT_S`."""
 
     dialect = SQLITE
     reads_wait = False
 
-    def __init__(self, path: str, budget_ms: float = BUDGET_MS) -> None:
+    def __init__(
+        self,
+        path: str,
+        budget_ms: float = BUDGET_MS,
+        *,
+        direct_s: float = DIRECT_S,
+    ) -> None:
         # A shared name, or the readers would each see an empty database of their own.
         self.path = f"file:/hanse-{id(self)}?vfs=memdb" if path == ":memory:" else path
         # In memory a reader shuts the writer out: there no snapshot is ever held.
@@ -201,10 +154,16 @@ class SqliteDatabase:
         self._elsewhere = threading.local()
         self._readers: list[_Reading] = []
         self.commits = Commits()
+        self.tail = Tail()
+        self._direct_s = direct_s
+        self._direct_until_s = 0.0
+        # In memory there are no pages to spare.
+        aside = path != ":memory:"
+        self._keeper = Keeper(self.path, self._told, self._full) if aside else None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._writing = _connect(self.path)
+        self._writing = connect(self.path)
         try:
             _migrate(self._writing)
         except BaseException:  # whatever it was goes on; the file is let go
@@ -212,6 +171,8 @@ class SqliteDatabase:
             raise
         self._here = _Reading(self.path)
         self._readers.append(self._here)
+        if self._keeper is not None:
+            self._keeper.open()
         self._threads = ThreadPoolExecutor(READERS, "hanse-reader")
         self._thread = threading.Thread(target=self._run, name="hanse-writer", daemon=True)
         self._thread.start()
@@ -220,12 +181,16 @@ class SqliteDatabase:
 
     async def __aexit__(self, *exc: object) -> None:
         self._open = False
+        if self._keeper is not None:
+            await self._loop.run_in_executor(None, self._keeper.stop)
         self._jobs.put(None)
         self._here.let_go()
         await self._loop.run_in_executor(None, self._thread.join)
         await self._loop.run_in_executor(None, self._threads.shutdown)
         for reader in self._readers:
             reader.connection.close()
+        if self._keeper is not None:
+            self._keeper.close()
         self._writing.close()
 
     # --- reading ------------------------------------------------------------------------------
@@ -335,6 +300,30 @@ class SqliteDatabase:
         **kwargs: P.kwargs,
     ) -> T:
         """See `database.Database`."""
+        return await self._submit(self._jobs, lambda tx: operation(tx, *args, **kwargs))
+
+    async def append(self, events: list[Event], hash: TagHash) -> list[Outcome]:
+        """See `database.Database`."""
+        keeper, work = self._keeper, partial(append_all, events=events, hash=hash)
+        if keeper is None or keeper.stuck or time.monotonic() < self._direct_until_s:
+            return await self._submit(self._jobs, work)
+        if any(stands_alone(event) for event in events):
+            # What waits is moved before, without holding up who keeps more aside meanwhile.
+            return await self._submit(self._jobs, work, moves=True)
+        return await self._submit(keeper.jobs, work)
+
+    async def settle(self) -> None:
+        """See `database.Database`."""
+        if self.tail:
+            await self._submit(self._jobs, _settle, moves=True)
+
+    async def _submit(
+        self,
+        jobs: "queue.SimpleQueue[Job | None]",
+        operation: Callable[[Transaction], T],
+        *,
+        moves: bool = False,
+    ) -> T:
         if not self._open:
             raise Closed("the database is closed")
         if self._waiting >= QUEUE_MAX:
@@ -342,7 +331,7 @@ class SqliteDatabase:
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting += 1
         try:
-            self._jobs.put(Job(lambda tx: operation(tx, *args, **kwargs), future))
+            jobs.put(Job(operation, future, moves=moves))
             return await future  # a caller that gives up ends its wait, not the job
         finally:
             self._waiting -= 1
@@ -354,7 +343,8 @@ class SqliteDatabase:
 
     async def size_bytes(self) -> int:
         """See `database.Database`."""
-        files = (Path(self.path), Path(f"{self.path}-wal"))
+        names = (self.path, beside(self.path))
+        files = [Path(f"{name}{end}") for name in names for end in ("", "-wal")]
         return sum(file.stat().st_size for file in files if file.exists())
 
     async def used_bytes(self) -> int | None:
@@ -363,31 +353,84 @@ class SqliteDatabase:
         return int(rows[0][0])
 
     def _run(self) -> None:
-        busy = False
-        while (first := self._jobs.get()) is not None:
-            jobs, last = [first], False
-            if busy:
-                time.sleep(GATHER_S)
-            while len(jobs) < BATCH_MAX:
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    last = True
-                    break
-                jobs.append(job)
+        """The writer thread."""
+        last = False
+        while not last and (first := self._next()) is not None:
+            jobs, last = gathered(self._jobs, first)
+            aside = self._keeper.deferred.count if self._keeper is not None else 0
+            early = any(job.moves for job in jobs)
+            if early:
+                self._move()
             begun = time.perf_counter()
-            appended = self._commit(jobs)
-            busy = len(appended) >= BUSY
-            self.commits.seconds.add(time.perf_counter() - begun)
-            self.commits.writes.add(len(jobs))
-            self._loop.call_soon_threadsafe(self._finish, jobs, appended)
-            if last:
-                return
+            tx = self._commit(jobs)
+            self._told(jobs, tx, time.perf_counter() - begun)
+            if tx is not None:
+                early = early or (tx.settled and aside > 0)
+                tx.let_go()
+            if early and aside < FEW:
+                self._direct_until_s = time.monotonic() + self._direct_s
+        self._move()
 
-    def _commit(self, jobs: list[Job]) -> list[tuple[int, Event]]:
-        """One transaction over the jobs. Returns what was appended, in order.
+    def _next(self) -> Job | None:
+        """The next job; meanwhile what is kept aside moves when no more comes, or it is old."""
+        keeper = self._keeper
+        if keeper is None:
+            return self._jobs.get()
+        while True:
+            before = keeper.position
+            try:
+                return self._jobs.get(timeout=DEFER_S)
+            except queue.Empty:
+                runs = keeper.deferred.runs
+                if runs and (keeper.position == before or runs[0].is_old()):
+                    self._move()
+
+    def _move(self) -> None:
+        """Move what is kept aside into the tables, while more is kept aside."""
+        keeper = self._keeper
+        if keeper is None:
+            return
+        with keeper.order:
+            runs = keeper.deferred.runs.copy()
+        if not runs:
+            return
+        tx = SqliteTransaction(self._writing, self._remembered)
+        try:
+            with self._transaction():
+                tx.move(runs)
+                tx.all("log_reach", runs[-1].last)
+        # Whatever it is: it stays aside, and the writer lives. Who asked for it hears of it, since
+        # their own operation meets it, too.
+        except Exception as exc:
+            if not keeper.stuck:
+                _log.warning("events cannot be moved into the tables: %s", exc)
+            keeper.stuck = True
+            return
+        with keeper.order:
+            keeper.moved(runs[-1].last)
+        self._loop.call_soon_threadsafe(self._dropped, runs[-1].last)
+
+    def _full(self) -> None:
+        """Much is kept aside."""
+        self._jobs.put(Job(_nothing, None, moves=True))
+
+    def _told(self, jobs: list[Job], tx: SqliteTransaction | None, took_s: float) -> None:
+        self._loop.call_soon_threadsafe(self._finish, jobs, tx, took_s)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writing.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writing.execute("COMMIT")
+        except BaseException:  # whatever it was goes on; nothing of it may stay
+            self._remembered.clear()
+            if self._writing.in_transaction:
+                self._writing.execute("ROLLBACK")
+            raise
+
+    def _commit(self, jobs: list[Job]) -> SqliteTransaction | None:
+        """One transaction over the jobs, if it came to its end.
 
         Refusals are rare, and a savepoint costs two statements: first all run without, and only if
         one raises, everything is rolled back and runs again, each in a savepoint.
@@ -402,23 +445,28 @@ class SqliteDatabase:
             failure = Unavailable(f"the database refused to write: {exc}")
             for job in jobs:
                 job.error = job.error or failure
-            return []
+            return None
 
     def _attempt(
         self, jobs: list[Job], perform: Callable[[SqliteTransaction, Job], None]
-    ) -> list[tuple[int, Event]]:
-        tx = SqliteTransaction(self._writing, self._remembered)
-        self._writing.execute("BEGIN IMMEDIATE")
+    ) -> SqliteTransaction:
+        keeper = self._keeper
+        tx = SqliteTransaction(self._writing, self._remembered, keeper)
         try:
-            for job in jobs:
-                perform(tx, job)
-            self._writing.execute("COMMIT")
-        except BaseException:  # whatever it was goes on; nothing of it may stay
-            self._remembered.clear()
-            if self._writing.in_transaction:
-                self._writing.execute("ROLLBACK")
+            with self._transaction():
+                for job in jobs:
+                    perform(tx, job)
+                found = tx.one("event_last_seq") if tx.settled else None
+        except BaseException:  # whatever it was goes on
+            tx.let_go()
             raise
-        return tx.appended
+        if keeper is not None:
+            if found is not None:
+                keeper.moved(keeper.position)
+                keeper.position = int(found[0])
+            for run in tx.kept_aside:
+                keeper.deferred.add(run)
+        return tx
 
     def _bare(self, tx: SqliteTransaction, job: Job) -> None:
         try:
@@ -428,7 +476,7 @@ class SqliteDatabase:
 
     def _guarded(self, tx: SqliteTransaction, job: Job) -> None:
         execute = self._writing.execute
-        mark = len(tx.appended)
+        mark, settled, aside = len(tx.appended), tx.settled, tx.kept_aside.copy()
         execute("SAVEPOINT job")
         try:
             job.result = job.operation(tx)
@@ -436,32 +484,44 @@ class SqliteDatabase:
         except Exception as exc:
             job.error = exc
             del tx.appended[mark:]
+            tx.settled, tx.kept_aside = settled, aside
             self._remembered.clear()
             execute("ROLLBACK TO job")
         execute("RELEASE job")
 
-    def _finish(self, jobs: list[Job], appended: list[tuple[int, Event]]) -> None:
-        self._here.let_go()  # who hears of these may look for them
+    def _dropped(self, last: int) -> None:
+        """Up to this number all is in the tables."""
+        self._let_go()
+        self.tail.drop(last)
+
+    def _let_go(self) -> None:
+        """Who hears of a commit may look for it: no older snapshot is held."""
+        self._here.let_go()
         if self._holds_from != math.inf:
             self._holds_from = time.perf_counter() + HOLD_AFTER_S
-        for seq, event in appended:
-            tell(self._followers, seq, event)
+
+    def _finish(self, jobs: list[Job], tx: SqliteTransaction | None, took_s: float) -> None:
+        self._let_go()
+        self.commits.seconds.add(took_s)
+        self.commits.writes.add(len(jobs))
+        if tx is not None:
+            # Before anybody hears of them: who asks from then on has to find them.
+            if tx.settled:
+                self.tail.drop()
+            for run in tx.kept_aside:
+                self.tail.add(run)
+            for seq, event in tx.appended:
+                tell(self._followers, seq, event)
         for job in jobs:
             job.finish()
 
 
-def _connect(path: str) -> apsw.Connection:
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
-    try:
-        connection = apsw.Connection(path, flags=flags, statementcachesize=512)
-        connection.set_busy_timeout(5000)
-        # Or each new value bound to a LIMIT plans the statement anew: 4 of a point read's 7 µs.
-        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}").fetchall()
-    except apsw.Error as exc:
-        raise Unavailable(f"cannot open {path}: {exc}", hint="is the folder writable?") from exc
-    return connection
+def _settle(tx: Transaction) -> None:
+    tx.settle()
+
+
+def _nothing(_tx: Transaction) -> None:
+    pass
 
 
 def _migrate(connection: apsw.Connection) -> None:

@@ -251,6 +251,7 @@ def _clear(tx: Transaction) -> None:
 
 
 def _step(tx: Transaction) -> bool:
+    tx.settle()
     found = tx.one("view_seq", VIEW)
     seq = int(found[0]) if found else 0
     rows = tx.all("events_after", seq, STEP)

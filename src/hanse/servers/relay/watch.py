@@ -265,8 +265,10 @@ class Watch:
         return reached
 
     def _candidates(self, event: Event) -> Iterable[Group]:
-        index = self._index
         found: list[Group] = []
+        if not self._groups:
+            return found
+        index = self._index
         for name, value in (
             ("ids", event.id),
             ("authors", event.pubkey),

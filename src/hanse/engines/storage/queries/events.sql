@@ -11,6 +11,10 @@ UPDATE position SET seq = seq + $1 WHERE name = 'log' RETURNING seq;
 -- name: event_last_seq
 SELECT seq FROM position WHERE name = 'log';
 
+-- name: event_covered
+-- Up to where the tables have all that was ever appended.
+SELECT seq FROM position WHERE name = 'log';
+
 -- name: events_known
 SELECT id FROM event WHERE id IN ($values);
 

@@ -1,0 +1,26 @@
+-- name: fresh_insert
+-- Events of one commit, a line of JSON each.
+INSERT INTO fresh (last, count, events) VALUES ($1, $2, $3);
+
+-- name: fresh_all
+SELECT last, count, events FROM fresh ORDER BY last;
+
+-- name: fresh_after
+SELECT last, count, events FROM fresh WHERE last > $1 ORDER BY last;
+
+-- name: fresh_drop
+DELETE FROM fresh WHERE last <= $1;
+
+-- name: fresh_last
+SELECT coalesce(max(last), 0) FROM fresh;
+
+-- name: fresh_clear
+DELETE FROM fresh;
+
+-- name: log_reach
+-- The tables hold the log up to here.
+UPDATE position SET seq = $1 WHERE name = 'log';
+
+-- name: event_covered
+-- Up to where the tables have all that was ever appended.
+SELECT coalesce(max(seq), 0) FROM event;

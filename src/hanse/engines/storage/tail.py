@@ -1,0 +1,197 @@
+"""The end of the log that no index has yet: what it is in memory, and how a filter finds it.
+
+To index an event dirties six pages, wherever its id, author and tags lie in the indexes. Of many
+events at once, some share a page. So plain events are written in one row for each commit, in a file
+beside the database (`keeper.py`), and later many of them move into the tables at once:
+
+    commit ─→ row of `fresh` ─→ OK ┄┄ many commits later ┄┄→ event, tag, event_text
+                   └──→ Tail: queries look here too ─────────────────┘ and no longer
+
+A node that ends moves them too; one that was killed finds them when it starts (`resume`). A copy of
+the database has them in a table of its own. `Tail` belongs to the event loop.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from hanse.protocol import kinds
+from hanse.protocol.event import Event
+from hanse.protocol.filter import Filter
+from hanse.protocol.keys import PublicKey
+
+Row = tuple[Any, ...]
+
+RUN_EVENTS = 4096
+"""Events that move into the tables together. Half as many cost a tenth more each; twice as many
+hold up what is written meanwhile for twice as long (0.1 s)."""
+
+RUN_BYTES = 16 << 20
+"""Bytes of them, if that is reached before."""
+
+RUNS_WAITING = 4
+"""So many times that may be kept aside; more has to wait until some has moved."""
+
+FEW = 512
+DIRECT_S = 0.5
+"""When fewer than so many had to move early, for something that needed them in the tables, nothing
+is kept aside for as long: what moves a few at a time is written twice for nothing."""
+
+DEFER_S = 0.5
+"""When nothing is written for so long, what waits is moved."""
+
+AGE_S = 2.0
+"""No event waits longer."""
+
+
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """Events of one commit, as the tables take them; the last of `rows` is the newest."""
+
+    rows: list[Row]
+    """seq, id, pubkey, created_at, kind, expires, address, json."""
+    tags: list[Row]
+    texts: list[Row]
+    events: list[Event]
+    at_s: float = msgspec.field(default_factory=time.monotonic)
+
+    def is_old(self) -> bool:
+        """Whether it has waited long enough."""
+        return time.monotonic() - self.at_s > AGE_S
+
+    @property
+    def last(self) -> int:
+        """The newest number."""
+        return int(self.rows[-1][0])
+
+
+class Deferred:
+    """What `fresh` holds, as the writer knows it."""
+
+    __slots__ = ("bytes", "count", "ids", "runs")
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.ids: set[bytes] = set()
+        self.count = 0
+        self.bytes = 0
+
+    def drop(self, last: int) -> None:
+        """Up to this number they are in the tables."""
+        gone = [run for run in self.runs if run.last <= last]
+        self.runs = [run for run in self.runs if run.last > last]
+        for run in gone:
+            self.ids.difference_update([row[1] for row in run.rows])
+            self.count -= len(run.rows)
+            self.bytes -= sum([len(row[7]) for row in run.rows])
+
+    def add(self, run: Run) -> None:
+        """A commit wrote these."""
+        self.runs.append(run)
+        self.ids.update([row[1] for row in run.rows])
+        self.count += len(run.rows)
+        self.bytes += sum([len(row[7]) for row in run.rows])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether they should move now."""
+        return self.count >= RUN_EVENTS or self.bytes >= RUN_BYTES
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether no more may be kept aside."""
+        most = RUNS_WAITING
+        return self.count >= most * RUN_EVENTS or self.bytes >= most * RUN_BYTES
+
+
+class Tail:
+    """What was announced and is not in the tables yet, as far as the loop knows: never less. Costs
+    nothing until somebody asks."""
+
+    __slots__ = ("_by", "_indexed", "_runs")
+
+    def __init__(self) -> None:
+        self._runs: list[Run] = []
+        self._forget()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def add(self, run: Run) -> None:
+        """These are on disk."""
+        self._runs.append(run)
+
+    def drop(self, last: int | None = None) -> None:
+        """Up to this number all is in the tables; without one, all that was added."""
+        if self._runs:
+            left = [run for run in self._runs if last is not None and run.last > last]
+            if len(left) < len(self._runs):
+                self._runs = left
+                self._forget()
+
+    def event(self, id: str) -> Event | None:
+        """The event of that id, if it is here."""
+        return next((event for _, event in self._index().get(("ids", id), ())), None)
+
+    def find(self, found: Filter, now_s: int, reader: frozenset[PublicKey]) -> list[Row]:
+        """(seq, created_at, id, json) of what a filter passes, in any order, whatever its limit."""
+        by = self._index()
+        rows: dict[int, Row] = {}
+        for key in _keys(found):
+            for row, event in by.get(key, ()):
+                if (
+                    row[0] not in rows
+                    and found.matches(event)
+                    and (row[5] is None or row[5] > now_s)
+                    and (event.kind not in kinds.PRIVATE or _is_for(event, reader))
+                ):
+                    rows[row[0]] = (row[0], row[3], row[1], row[7])
+        return list(rows.values())
+
+    def _forget(self) -> None:
+        self._by: dict[tuple[str, object], list[tuple[Row, Event]]] = {}
+        self._indexed = 0
+
+    def _index(self) -> dict[tuple[str, object], list[tuple[Row, Event]]]:
+        by = self._by
+        for run in self._runs[self._indexed :]:
+            for row, event in zip(run.rows, run.events, strict=True):
+                pair = (row, event)
+                for key in (
+                    ("ids", event.id),
+                    ("authors", event.pubkey),
+                    ("kinds", event.kind),
+                    ("", None),
+                    *{("#" + tag[0], tag[1]) for tag in event.tags if len(tag) > 1},
+                ):
+                    by.setdefault(key, []).append(pair)
+        self._indexed = len(self._runs)
+        return by
+
+
+def _keys(found: Filter) -> Iterable[tuple[str, object]]:
+    """Under which an event that the filter passes must stand: its most selective condition."""
+    if found.ids is not None:
+        return [("ids", id) for id in found.ids]
+    if found.tags:
+        name, values = min(found.tags, key=lambda tag: len(tag[1]))
+        return [("#" + name, value) for value in values]
+    if found.authors is not None:
+        return [("authors", author) for author in found.authors]
+    if found.kinds is not None:
+        return [("kinds", kind) for kind in found.kinds]
+    return [("", None)]
+
+
+def _is_for(event: Event, reader: frozenset[PublicKey]) -> bool:
+    return bool(reader) and not reader.isdisjoint(event.values("p"))
+
+
+def joined(rows: list[Row], news: Sequence[Row]) -> list[Row]:
+    """Rows of the tables and of the tail, newest first, each once."""
+    if not news:
+        return rows
+    both = {row[0]: row for row in rows}
+    both.update((row[0], row) for row in news)
+    return sorted(both.values(), key=lambda row: (-row[1], row[2]))
