@@ -1,7 +1,7 @@
 """A node that goes by levels: what relay, broker and registry ask of trust, in one place.
 
 The table is the operator's, and so is the view: a level is what the node's operator thinks of
-another. Nobody of the house is asked.
+another. Nobody of the house is asked. What the relay refused as spam is kept here, too.
 """
 
 import asyncio
@@ -9,13 +9,19 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+import structlog
+
 from hanse.config import Config
-from hanse.errors import Unavailable
+from hanse.engines.storage.database import Database
+from hanse.engines.storage.refusals import StoredRefusals
+from hanse.errors import HanseError, Unavailable
 from hanse.ports import Clock
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
 from hanse.registry.welcome import AT_ONCE, Refused, Welcome
-from hanse.servers.relay.context import Context
+from hanse.servers.relay.context import Context, Policy
+from hanse.servers.relay.plugins import load_policies
+from hanse.servers.relay.policies.ended import refuse_ended
 from hanse.servers.relay.policies.levels import ALWAYS, ByLevel
 from hanse.servers.relay.policies.standing import known, operator_of
 from hanse.trust.model import Level
@@ -23,11 +29,16 @@ from hanse.trust.permissions import Action, may
 from hanse.trust.permits import Permits
 from hanse.trust.service import Trust
 
+log = structlog.get_logger("hanse")
+
 REVIEW_S: Final = 2.0
 """Offers are looked through for those of who may not publish any more no more often than this."""
 
 REVIEW_MAX_S: Final = 60.0
 """And no more seldom: time alone changes levels, too."""
+
+SPAM_S: Final = 10.0
+"""How often what was refused as spam is written."""
 
 FRESH_MS: Final = 1_000
 KEPT_MS: Final = 120_000
@@ -50,6 +61,7 @@ class ByLevels:
         operator: PublicKey,
         own: Iterable[PublicKey],
         allowed: Callable[[PublicKey], bool],
+        database: Database,
     ) -> None:
         self.on = config.by_level
         self._config = config
@@ -62,6 +74,19 @@ class ByLevels:
         self._learned: OrderedDict[PublicKey, tuple[int, Level, Level]] = OrderedDict()
         self._second, self._strangers = 0, 0
         self.policy = ByLevel(config.levels, self.level)
+        self.refusals = StoredRefusals(database)
+
+    def blame(self, operator: PublicKey) -> None:
+        """The relay refused an event of this operator as spam."""
+        self.refusals.counted.add(operator)
+
+    def policies(self) -> tuple[Policy, ...]:
+        """The relay's last ones: whose keys ended, what levels permit, the operator's own."""
+        return (
+            refuse_ended(self._trust.standings.speaks),
+            *((self.policy,) if self.on else ()),
+            *load_policies(self._config.policies),
+        )
 
     def permits(self) -> Permits | None:
         """Who may call what for how much."""
@@ -72,6 +97,31 @@ class ByLevels:
     def publishing(self) -> Refused | None:
         """Why an operator may not publish offers now."""
         return self._refused if self.on else None
+
+    async def run(
+        self,
+        welcome: Welcome,
+        known: asyncio.Event,
+        changed: Callable[[float], Awaitable[None]],
+    ) -> None:
+        """Review offers, and keep what was refused as spam, until cancelled: then once more."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.review(welcome, known, changed))
+            tasks.create_task(self._keep_refusals())
+
+    async def _keep_refusals(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(SPAM_S)
+                await self._keep()
+        finally:
+            await self._keep()
+
+    async def _keep(self) -> None:
+        try:
+            await self.refusals.keep(self._clock.now_s())
+        except HanseError as exc:
+            log.warning("refusals.not_kept", reason=exc.text)
 
     async def review(
         self,

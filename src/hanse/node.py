@@ -65,8 +65,6 @@ from hanse.servers.relay.info import relay_info
 from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.moderation import Moderation
-from hanse.servers.relay.plugins import load_policies
-from hanse.servers.relay.policies.ended import refuse_ended
 from hanse.servers.relay.relay import Relay
 from hanse.servers.relay.watch import Watch
 from hanse.tasks import Tasks
@@ -192,7 +190,7 @@ class Node:
         tasks.start(self._sweep())
         tasks.start(self.observing.run())
         tasks.start(self._know())
-        tasks.start(self.by_level.review(self.registry.welcome, self._known, follower.changed))
+        tasks.start(self.by_level.run(self.registry.welcome, self._known, follower.changed))
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
         self.watch = self._watching(bus)
         self.admission = self._admission(hosts)
@@ -245,6 +243,7 @@ class Node:
             self.evidence,
             self._clock,
             node=self.pubkey,
+            operator=self.operator,
             table=self.config.levels,
             aside=asyncio.to_thread,
         )
@@ -257,6 +256,7 @@ class Node:
             self.operator,
             self._own,
             lambda key: key in self.admission.lists.allowed_keys,
+            self._database,
         )
         return trust
 
@@ -327,11 +327,8 @@ class Node:
             house=House(self._own, self.operator, hosts),
             clock=self._clock,
             prepare=self.by_level.prepare if self.by_level.on else None,
-            more=(
-                refuse_ended(self.trust.standings.speaks),
-                *((self.by_level.policy,) if self.by_level.on else ()),
-                *load_policies(config.policies),
-            ),
+            more=self.by_level.policies(),
+            blame=self.by_level.blame,
         )
 
     def pass_minute(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from hanse.trust.acceptance import VOUCHERS_NEEDED, Acceptance
-from hanse.trust.model import Answer, Level, Operator, Outcome, Reason, Side, covers
+from hanse.trust.model import Answer, Cause, Level, Operator, Outcome, Reason, Side, covers
 from hanse.trust.outcomes import BELIEVED, DAY_S, Tally, Voice, tally
 
 BETRAYAL_S = 360 * DAY_S
@@ -219,6 +219,7 @@ def _reasons_against(found: Case) -> list[Reason]:
         days = (evidence.now_s - last.at_s) // DAY_S
         text = f"an answer broke its own schema or came unsigned, by a receipt, {days} days ago"
         reasons.append(_reason(Side.AGAINST, text, last.bad, (last.rater, evidence.subject)))
+    reasons += _seen_here(found)
     if found.all.bad > 0:
         text = f"bad dealings, weighing {found.all.bad:.1f} now"
         worst = max(
@@ -228,6 +229,7 @@ def _reasons_against(found: Case) -> list[Reason]:
                 if each.subject == evidence.subject
                 and each.bad > 0
                 and not each.vouched_for
+                and each.cause is not Cause.SPAM
                 and covers(each.domain, evidence.domain)
                 and (each.rater in evidence.voices or each.rater in evidence.circle)
             ),
@@ -242,6 +244,21 @@ def _reasons_against(found: Case) -> list[Reason]:
     if evidence.acceptance.accepted and found.idle and found.all.good > 0:
         text = f"no good dealing told of for {IDLE_S // DAY_S} days"
         reasons.append(_reason(Side.AGAINST, text, 0.0))
+    return reasons
+
+
+def _seen_here(found: Case) -> list[Reason]:
+    """What the node's own counts say against somebody."""
+    told, now_s = found.all, found.evidence.now_s
+    reasons = []
+    if told.spam:
+        events, days = sum(each.count for each in told.spam), len(told.spam)
+        ago = (now_s - max(each.at_s for each in told.spam)) // DAY_S
+        text = f"refused {events} events as spam in {days} days, the last {ago} days ago"
+        reasons.append(_reason(Side.AGAINST, text, sum(each.bad for each in told.spam)))
+    if told.late:
+        text = f"late {told.late} of {told.calls} calls by you and whom you believe"
+        reasons.append(_reason(Side.AGAINST, text, told.late / told.calls))
     return reasons
 
 

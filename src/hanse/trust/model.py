@@ -40,12 +40,22 @@ class Endorsement(msgspec.Struct, frozen=True, kw_only=True, order=True):
         check_domain(self.domain)
 
 
+class Cause(StrEnum):
+    """What an outcome sums up, where the node saw it for itself."""
+
+    TOLD = ""
+    CALL = "call"
+    LATE = "late"
+    SPAM = "spam"
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """What a dealing with `subject` was worth to `rater`. `proven` marks a betrayal with proof,
     `broke` an answer that broke its provider's own word, by the receipt of a node that is believed.
 
     `vouched_for` is the cheat that the subject pays for having vouched for; `receipt` what a
-    betrayal rests on, and `plea` what the subject says of it.
+    betrayal rests on, and `plea` what the subject says of it. `count` is how many calls or refused
+    events it sums up; free calls that went well weigh nothing, and are counted.
     """
 
     rater: Operator
@@ -59,6 +69,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, order=True):
     vouched_for: Operator = ""
     receipt: str = ""
     plea: str = ""
+    cause: Cause = Cause.TOLD
+    count: int = 0
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it is more than a number."""
+        return self.good + self.bad > 0.0
 
     def __post_init__(self) -> None:
         if not self.rater or not self.subject:
@@ -66,7 +83,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, order=True):
         for field, value in (("good", self.good), ("bad", self.bad)):
             if not 0.0 <= value <= WEIGHT_MAX:  # NaN fails this too
                 raise Invalid.at(field, f"must be from 0 to {WEIGHT_MAX:g}")
-        if self.good + self.bad <= 0.0:
+        if not self.weighs and not (self.cause is Cause.CALL and self.count):
             raise Invalid.at("good", "an outcome must weigh something")
         if self.proven and self.bad <= 0.0:
             raise Invalid.at("proven", "only a bad outcome can be a proven betrayal")

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hanse.trust.model import GRADE_MAX, Endorsement, Operator, Outcome, covers
+from hanse.trust.model import GRADE_MAX, Cause, Endorsement, Operator, Outcome, covers
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +69,8 @@ BELIEVED = Voice(1.0, Tier.BELIEVED)
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
     """Weighed evidence about one subject. `bad` is what believed raters saw, `warned` what others
-    say; both already have their factor. `raters` are the believed ones.
+    say; both already have their factor. `raters` are the believed ones. Of their `calls`, so many
+    were `late`; `spam` is what was refused of the subject, by day.
     """
 
     good: float = 0.0
@@ -78,6 +79,9 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     raters: int = 0
     last_good_s: int | None = None
     proven: tuple[Outcome, ...] = ()
+    calls: int = 0
+    late: int = 0
+    spam: tuple[Outcome, ...] = ()
 
     @property
     def score(self) -> float:
@@ -226,7 +230,7 @@ def tally(
     goods: dict[Operator, float] = {}
     bads: dict[Operator, float] = {}
     for each in heard:
-        if voices.get(each.rater, _MUTE).weight > 0.0:
+        if each.weighs and voices.get(each.rater, _MUTE).weight > 0.0:
             age_s = now_s - each.at_s
             goods.setdefault(each.rater, 0.0)
             bads.setdefault(each.rater, 0.0)
@@ -246,13 +250,18 @@ def tally(
         for each in heard
         if each.good > 0 and voices.get(each.rater, _MUTE).tier > Tier.STRANGER
     ]
+    believed = [each for each in heard if voices.get(each.rater, _MUTE).tier is Tier.BELIEVED]
     return Tally(
         good=float(totals.good[0]),
         bad=float(totals.bad[0]),
         warned=float(totals.warned[0]),
-        raters=sum(1 for rater in raters if voices[rater].tier is Tier.BELIEVED),
+        # Who only refused spam does not know the subject any better for it.
+        raters=len({one.rater for one in believed if one.weighs and one.cause is not Cause.SPAM}),
         last_good_s=max(praised, default=None),
         proven=tuple(each for each in heard if each.proven),
+        calls=sum(one.count for one in believed if one.cause in (Cause.CALL, Cause.LATE)),
+        late=sum(one.count for one in believed if one.cause is Cause.LATE),
+        spam=tuple(one for one in believed if one.cause is Cause.SPAM),
     )
 
 

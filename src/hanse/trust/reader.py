@@ -23,10 +23,11 @@ from hanse.trust.attestation import (
 )
 from hanse.trust.circles import Circles
 from hanse.trust.foreign import Hearsay
-from hanse.trust.model import WEIGHT_MAX, Operator, Outcome, check_domain, covers
+from hanse.trust.model import WEIGHT_MAX, Cause, Operator, Outcome, check_domain, covers
 from hanse.trust.outcomes import credits_of
 from hanse.trust.rotation import STEPS_MAX
 from hanse.trust.settlement import Settlement, claim_of, settled
+from hanse.trust.spam import DAY_S, spam_outcomes
 from hanse.trust.store import TrustStore
 
 CLAIMS_MAX: Final = 200
@@ -196,12 +197,13 @@ class Reader:
                 owners[receipt.caller],
                 domain_of(receipt.capability),
                 receipt.closed_ms // 1000,
-                receipt.fault,
+                Cause.LATE if receipt.fault == Fault.TOO_LATE else Cause.CALL,
+                CALL_GOOD if receipt.price_msat and not receipt.fault else 0.0,
+                CALL_BAD if receipt.fault else 0.0,
+                receipt.fault in BROKEN,
             )
             for receipt in found
-            if owners[receipt.caller] != subject
-            and (receipt.price_msat if receipt.outcome == "settled" else True)
-            and receipt.fault not in BLAMELESS
+            if owners[receipt.caller] != subject and receipt.fault not in BLAMELESS
         )
         # Calls of one second are one outcome, as heavy as all: of two alike only one would count.
         return [
@@ -209,13 +211,24 @@ class Reader:
                 rater=rater,
                 subject=subject,
                 domain=domain,
-                good=0.0 if fault else min(WEIGHT_MAX, CALL_GOOD * count),
-                bad=min(WEIGHT_MAX, CALL_BAD * count) if fault else 0.0,
-                broke=fault in BROKEN,
+                good=min(WEIGHT_MAX, good * count),
+                bad=min(WEIGHT_MAX, bad * count),
+                broke=broke,
                 at_s=at_s,
+                cause=cause,
+                count=count,
             )
-            for (rater, domain, at_s, fault), count in told.items()
+            for (rater, domain, at_s, cause, good, bad, broke), count in told.items()
         ]
+
+    async def spam(self, subject: PublicKey, by: PublicKey, now_s: int) -> list[Outcome]:
+        """What this node's relay, which is `by`'s, refused of somebody. Days on which a key ended
+        or moved are left out: it may have been a thief."""
+        days: Counter[int] = Counter()
+        for key, day, count in await self._store.refused_of(await self.keys(subject)):
+            if self._circles.spoke(key, (day + 1) * DAY_S - 1):
+                days[day] += count
+        return spam_outcomes(days, by=by, of=subject, now_s=now_s)
 
     async def hearsay(
         self, subject: PublicKey, trusted: Collection[PublicKey], domain: str, now_s: int

@@ -44,7 +44,8 @@ from hanse.trust.view import View
 
 
 class Trust:
-    """Answers for any viewer. `node` is this node's key, whose receipts are believed."""
+    """Answers for any viewer. `node` is this node's key, whose receipts are believed; what its
+    relay refused as spam is evidence to its `operator`."""
 
     def __init__(
         self,
@@ -52,11 +53,13 @@ class Trust:
         clock: Clock,
         *,
         node: PublicKey,
+        operator: PublicKey | None = None,
         table: Levels = DEFAULT_LEVELS,
         aside: Aside = at_once,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._operator = operator
         self.table = table
         self._circles = Circles(store, table.levels[Level.CIRCLE].vouches_per_month, aside)
         self._reader = Reader(store, self._circles, node)
@@ -198,7 +201,7 @@ class Trust:
         outcomes = await self._outcomes(scene, subject)
         hearsay = await self._reader.hearsay(subject, trusted, case.domain, now_s)
         outcomes += [_heard_as(one, case.domain) for one in _heard_of(hearsay, trusted)]
-        raters = {one.rater for one in outcomes}
+        raters = {one.rater for one in outcomes if one.weighs}
         evidence = gather(
             scene.graph,
             scene.view,
@@ -222,6 +225,8 @@ class Trust:
         heard = scene.told.unspoken(heard)
         outcomes = await self._reader.outcomes(heard, subject, trusted, scene.now_s)
         outcomes += await self._reader.calls(subject)
+        if self._operator is not None and scene.viewer == self._circles.current(self._operator):
+            outcomes += await self._reader.spam(subject, scene.viewer, scene.now_s)
         outcomes += scene.told.of(subject)
         outcomes += await self._betrayals.charges(subject, scene.told, scene.now_s)
         return [_heard_as(one, scene.domain) for one in outcomes]

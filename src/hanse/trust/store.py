@@ -67,6 +67,9 @@ class TrustStore(Protocol):
     ) -> list[Hearsay]:
         """The same by these authors, however many others speak of it."""
 
+    async def refused_of(self, keys: Collection[PublicKey]) -> list[tuple[PublicKey, int, int]]:
+        """What this node's relay refused of them as spam: key, day since 1970, how many events."""
+
     async def event(self, id: str) -> Event | None:
         """An event of the log."""
 

@@ -163,6 +163,11 @@ class StoredTrust:
         """See `trust.store.TrustStore`."""
         return await self._database.read(_hearsay_between, sorted(authors), subject, now_s)
 
+    async def refused_of(self, keys: Collection[PublicKey]) -> list[tuple[PublicKey, int, int]]:
+        """See `trust.store.TrustStore`."""
+        rows = await self._database.read(lambda tx: tx.among("refused_of", keys))
+        return [(PublicKey(key), int(day), int(count)) for key, day, count in rows]
+
     async def event(self, id: str) -> Event | None:
         """See `trust.store.TrustStore`."""
         found = await self._database.one("event_by_id", bytes.fromhex(id))

@@ -10,12 +10,14 @@ A policy is a function `(event, context) -> None` that raises what it refuses wi
                     the operator's own
 
 What is refused before the signature check is the message that came: the answer blames nobody whose
-name it only bears, and takes nothing from their share.
+name it only bears, and takes nothing from their share. What is refused after it as too much may be
+spam, and is counted (`blamed`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
-from hanse.errors import Blocked, Restricted
+from hanse.errors import Blocked, HanseError, RateLimited, Restricted, WorkNeeded
 from hanse.ports import Clock
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
@@ -27,6 +29,7 @@ from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.policies.contents import contents
 from hanse.servers.relay.policies.shape import EARLY
 from hanse.servers.relay.policies.standing import (
+    bearer_of,
     membership,
     rate,
     too_fast,
@@ -38,6 +41,12 @@ from hanse.trust.appeal import read_appeal
 from hanse.trust.attestation import is_attestation, read_attestation
 from hanse.trust.endorsement import read_endorsement
 from hanse.trust.rotation import check_fresh, read_statement
+
+SPAM: Final = (RateLimited, WorkNeeded, Blocked)
+"""Refusals by a late policy that count as spam: too fast, without work, or what the operator's own
+rule does not want. Mistakes and closed doors do not."""
+
+Blame = Callable[[PublicKey], None]
 
 
 def offers_hold(event: Event, context: Context) -> None:
@@ -75,12 +84,14 @@ class Admission:
         clock: Clock,
         more: Sequence[Policy] = (),
         prepare: Prepare | None = None,
+        blame: Blame | None = None,
     ) -> None:
         self.rules = rules
         self.lists = lists
         self.house = house
         self.prepare = prepare
         """What must be read before the late policies can look at an event, if anything."""
+        self._blame = blame
         self._clock = clock
         self._books = Books(rules)
         self._proxies = Networks(rules.rates.proxies, "proxy")
@@ -110,6 +121,13 @@ class Admission:
             house=self.house,
             source=source,
         )
+
+    def refused(self, event: Event, reason: HanseError, context: Context) -> None:
+        """A late policy refused this; who sent it is charged if that was spam."""
+        if self._blame is not None and isinstance(reason, SPAM):
+            bearer = bearer_of(event, context)
+            if bearer is not None:
+                self._blame(bearer)
 
     def arrive(self, source: Source, count: int = 1) -> None:
         """One event, or what costs as much as `count`, came from there. Raises RateLimited. Peers

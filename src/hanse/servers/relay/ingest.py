@@ -196,6 +196,7 @@ class Ingest:
             refusal = _refused_by(late, found, context)
             if refusal is not None:
                 self.outcomes.add(refusal.word)
+                self._admission.refused(found, refusal, context)
                 respond(message.ok(found.id, False, refusal.wire))
                 continue
             if kind_class(found.kind) is KindClass.EPHEMERAL:

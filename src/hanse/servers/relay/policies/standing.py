@@ -52,6 +52,18 @@ def _known_by_key(event: Event, context: Context) -> bool:
     return False
 
 
+def bearer_of(event: Event, context: Context) -> PublicKey | None:
+    """The operator who sends this, None unless its key was proved by the sender: anybody may bring
+    what others signed, or lift it from another relay. A wrap's is the only one who could be."""
+    source = context.source
+    if event.pubkey in source.identities:
+        return operator_of(event, context) or event.pubkey
+    if event.kind == kinds.GIFT_WRAP or event.kind == kinds.EPHEMERAL_GIFT_WRAP:
+        found = {source.operators.get(key, key) for key in source.identities}
+        return found.pop() if len(found) == 1 else None
+    return None
+
+
 # --- work -----------------------------------------------------------------------------------------
 
 
