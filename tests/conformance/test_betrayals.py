@@ -347,7 +347,7 @@ async def test_order_of_arrival_never_changes_what_a_betrayal_does(
             grown = await state(kept)
             await kept.trust.rebuild()
             assert [row[2:] for row in (await state(kept))[0]] == [row[2:] for row in grown[0]]
-            fresh = Trust(kept.trust, world.clock, node=NODE.public)
+            fresh = Trust(kept.trust, world.clock, node=NODE.public, operator=ME.public)
             again = [await fresh.explain(ME.public, one.public) for one in CAST]
             assert again == answers[-1]
     assert answers[0] == answers[1]

@@ -69,7 +69,7 @@ class World:
     def __init__(self, kept: Stores) -> None:
         self.kept = kept
         self.clock = Now()
-        self.trust = Trust(kept.trust, self.clock, node=NODE.public)
+        self.trust = Trust(kept.trust, self.clock, node=NODE.public, operator=ME.public)
 
     async def says(self, *events: Event) -> None:
         await keep(self.kept, *events)
@@ -77,7 +77,7 @@ class World:
     async def of(self, subject: SecretKey = STRANGER, domain: str = "") -> Answer:
         """What I should think of somebody; the same from the start as from what is in memory."""
         found = await self.trust.explain(ME.public, subject.public, domain)
-        fresh = Trust(self.kept.trust, self.clock, node=NODE.public)
+        fresh = Trust(self.kept.trust, self.clock, node=NODE.public, operator=ME.public)
         assert await fresh.explain(ME.public, subject.public, domain) == found
         return found
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hanse.errors import HanseError
 from hanse.keyring import new_secret
 from hanse.protocol.event import Event, sign_event
-from hanse.protocol.keys import SecretKey
+from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.context import Context, House, Policy, Sender
 from hanse.servers.relay.lists import Lists
@@ -42,6 +43,7 @@ class Door:
     def __init__(self, rules: Rules | None = None, more: Sequence[Policy] = ()) -> None:
         self.clock = SetClock()
         self.lists = Lists()
+        self.blamed: list[PublicKey] = []
         own = frozenset({OPERATOR.public, NODE.public})
         self.admission = Admission(
             rules=rules or Rules(),
@@ -49,6 +51,7 @@ class Door:
             house=House(own, OPERATOR.public, frozenset({HOST})),
             clock=self.clock,
             more=more,
+            blame=self.blamed.append,
         )
 
     def context(self, source: Sender = FAR) -> Context:
@@ -58,8 +61,14 @@ class Door:
         """Raises what refuses the event."""
         self.admission.arrive(source)
         context = self.context(source)
-        for policy in self.admission.early + self.admission.late:
+        for policy in self.admission.early:
             policy(event, context)
+        try:
+            for policy in self.admission.late:
+                policy(event, context)
+        except HanseError as exc:
+            self.admission.refused(event, exc, context)
+            raise
 
 
 def an_event(secret: SecretKey = AUTHOR, **changes: Any) -> Event:

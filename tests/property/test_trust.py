@@ -11,6 +11,7 @@ from hanse.trust.gather import edges_for, gather
 from hanse.trust.graph import Graph
 from hanse.trust.levels import answer
 from hanse.trust.model import Answer, Endorsement, Outcome
+from hanse.trust.spam import spam_outcomes
 
 CIRCLE = ("c0", "c1", "c2", "c3", "c4")
 PEOPLE = (*CIRCLE, "p0", "p1", "p2", "p3", "me")
@@ -71,6 +72,34 @@ def test_order_of_arrival_never_changes_an_answer(
     again = judge([*mixed, *told[:3]], dealt_mixed, subject, domain)
     assert first == again
     assert 0.0 <= first.lower_bound <= first.score <= 1.0
+
+
+@given(
+    st.lists(endorsements, max_size=40),
+    st.lists(outcomes, max_size=15),
+    names,
+    st.integers(0, 10_000),
+    st.integers(0, 20),
+    st.data(),
+)
+def test_refused_spam_never_raises_anything_and_orders_do_not_matter(
+    told: list[Endorsement],
+    dealt: list[Outcome],
+    subject: str,
+    count: int,
+    times: int,
+    data: st.DataObject,
+) -> None:
+    before = judge(told, dealt, subject, "")
+    spam = spam_outcomes({0: count}, by="me", of=subject, now_s=NOW)
+    mixed = data.draw(st.permutations([*dealt, *spam * times, *spam]))
+    after = judge(told, mixed, subject, "")
+    assert after == judge(told, [*dealt, *spam], subject, "")
+    assert after.level <= before.level
+    assert after.score <= before.score + 1e-9
+    assert after.lower_bound <= before.lower_bound + 1e-9
+    named = any("as spam" in one.text for one in after.reasons)
+    assert named <= (count >= 100)
 
 
 edges = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 3)), max_size=60)
