@@ -31,7 +31,7 @@ from hanse.payments.model import ESCROW_NAME, FEES_NAME, ISSUE_NAME, TransferKin
 from hanse.protocol import attestation, kinds
 from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import PublicKey, SecretKey
-from hanse.registry.quality import DAY_S, HOUR_S, Tally
+from hanse.registry.quality import DAY_S, HOUR_S, LOAD, Tally
 
 KILLS = int(os.environ.get("HANSE_KILLS", "200"))
 LIFE_MAX_S = 0.06
@@ -256,7 +256,9 @@ class Books:
     def tallied(self, span: int) -> Counter[str]:
         """How calls ended as the tallies have it."""
         found = Counter[str]()
-        for (tally,) in self.rows(f"SELECT tally FROM quality WHERE span = {span}"):
+        # LOAD is all payers together once more.
+        chosen = f"span = {span} AND payer <> '{LOAD}'"
+        for (tally,) in self.rows(f"SELECT tally FROM quality WHERE {chosen}"):
             found.update(msgspec.msgpack.decode(tally, type=Tally).ends)
         return found
 
