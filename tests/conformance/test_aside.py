@@ -13,10 +13,14 @@ from tests.conformance.engines import Stores, stores
 from tests.conformance.events import ALICE, BOB, CAROL, Words, a_deletion, an_event
 
 from hanse.engines.storage import tail
-from hanse.engines.storage.database import Transaction
+from hanse.engines.storage.append import append_all
+from hanse.engines.storage.database import Job, Row, Transaction
+from hanse.engines.storage.filter_sql import TagHash
+from hanse.engines.storage.keeper import Keeper
+from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.pages import SqlitePages
 from hanse.engines.storage.sqlite import SqliteDatabase
-from hanse.errors import Restricted, Unavailable
+from hanse.errors import HanseError, Restricted, Unavailable
 from hanse.operations.backup import back_up, restore
 from hanse.operations.export import export
 from hanse.protocol import kinds
@@ -52,6 +56,13 @@ async def aside(kept: Stores) -> int:
     total = await kept.database.one("event_count")
     assert total is not None
     return await kept.log.last_seq() - int(total[0])
+
+
+def keeper_of(kept: Stores) -> Keeper:
+    """Who keeps aside."""
+    found = cast(SqliteDatabase, kept.database)._keeper
+    assert found is not None
+    return found
 
 
 def killed(folder: Path, to: Path) -> None:
@@ -300,3 +311,171 @@ async def test_an_operation_that_fails_takes_nothing_of_others_with_it(kept: Sto
     assert len(await log.kept(TAGGED)) == 6
     assert await kept.log.total() == 7
     assert await kept.database.select("SELECT count(DISTINCT seq) FROM event", ()) == [(7,)]
+
+
+async def test_who_opens_both_files_and_fails_loses_nothing_of_what_is_aside(
+    kept: Stores, folder: Path, tmp_path: Path
+) -> None:
+    await Words(kept.log).keep(*notes(5))
+    killed(folder, tmp_path / "killed")
+    async with SqliteDatabase(str(tmp_path / "killed" / "hanse.db")):
+        pass  # the log was never opened
+    async with stores("deferring", tmp_path / "killed") as again:
+        assert len(await Words(again.log).kept(TAGGED)) == 5
+        await EventLog(again.database, lambda: b"").open()  # a second time changes nothing
+        assert len(await Words(again.log).kept(TAGGED)) == 5
+        assert await again.log.total() == 5
+
+
+@pytest.mark.parametrize("count", [0, 3, 9])
+async def test_what_another_database_left_is_refused_and_left_alone(
+    kept: Stores, folder: Path, tmp_path: Path, count: int
+) -> None:
+    await Words(kept.log).keep(*notes(3))
+    killed(folder, tmp_path / "killed")
+    (tmp_path / "other").mkdir()
+    async with SqliteDatabase(str(tmp_path / "other" / "hanse.db")) as other:
+        log = EventLog(other, lambda: bytes(32))
+        await log.open()
+        await log.append_many(notes(count))
+    for path in (tmp_path / "killed").glob("*-fresh*"):
+        shutil.copy2(path, tmp_path / "other" / path.name)
+    for _ in range(2):
+        with pytest.raises(HanseError, match="belongs to another database"):
+            async with SqliteDatabase(str(tmp_path / "other" / "hanse.db")) as other:
+                await EventLog(other, lambda: bytes(32)).open()
+    for path in (tmp_path / "other").glob("*-fresh*"):
+        shutil.copy2(path, tmp_path / "killed" / path.name)
+    async with stores("deferring", tmp_path / "killed") as again:
+        assert len(await Words(again.log).kept(TAGGED)) == 3
+
+
+async def test_an_older_database_beside_what_came_later_is_refused(
+    kept: Stores, folder: Path, tmp_path: Path
+) -> None:
+    await Words(kept.log).keep(*notes(3))
+    old = tmp_path / "copy"
+    back_up(folder, old, lambda *_: None)
+    await Words(kept.log).keep(*notes(2, first=3))
+    await kept.database.settle()
+    await Words(kept.log).keep(*notes(2, first=5))  # and what has moved leaves the file
+    killed(folder, tmp_path / "killed")
+    for end in ("-wal", "-shm"):
+        (tmp_path / "killed" / f"hanse.db{end}").unlink(missing_ok=True)
+    shutil.copy2(old, tmp_path / "killed" / "hanse.db")
+    with pytest.raises(HanseError, match="does not go on after its event 3"):
+        async with stores("deferring", tmp_path / "killed"):
+            pass
+
+
+@pytest.mark.parametrize("at", [0, 4096])
+async def test_a_damaged_file_beside_the_database_is_refused(
+    kept: Stores, folder: Path, tmp_path: Path, at: int
+) -> None:
+    await Words(kept.log).keep(*notes(3))
+    killed(folder, tmp_path / "killed")
+    path = tmp_path / "killed" / "hanse.db-fresh"
+    async with SqliteDatabase(str(tmp_path / "killed" / "hanse.db")):
+        pass  # its log is written back
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xff" * 4096)
+    size = path.stat().st_size
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=r"hanse\.db-fresh (is damaged|cannot be read)"):
+            async with stores("deferring", tmp_path / "killed"):
+                pass
+    assert path.stat().st_size == size
+
+
+async def test_what_waited_for_its_commit_when_it_was_erased_does_not_stay(kept: Stores) -> None:
+    unwanted = an_event(BOB, content="unwanted")
+    for wanted in ({"ids": [unwanted.id]}, {"pubkey": BOB.public}):
+        async with asyncio.TaskGroup() as tasks:
+            with keeper_of(kept).order:
+                tasks.create_task(kept.log.append_many([unwanted]))
+                await asyncio.sleep(0)
+                erasing = tasks.create_task(kept.log.erase(**wanted))
+                await asyncio.wait({erasing}, timeout=0.05)
+        assert erasing.result() == 1
+        assert await Words(kept.log).kept() == []
+
+
+async def test_an_export_misses_nothing_that_moves_while_it_reads(
+    kept: Stores, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = notes(4)
+    await Words(kept.log).keep(*events)
+    keeper = keeper_of(kept)
+    read = SqlitePages._kept
+
+    def moving(self: SqlitePages, seq: int, last: int, now_s: int) -> list[Row]:
+        found = read(self, seq, last, now_s)
+        if keeper.deferred.runs and keeper.position < 5:
+            # Between two reads all moves, and one more is kept aside.
+            keeper._full()
+            while keeper.deferred.runs:
+                pass
+            late, hash = [an_event(content="late")], TagHash(bytes(range(32)))
+            keeper.jobs.put(Job(lambda tx: append_all(tx, late, hash), None))
+            while keeper.position < 5:
+                pass
+        return found
+
+    async with SqlitePages(folder / "hanse.db") as pages:
+        monkeypatch.setattr(SqlitePages, "_kept", moving)
+        seqs: list[int] = []
+        while rows := await pages.after(seqs[-1] if seqs else 0, 5, 0):
+            seqs += [row[0] for row in rows]
+    assert seqs == [1, 2, 3, 4, 5]
+
+
+async def test_a_copy_and_an_export_take_a_file_without_its_table_for_an_empty_one(
+    kept: Stores, folder: Path, tmp_path: Path
+) -> None:
+    await Words(kept.log).keep(*notes(2))
+    await kept.database.settle()
+    killed(folder, tmp_path / "killed")
+    for path in (tmp_path / "killed").glob("*-fresh*"):
+        path.unlink()
+    (tmp_path / "killed" / "hanse.db-fresh").touch()
+    assert back_up(tmp_path / "killed", tmp_path / "copy", lambda *_: None).events == 2
+    async with SqlitePages(tmp_path / "killed" / "hanse.db") as pages:
+        assert (await pages.last_seq(), len(await pages.after(0, 2, 0))) == (2, 2)
+
+
+async def test_a_replaced_database_keeps_what_was_aside_with_it(
+    kept: Stores, folder: Path, tmp_path: Path
+) -> None:
+    back_up(folder, tmp_path / "copy", lambda *_: None)
+    await Words(kept.log).keep(*notes(3))
+    killed(folder, tmp_path / "killed")
+    restore(tmp_path / "copy", tmp_path / "killed", lambda *_: None, keep_old=True)
+    async with stores("deferring", tmp_path / "killed") as again:
+        assert await again.log.total() == 0
+    (tmp_path / "old").mkdir()
+    shutil.copy2(tmp_path / "killed" / "hanse.db.old", tmp_path / "old" / "hanse.db")
+    async with stores("deferring", tmp_path / "old") as again:
+        assert len(await Words(again.log).kept(TAGGED)) == 3
+
+
+async def test_they_move_when_they_are_old_whatever_else_is_written(
+    kept: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "AGE_S", 0.01)
+    await Words(kept.log).keep(*notes(2))
+    async with asyncio.timeout(10):
+        while await aside(kept):
+            await kept.database.write(lambda _tx: None)
+
+
+async def test_an_answer_read_with_more_care_reaches_as_far_as_it_says(kept: Stores) -> None:
+    same = [an_event(created_at=7, content=f"{number}", tags=[["t", "a"]]) for number in range(9)]
+    await Words(kept.log).keep(*same[:8])
+    await kept.database.settle()
+    await Words(kept.log).keep(*same[8:])
+    found = kept.log.at_once([TAGGED], limit=3, now_s=0)  # the limit cuts what is of one second
+    whole = found if not asyncio.iscoroutine(found) else await found
+    assert whole == await kept.log.query([TAGGED], limit=3, now_s=0)
+    assert whole.seq == 9
+    assert [row[2].hex() for row in whole.rows] == sorted(event.id for event in same)[:3]

@@ -152,6 +152,8 @@ def _set_aside(database: Path, old: Path) -> None:
         contextlib.suppress(Invalid, Unavailable),
         _opened(database, apsw.SQLITE_OPEN_READWRITE) as db,
     ):
+        if has_fresh(db):
+            db.executemany(_ASIDE, left_beside(db, database, 0))
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     for left in (old, *_beside(old)):
         left.unlink(missing_ok=True)

@@ -151,8 +151,9 @@ class Database(Protocol):
     def tail(self) -> Tail:
         """What was announced and is kept aside: reads see only what is in the tables."""
 
-    async def settle(self) -> None:
-        """Return once what was appended until now is in the tables. Raises Unavailable."""
+    async def settle(self, *, queued: bool = False) -> None:
+        """Return once what was appended until now is in the tables; `queued`: with it what waits
+        for its commit. Raises Unavailable."""
 
     def follow(self, reader: Reader) -> None:
         """Call `reader(seq, event)` on the loop for every appended event, after its commit, in

@@ -7,6 +7,7 @@ events, this thread or an operation that appends, holds `order` until the loop w
 they are announced in their order and the tables always hold the beginning of the log.
 """
 
+import contextlib
 import queue
 import threading
 import time
@@ -16,9 +17,10 @@ from typing import Any
 import apsw
 
 from hanse.engines.storage.database import BATCH_MAX, Job, Row
-from hanse.engines.storage.sqlite_transaction import SqliteTransaction, connect
+from hanse.engines.storage.queries import load_queries
+from hanse.engines.storage.sqlite_transaction import OTHER, SqliteTransaction, connect
 from hanse.engines.storage.tail import Deferred, Run
-from hanse.errors import Unavailable
+from hanse.errors import HanseError, Unavailable
 
 Told = Callable[[list[Job], SqliteTransaction | None, float], None]
 
@@ -122,9 +124,10 @@ class Keeper:
         self._thread.join()
 
     def close(self) -> None:
-        """Let go of the file; what has moved leaves it."""
-        if not self.deferred.runs:
-            self._file.execute("DELETE FROM fresh")
+        """Let go of the file; what has moved leaves it. Nothing else: whoever opened it may have
+        failed before it was read."""
+        with contextlib.suppress(apsw.Error):  # a full disk: then it leaves at the next start
+            self._file.execute(load_queries()["fresh_drop"], (self._moved,))
         self._file.close()
         self._reading.close()
 
@@ -132,10 +135,22 @@ class Keeper:
         """Run a named query on the file."""
         return SqliteTransaction(self._file, {}).all(name, *params)
 
-    def left(self, after: int) -> list[Row]:
+    def left(self, after: int, mark: int) -> list[Row]:
         """See `sqlite_transaction.Aside`."""
+        path = beside(self._path)
+        try:
+            ((last,),) = self.execute("fresh_last")
+            ((found,),) = self._file.execute("PRAGMA application_id").fetchall()
+            if last and found not in (0, mark):
+                raise HanseError(f"{path} belongs to another database", hint=OTHER)
+            rows = self.execute("fresh_after", after)
+        except apsw.Error as exc:
+            raise Unavailable(f"{path} cannot be read: {exc}", hint="restore a backup") from exc
+        if found != mark:
+            with contextlib.suppress(apsw.Error):  # a full disk is no reason not to start
+                self._file.execute(f"PRAGMA application_id = {mark}")
         self._moved = after
-        return self.execute("fresh_after", after)
+        return rows
 
     def moved(self, last: int) -> None:
         """Up to this number all is in the tables. `order` is held."""

@@ -142,7 +142,8 @@ class EventLog:
     async def erase(self, *, ids: Sequence[str] = (), pubkey: PublicKey | None = None) -> int:
         """Remove events by the operator's order; how many went. Nothing forbids their return:
         that is for admission."""
-        await self._move()
+        # Not less: what is aside would come back, though somebody was told that it went.
+        await self._database.settle(queued=True)
         gone = 0
         if ids:
             gone += await self._database.write(erase_ids, list(ids), self._sql.hash)
@@ -176,13 +177,10 @@ class EventLog:
     ) -> Found:
         """See `ports.Log`."""
         tail = self._database.tail
-        # Taken before the tables are read: what moves there meanwhile is found twice, not missed.
-        announced = self._announced
         if _is_search(filters):
             await self._move()  # by words only the tables are searched
-            run = self._database.read_aside
-        else:
-            run = self._database.read
+        # Taken before the tables are read: what moves there meanwhile is found twice, not missed.
+        announced = self._announced
         news = [tail.find(one, now_s, reader) for one in filters] if tail else ()
         if len(filters) == 1 and not _is_search(filters):
             # A filter that one statement answers, without a transaction around it.
@@ -195,10 +193,22 @@ class EventLog:
             found = _settled(one, rows, wanted, announced)
             if found is not None:
                 return _with(found, rows, news[0], wanted) if news and news[0] else found
+        run = self._database.read_aside if _is_search(filters) else self._database.read
+        return await self._carefully(run, filters, limit, now_s, reader, news, announced)
+
+    async def _carefully(
+        self,
+        run: Callable[..., Coroutine[Any, Any, Found]],
+        filters: Sequence[Filter],
+        limit: int,
+        now_s: int,
+        reader: frozenset[PublicKey],
+        news: Sequence[list[Row]],
+        announced: int,
+    ) -> Found:
+        """`_query`; what was announced is in the tables or in `news`."""
         found = await run(self._query, filters, limit, now_s, reader, news)
-        if found.seq < announced:
-            return msgspec.structs.replace(found, seq=announced)
-        return found
+        return found if found.seq >= announced else msgspec.structs.replace(found, seq=announced)
 
     def at_once(
         self,
@@ -222,11 +232,13 @@ class EventLog:
         one, params = first
         rows = self._database.select_now(one.sql, params)
         if rows is None:
-            return self._database.read_aside(self._query, filters, limit, now_s, reader, news)
+            run = self._database.read_aside
+            return self._carefully(run, filters, limit, now_s, reader, news, announced)
         found = _settled(one, rows, wanted, announced)
         if found is not None:
             return _with(found, rows, news[0], wanted) if news and news[0] else found
-        return self._database.read(self._query, filters, limit, now_s, reader, news)
+        run = self._database.read
+        return self._carefully(run, filters, limit, now_s, reader, news, announced)
 
     def _query(
         self,
@@ -247,7 +259,10 @@ class EventLog:
                 rows = tx.select(one.exact or one.sql, one.params)
                 if one.complete or (len(rows) > wanted and not _cuts_a_tie(rows, wanted)):
                     break
-            if news:
+            if news and found.search is not None:  # best first; what came just now, last
+                known = {row[0] for row in rows}
+                rows = rows + [row for row in news[index] if row[0] not in known]
+            elif news:
                 rows = joined(rows, news[index])
             more = more or len(rows) > wanted
             rows = rows[:wanted]

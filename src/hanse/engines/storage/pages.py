@@ -58,18 +58,24 @@ class SqlitePages:
         (last,) = (int(row[0]) for row in self._rows("events_last"))
         if self._defers:
             rows = left_beside(self._connection, self._path, last)
-            last = rows[-1][0] if rows else last
+            # Once more: it may have moved there just now.
+            (moved,) = (int(row[0]) for row in self._rows("events_last"))
+            last = max(moved, rows[-1][0] if rows else 0)
         return last
 
     async def after(self, seq: int, last: int, now_s: int) -> list[Row]:
         """See `Pages`."""
         found = self._kept(seq, last, now_s)
         if not found and self._defers:
-            # What is not in the tables yet; it may have moved there just now.
+            # What is not in the tables yet. Read before them: it may move there just now.
             try:
-                found = self._aside(seq, last, now_s) or self._kept(seq, last, now_s)
+                aside = left_beside(self._connection, self._path, seq)
             except apsw.Error as exc:
                 raise Unavailable(f"cannot be read: {exc}", field=str(self._path)) from exc
+            (reached,) = (row[0] for row in self._rows("event_last_seq"))
+            found = self._kept(seq, last, now_s)
+            if not found:
+                found = _lines(aside, max(seq, reached), last, now_s)
         return found
 
     def _kept(self, seq: int, last: int, now_s: int) -> list[Row]:
@@ -82,20 +88,20 @@ class SqlitePages:
                 break
         return found
 
-    def _aside(self, seq: int, last: int, now_s: int) -> list[Row]:
-        (reached,) = (row[0] for row in self._rows("event_last_seq"))
-        found = []
-        for newest, count, lines in left_beside(self._connection, self._path, reached):
-            for at, line in enumerate(lines.split(b"\n"), newest - count + 1):
-                if seq < at <= last and not _has_expired(line, now_s):
-                    found.append((at, line))
-        return found
-
     def _rows(self, name: str, *params: int) -> Any:
         try:
             yield from self._connection.execute(load_queries()[name], params)
         except apsw.Error as exc:
             raise Unavailable(f"cannot be read: {exc}", field=str(self._path)) from exc
+
+
+def _lines(aside: list[tuple[int, int, bytes]], after: int, last: int, now_s: int) -> list[Row]:
+    found: list[Row] = []
+    for newest, count, lines in aside:
+        for at, line in enumerate(lines.split(b"\n"), newest - count + 1):
+            if after < at <= last and not _has_expired(line, now_s):
+                found.append((at, line))
+    return found
 
 
 def has_fresh(connection: apsw.Connection) -> bool:
@@ -115,7 +121,8 @@ def left_beside(
     if Path(file).is_file():
         with contextlib.closing(apsw.Connection(file, flags=apsw.SQLITE_OPEN_READWRITE)) as other:
             other.set_busy_timeout(5000)
-            rows += other.execute(sql, (after,)).fetchall()
+            if has_fresh(other):  # not in one that a kill left before its table was made
+                rows += other.execute(sql, (after,)).fetchall()
     return [(last, count, bytes(lines)) for last, count, lines in rows]
 
 

@@ -325,7 +325,7 @@ class PostgresDatabase:
         """See `database.Database`."""
         return await self.write(append_all, events, hash)
 
-    async def settle(self) -> None:
+    async def settle(self, *, queued: bool = False) -> None:
         """See `database.Database`. Nothing is kept aside."""
 
     def _wrote(self, _future: "asyncio.Future[Any]") -> None:

@@ -166,13 +166,13 @@ class SqliteDatabase:
         self._writing = connect(self.path)
         try:
             _migrate(self._writing)
+            if self._keeper is not None:
+                self._keeper.open()
         except BaseException:  # whatever it was goes on; the file is let go
             self._writing.close()
             raise
         self._here = _Reading(self.path)
         self._readers.append(self._here)
-        if self._keeper is not None:
-            self._keeper.open()
         self._threads = ThreadPoolExecutor(READERS, "hanse-reader")
         self._thread = threading.Thread(target=self._run, name="hanse-writer", daemon=True)
         self._thread.start()
@@ -312,8 +312,10 @@ class SqliteDatabase:
             return await self._submit(self._jobs, work, moves=True)
         return await self._submit(keeper.jobs, work)
 
-    async def settle(self) -> None:
+    async def settle(self, *, queued: bool = False) -> None:
         """See `database.Database`."""
+        if queued and self._keeper is not None:
+            await self._submit(self._keeper.jobs, _nothing)
         if self.tail:
             await self._submit(self._jobs, _settle, moves=True)
 
@@ -377,12 +379,14 @@ class SqliteDatabase:
         if keeper is None:
             return self._jobs.get()
         while True:
-            before = keeper.position
+            before, runs = keeper.position, keeper.deferred.runs
+            if runs and runs[0].is_old() and not keeper.stuck:
+                self._move()
             try:
                 return self._jobs.get(timeout=DEFER_S)
             except queue.Empty:
                 runs = keeper.deferred.runs
-                if runs and (keeper.position == before or runs[0].is_old()):
+                if runs and (keeper.position == before or keeper.stuck):
                     self._move()
 
     def _move(self) -> None:

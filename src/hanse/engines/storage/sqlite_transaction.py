@@ -1,5 +1,6 @@
 """A transaction over one SQLite connection, and how connections are opened."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from hanse.engines.storage.database import ConstraintBroken, Row
 from hanse.engines.storage.plain import padded
 from hanse.engines.storage.queries import load_queries
 from hanse.engines.storage.tail import Deferred, Run
-from hanse.errors import Unavailable
+from hanse.errors import HanseError, Unavailable
 from hanse.protocol.event import Event
 
 _PRAGMAS = (
@@ -26,6 +27,8 @@ _PRAGMAS = (
     "wal_autocheckpoint=20000",
 )
 
+OTHER = "put back the hanse.db-fresh that belongs to this hanse.db, or move this one away"
+
 
 class Aside(Protocol):
     """What is kept aside (`keeper.Keeper`), as far as a transaction deals with it."""
@@ -36,8 +39,9 @@ class Aside(Protocol):
     position: int
     """The newest number given out."""
 
-    def left(self, after: int) -> list[Row]:
-        """(last, count, lines) of what an earlier process kept aside after a number."""
+    def left(self, after: int, mark: int) -> list[Row]:
+        """(last, count, lines) of what an earlier process kept aside after a number. `mark` tells
+        one database from another. Raises HanseError for what another one left, Unavailable."""
 
 
 class SqliteTransaction:
@@ -121,13 +125,26 @@ class SqliteTransaction:
         if self.keeper is None:
             return newest
         self.hold()
-        for last, count, lines in self.all("fresh_all") + self.keeper.left(newest):
-            if last > newest:
-                events = [decode_row(line) for line in bytes(lines).split(b"\n")]
-                self.kept_aside.append(prepare(events, last - count + 1))
-                newest = last
+        if self.keeper.position:
+            return self.keeper.position  # it was done
+        for last, count, lines in self.all("fresh_all") + self.keeper.left(newest, self._mark()):
+            if last <= newest:
+                continue
+            events = [decode_row(line) for line in bytes(lines).split(b"\n")]
+            if last - count != newest or len(events) != count:
+                raise HanseError(
+                    f"what is kept beside the database does not go on after its event {newest}: "
+                    "both files must be of one moment",
+                    hint=OTHER,
+                )
+            self.kept_aside.append(prepare(events, newest + 1))
+            newest = last
         self.keeper.position = newest
         return newest
+
+    def _mark(self) -> int:
+        (key,) = self.one("meta_get", "tag-key") or (b"",)
+        return int.from_bytes(hashlib.blake2b(bytes(key), digest_size=3).digest()) + 1
 
     def hold(self) -> None:
         """Let nobody else give numbers until this transaction was told."""
@@ -158,6 +175,8 @@ def connect(path: str) -> apsw.Connection:
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
+    except (apsw.NotADBError, apsw.CorruptError) as exc:
+        raise Unavailable(f"{path} is damaged: {exc}", hint="restore a backup") from exc
     except apsw.Error as exc:
         raise Unavailable(f"cannot open {path}: {exc}", hint="is the folder writable?") from exc
     return connection
