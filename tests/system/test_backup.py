@@ -14,6 +14,7 @@ import apsw
 import pytest
 from tests.relay_peer import a_peer
 from tests.system.cli_home import ROOT, Home, Running
+from tests.system.test_drain import ids_aside
 
 pytestmark = pytest.mark.heavy  # a process or more for each test
 
@@ -41,8 +42,9 @@ async def published(url: str, count: int, word: str = "") -> set[str]:
 def ids_in(path: Path) -> set[str]:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     rows: Any = connection.execute("SELECT hex(id) FROM event").fetchall()
+    aside = set(ids_aside(connection, path))
     connection.close()
-    return {id.lower() for (id,) in rows}
+    return {id.lower() for (id,) in rows} | aside
 
 
 def files(folder: Path) -> set[str]:
@@ -172,7 +174,7 @@ async def test_a_copy_that_is_not_whole_is_refused_and_the_old_database_stays(
     line = home.refused("restore", str(copy))
     assert reason in line
     assert str(copy) in line
-    assert files(home.folder / "data") == {"hanse.db", "node.lock"}
+    assert files(home.folder / "data") == {"hanse.db", "hanse.db-fresh", "node.lock"}
     assert ids_in(home.folder / "data/hanse.db") == ids
 
 

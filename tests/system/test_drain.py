@@ -17,6 +17,7 @@ from tests.conftest import People
 from tests.system.test_kill import lives, settings_for
 
 from hanse.config import Config
+from hanse.engines.storage.pages import left_beside
 from hanse.keyring import new_secret
 from hanse.node import Node
 from hanse.protocol import message
@@ -122,8 +123,20 @@ async def assert_kept(url: str, accepted: set[str]) -> None:
             assert by_tag == set(found)
 
 
+def ids_aside(connection: apsw.Connection, path: Path) -> Iterator[str]:
+    """Ids of what is in no table yet, each of a whole and valid event."""
+    ((reached,),) = connection.execute("SELECT seq FROM position WHERE name = 'log'").fetchall()
+    for last, count, lines in left_beside(connection, path, reached):
+        events = [parse_event(line) for line in lines.split(b"\n")]
+        assert (last, count) == (reached + len(events), len(events))
+        for event in events:
+            check_event(event)
+            yield event.id
+        reached = last
+
+
 def stored(path: Path) -> set[str]:
-    """Ids in the file, each of a whole and valid event."""
+    """Ids in the files, each of a whole and valid event."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -132,7 +145,7 @@ def stored(path: Path) -> set[str]:
             event = parse_event(bytes(raw))
             check_event(event)
             assert event.id == id
-        return {str(id) for id, _ in rows}
+        return {str(id) for id, _ in rows} | set(ids_aside(connection, path))
     finally:
         connection.close()
 

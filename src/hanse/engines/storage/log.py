@@ -181,7 +181,11 @@ class EventLog:
             await self._move()  # by words only the tables are searched
         # Taken before the tables are read: what moves there meanwhile is found twice, not missed.
         announced = self._announced
-        news = [tail.find(one, now_s, reader) for one in filters] if tail else ()
+        news = (
+            [tail.find(one, now_s, reader, _wanted(one, limit) + 1) for one in filters]
+            if tail
+            else ()
+        )
         if len(filters) == 1 and not _is_search(filters):
             # A filter that one statement answers, without a transaction around it.
             wanted = _wanted(filters[0], limit)
@@ -223,8 +227,8 @@ class EventLog:
         if len(filters) != 1 or asked.search is not None or self._database.reads_wait:
             return self.query(filters, limit=limit, now_s=now_s, reader=reader)
         tail = self._database.tail
-        news = [tail.find(asked, now_s, reader)] if tail else ()
         wanted = limit if asked.limit is None or asked.limit > limit else asked.limit
+        news = [tail.find(asked, now_s, reader, wanted + 1)] if tail else ()
         announced = self._announced
         first = self._sql.first(asked, wanted + 1, now_s, reader)
         if first is None:

@@ -12,6 +12,7 @@ the database has them in a table of its own. `Tail` belongs to the event loop.
 """
 
 import time
+from bisect import insort
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -105,6 +106,10 @@ class Deferred:
         return self.count >= most * RUN_EVENTS or self.bytes >= most * RUN_BYTES
 
 
+Entry = tuple[int, int, Row, Event]
+"""Of lists in which what a query wants first is last: when, and the lower id after the higher."""
+
+
 class Tail:
     """What was announced and is not in the tables yet, as far as the loop knows: never less. Costs
     nothing until somebody asks."""
@@ -132,32 +137,36 @@ class Tail:
 
     def event(self, id: str) -> Event | None:
         """The event of that id, if it is here."""
-        return next((event for _, event in self._index().get(("ids", id), ())), None)
+        return next((entry[3] for entry in self._index().get(("ids", id), ())), None)
 
-    def find(self, found: Filter, now_s: int, reader: frozenset[PublicKey]) -> list[Row]:
-        """(seq, created_at, id, json) of what a filter passes, in any order, whatever its limit."""
+    def find(self, found: Filter, now_s: int, reader: frozenset[PublicKey], most: int) -> list[Row]:
+        """(seq, created_at, id, json) of what a filter passes, whatever its limit: the newest `most`
+        and perhaps more, in any order."""
         by = self._index()
         rows: dict[int, Row] = {}
         for key in _keys(found):
-            for row, event in by.get(key, ()):
+            left = most
+            for _, _, row, event in reversed(by.get(key, ())):
                 if (
-                    row[0] not in rows
-                    and found.matches(event)
+                    found.matches(event)
                     and (row[5] is None or row[5] > now_s)
                     and (event.kind not in kinds.PRIVATE or _is_for(event, reader))
                 ):
                     rows[row[0]] = (row[0], row[3], row[1], row[7])
+                    left -= 1
+                    if left <= 0:
+                        break
         return list(rows.values())
 
     def _forget(self) -> None:
-        self._by: dict[tuple[str, object], list[tuple[Row, Event]]] = {}
+        self._by: dict[tuple[str, object], list[Entry]] = {}
         self._indexed = 0
 
-    def _index(self) -> dict[tuple[str, object], list[tuple[Row, Event]]]:
+    def _index(self) -> dict[tuple[str, object], list[Entry]]:
         by = self._by
         for run in self._runs[self._indexed :]:
             for row, event in zip(run.rows, run.events, strict=True):
-                pair = (row, event)
+                entry = (row[3], -int.from_bytes(row[1], "big"), row, event)
                 for key in (
                     ("ids", event.id),
                     ("authors", event.pubkey),
@@ -165,7 +174,7 @@ class Tail:
                     ("", None),
                     *{("#" + tag[0], tag[1]) for tag in event.tags if len(tag) > 1},
                 ):
-                    by.setdefault(key, []).append(pair)
+                    insort(by.setdefault(key, []), entry)
         self._indexed = len(self._runs)
         return by
 
