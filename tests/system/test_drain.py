@@ -125,7 +125,8 @@ async def assert_kept(url: str, accepted: set[str]) -> None:
 
 def ids_aside(connection: apsw.Connection, path: Path) -> Iterator[str]:
     """Ids of what is in no table yet, each of a whole and valid event."""
-    ((reached,),) = connection.execute("SELECT seq FROM position WHERE name = 'log'").fetchall()
+    row: Any = connection.execute("SELECT seq FROM position WHERE name = 'log'").fetchone()
+    reached = int(row[0])
     for last, count, lines in left_beside(connection, path, reached):
         events = [parse_event(line) for line in lines.split(b"\n")]
         assert (last, count) == (reached + len(events), len(events))

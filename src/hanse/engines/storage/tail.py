@@ -140,8 +140,8 @@ class Tail:
         return next((entry[3] for entry in self._index().get(("ids", id), ())), None)
 
     def find(self, found: Filter, now_s: int, reader: frozenset[PublicKey], most: int) -> list[Row]:
-        """(seq, created_at, id, json) of what a filter passes, whatever its limit: the newest `most`
-        and perhaps more, in any order."""
+        """(seq, created_at, id, json) of what a filter passes: the newest `most`, whatever its
+        limit, and perhaps more, in any order."""
         by = self._index()
         rows: dict[int, Row] = {}
         for key in _keys(found):
