@@ -239,7 +239,11 @@ async def test_a_disk_that_takes_no_more_leaves_what_is_aside_readable(kept: Sto
     with pytest.raises(Unavailable):
         await log.append(an_event(kind=kinds.PROFILE))
     assert set(await log.kept(TAGGED)) == {event.id for event in events}
-    assert await kept.log.count([TAGGED], now_s=0) == 0  # what the tables have
+    assert await kept.log.count([TAGGED, Filter()], now_s=0) == 50
+    assert len(await kept.log.outline(TAGGED, now_s=0, limit=100)) == 50
+    assert len(await kept.log.outline(TAGGED, now_s=0, limit=7)) == 7
+    assert await kept.log.pubkeys(TAGGED, now_s=0, limit=9) == [bytes.fromhex(ALICE.public)]
+    assert await kept.log.known([events[0].id, "0" * 64]) == {events[0].id}
 
     def widen(tx: Transaction) -> None:
         tx.select("PRAGMA max_page_count = 1073741823", ())

@@ -5,6 +5,7 @@ filter finds in `filter_sql.py`.
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from hanse.engines.storage.append import append_all, prepared
+from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import Database, Row, Transaction
 from hanse.engines.storage.filter_sql import WINDOW, FilterSql, TagHash, Try
 from hanse.engines.storage.removal import (
@@ -282,28 +284,54 @@ class EventLog:
     ) -> int:
         """See `ports.Log`."""
         await self._move()
-        rows = await self._select(filters, *self._sql.count(filters, now_s, reader))
-        return int(rows[0][0])
+        rows, news = await self._select(
+            filters, *self._sql.count(filters, now_s, reader), now_s, reader
+        )
+        return int(rows[0][0]) + len(news)
 
     async def pubkeys(
         self, filter: Filter, *, now_s: int, reader: frozenset[PublicKey] = NOBODY, limit: int
     ) -> list[bytes]:
         """See `ports.Log`."""
         await self._move()
-        rows = await self._select([filter], *self._sql.pubkeys(filter, limit, now_s, reader))
-        return [pubkey for (pubkey,) in rows]
+        sql, params = self._sql.pubkeys(filter, limit, now_s, reader)
+        rows, news = await self._select([filter], sql, params, now_s, reader)
+        keys = [pubkey for (pubkey,) in rows]
+        keys += [bytes.fromhex(decode_row(row[3]).pubkey) for row in news]
+        return list(dict.fromkeys(keys))[:limit] if news else keys
 
     async def outline(
         self, filter: Filter, *, now_s: int, reader: frozenset[PublicKey] = NOBODY, limit: int
     ) -> list[tuple[int, bytes]]:
         """See `ports.Log`."""
         await self._move()
-        return await self._select([filter], *self._sql.outline(filter, limit, now_s, reader))
+        sql, params = self._sql.outline(filter, limit, now_s, reader)
+        rows, news = await self._select([filter], sql, params, now_s, reader)
+        if news:
+            rows = sorted([*rows, *(row[1:3] for row in news)], key=lambda row: (-row[0], row[1]))
+        return rows[: _wanted(filter, limit)]
 
-    async def _select(self, filters: Sequence[Filter], sql: str, params: list[Any]) -> list[Row]:
-        if _is_search(filters):
-            return await self._database.read_aside(lambda tx: tx.select(sql, params))
-        return await self._database.select(sql, params)
+    async def _select(
+        self,
+        filters: Sequence[Filter],
+        sql: str,
+        params: list[Any],
+        now_s: int,
+        reader: frozenset[PublicKey],
+    ) -> tuple[list[Row], list[Row]]:
+        """What the tables give, and what passes the filters and is in no table: on a full disk."""
+        tail = self._database.tail
+        read = self._database.read_aside if _is_search(filters) else self._database.read
+        if not tail:
+            if not _is_search(filters):
+                return await self._database.select(sql, params), []
+            return await read(lambda tx: tx.select(sql, params)), []
+        aside = {
+            row[0]: row for one in filters for row in tail.find(one, now_s, reader, sys.maxsize)
+        }
+        rows, last = await read(lambda tx: (tx.select(sql, params), tx.one("event_last_seq")))
+        reached = int(last[0]) if last else 0
+        return rows, [row for seq, row in aside.items() if seq > reached]
 
     async def event(self, id: str) -> Event | None:
         """See `ports.Log`."""
@@ -316,9 +344,10 @@ class EventLog:
     async def known(self, ids: Sequence[str]) -> set[str]:
         """Which of these ids are kept."""
         await self._move()
+        aside = {id for id in ids if self._database.tail.event(id) is not None}
         wanted = [bytes.fromhex(id) for id in ids]
         rows = await self._database.read(lambda tx: tx.among("events_known", wanted))
-        return {bytes(row[0]).hex() for row in rows}
+        return aside | {bytes(row[0]).hex() for row in rows}
 
     async def total(self) -> int:
         """See `ports.Log`."""
