@@ -60,9 +60,9 @@ async def test_a_node_follows_its_operator_at_once_and_when_it_starts_again(
         await check(site, NEW, operator)
         assert await site.who_is("_") == NEW.public
         friend = new_secret()
-        assert await publish(site, vouch(NEW, friend.public, at_s=now_s)) == ""
+        assert await publish(site, vouch(NEW, friend.public, at_s=now_s - 20)) == ""
         assert await publish(site, note(friend)) == ""
-        await moved(site, NEW, NEWEST, now_s + 1)
+        await moved(site, NEW, NEWEST, now_s - 10)
     async with running_node(folder, operator, secret, levels=TABLE, by_level=True) as node:
         assert node.operator == NEWEST.public
         await check(Site(node), NEWEST, NEW, operator)
