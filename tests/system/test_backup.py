@@ -174,7 +174,7 @@ async def test_a_copy_that_is_not_whole_is_refused_and_the_old_database_stays(
     line = home.refused("restore", str(copy))
     assert reason in line
     assert str(copy) in line
-    assert files(home.folder / "data") == {"hanse.db", "hanse.db-fresh", "node.lock"}
+    assert files(home.folder / "data") == {"hanse.db", "node.lock"}
     assert ids_in(home.folder / "data/hanse.db") == ids
 
 

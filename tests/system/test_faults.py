@@ -192,7 +192,7 @@ async def test_the_kernel_refuses_to_write_and_the_relay_reads_on_until_it_may_a
             # No file may grow from here on: writing beyond is EFBIG, as ENOSPC is on a full disk.
             resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (size, no_limit[1]))
             kept, refusal = await filled(peer)
-            assert refusal.startswith("error: the database refused")
+            assert refusal.startswith("error: the database refused to write")
             again, text = await peer.publish(peer.note("x" * 100_000))
             assert (again, text.partition(":")[0]) == (False, "error")
             wanted = {event.id for event in (*before, *kept)}

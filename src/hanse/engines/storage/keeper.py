@@ -12,12 +12,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import apsw
 
 from hanse.engines.storage.database import BATCH_MAX, Job, Row
-from hanse.engines.storage.queries import load_queries
 from hanse.engines.storage.sqlite_transaction import OTHER, SqliteTransaction, connect
 from hanse.engines.storage.tail import Deferred, Run
 from hanse.errors import HanseError, Unavailable
@@ -124,12 +124,16 @@ class Keeper:
         self._thread.join()
 
     def close(self) -> None:
-        """Let go of the file; what has moved leaves it. Nothing else: whoever opened it may have
-        failed before it was read."""
+        """Let go of the file, and remove it if all of it has moved. Nothing else: whoever opened it
+        may have failed before it was read."""
+        empty = False
         with contextlib.suppress(apsw.Error):  # a full disk: then it leaves at the next start
-            self._file.execute(load_queries()["fresh_drop"], (self._moved,))
+            self.execute("fresh_drop", self._moved)
+            empty = self.execute("fresh_last") == [(0,)]
         self._file.close()
         self._reading.close()
+        if empty:
+            Path(beside(self._path)).unlink(missing_ok=True)
 
     def execute(self, name: str, *params: Any) -> list[Row]:
         """Run a named query on the file."""
@@ -182,7 +186,10 @@ class Keeper:
         except Exception as exc:
             if len(jobs) > 1:
                 return sum([self._turn([job]) for job in jobs])
-            jobs[0].error = exc
+            if isinstance(exc, apsw.Error):
+                jobs[0].error = Unavailable(f"the database refused to write: {exc}")
+            else:
+                jobs[0].error = exc
             self._told(jobs, None, time.perf_counter() - began)
             return 0
         self._told(jobs, tx, time.perf_counter() - began)
