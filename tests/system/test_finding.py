@@ -82,15 +82,22 @@ async def test_every_door_gives_the_same_answer(
         assert _unnamed(signed) == _unnamed(by_query)
 
 
-async def test_a_watched_search_tells_what_is_there_and_then_what_comes(
-    node: Node, people: People, provider: Agent
-) -> None:
+async def a_late_greeter(people: People) -> Agent:
+    """Has a service that a watched search will hear of, once it serves."""
     late = await people.connected()
 
     @late.provide(price="1sat")
     def greet_again(name: str) -> str:
         "Write a friendly greeting once more."
         return f"Hello again, {name}"
+
+    return late
+
+
+async def test_a_watched_search_tells_what_is_there_and_then_what_comes(
+    node: Node, people: People, provider: Agent
+) -> None:
+    late = await a_late_greeter(people)
 
     url = f"{node.http_url}/api/v1/services/watch?words=friendly%20greeting"
     async with aiohttp.ClientSession() as session, session.get(url) as stream:
@@ -107,12 +114,7 @@ async def test_a_watched_search_tells_what_is_there_and_then_what_comes(
 async def test_an_agent_watches_and_hears_each_service_once(
     node: Node, people: People, provider: Agent
 ) -> None:
-    agent, late = await people.connected("10sat"), await people.connected()
-
-    @late.provide(price="1sat")
-    def greet_again(name: str) -> str:
-        "Write a friendly greeting once more."
-        return f"Hello again, {name}"
+    agent, late = await people.connected("10sat"), await a_late_greeter(people)
 
     heard: list[str] = []
     async with asyncio.timeout(10):
@@ -177,12 +179,7 @@ async def test_an_address_that_searches_without_end_is_told_to_wait(
 async def test_a_watched_search_ends_when_its_key_is_banned(
     node: Node, people: People, provider: Agent
 ) -> None:
-    agent, late = await people.connected("10sat"), await people.connected()
-
-    @late.provide(price="1sat")
-    def greet_again(name: str) -> str:
-        "Write a friendly greeting once more."
-        return f"Hello again, {name}"
+    agent, late = await people.connected("10sat"), await a_late_greeter(people)
 
     heard: list[str] = []
 
