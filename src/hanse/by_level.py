@@ -140,7 +140,7 @@ class ByLevels:
                 await asyncio.sleep(0)
             await asyncio.sleep(REVIEW_S)
             while standings.version == version and clock.monotonic_ms() < until_ms:
-                await changed(REVIEW_MAX_S)
+                await changed((until_ms - clock.monotonic_ms()) / 1000)
 
     def level(self, key: PublicKey) -> Level:
         """The level of an operator: by all evidence if it was learned, else as memory knows it.

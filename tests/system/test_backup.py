@@ -14,7 +14,7 @@ import apsw
 import pytest
 from tests.relay_peer import a_peer
 from tests.system.cli_home import ROOT, Home, Running
-from tests.system.test_drain import ids_aside
+from tests.system.on_disk import ids_aside, opened
 
 pytestmark = pytest.mark.heavy  # a process or more for each test
 
@@ -40,7 +40,7 @@ async def published(url: str, count: int, word: str = "") -> set[str]:
 
 
 def ids_in(path: Path) -> set[str]:
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection = opened(path)
     rows: Any = connection.execute("SELECT hex(id) FROM event").fetchall()
     aside = set(ids_aside(connection, path))
     connection.close()

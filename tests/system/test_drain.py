@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import apsw
 import pytest
 from tests.conftest import People
+from tests.system.on_disk import ids_aside, opened
 from tests.system.test_kill import lives, settings_for
 
 from hanse.config import Config
-from hanse.engines.storage.pages import left_beside
 from hanse.keyring import new_secret
 from hanse.node import Node
 from hanse.protocol import message
@@ -123,22 +122,9 @@ async def assert_kept(url: str, accepted: set[str]) -> None:
             assert by_tag == set(found)
 
 
-def ids_aside(connection: apsw.Connection, path: Path) -> Iterator[str]:
-    """Ids of what is in no table yet, each of a whole and valid event."""
-    row: Any = connection.execute("SELECT seq FROM position WHERE name = 'log'").fetchone()
-    reached = int(row[0])
-    for last, count, lines in left_beside(connection, path, reached):
-        events = [parse_event(line) for line in lines.split(b"\n")]
-        assert (last, count) == (reached + len(events), len(events))
-        for event in events:
-            check_event(event)
-            yield event.id
-        reached = last
-
-
 def stored(path: Path) -> set[str]:
     """Ids in the files, each of a whole and valid event."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection = opened(path)
     try:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         rows: list[Any] = connection.execute("SELECT lower(hex(id)), json FROM event").fetchall()

@@ -16,10 +16,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
 import pytest
 from tests.fakes.node_process import Settings
+from tests.system.on_disk import opened
 
 from hanse.agent import Agent, Result
 from hanse.agent.connection import Connection
@@ -208,7 +208,7 @@ class Books:
     """The database as it lies on the disk, read by nobody's code but SQLite's."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        self._connection = opened(path)
 
     def close(self) -> None:
         """Let go of the file."""

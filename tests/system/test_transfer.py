@@ -1,10 +1,7 @@
 """Export, import and vacuum by the command line: what goes out comes in, whatever happens."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 from tests.relay_peer import a_peer
-from tests.system.cli_home import ROOT, Home
+from tests.system.cli_home import Home
 from tests.system.test_backup import a_node, ids_in
 
 from hanse.keyring import new_secret
@@ -152,19 +149,11 @@ def test_an_import_that_was_killed_is_done_again(home: Home, tmp_path: Path) -> 
     home.json("import", str(before_any))  # so that a kill meets events, not the making of tables
     for _ in range(3):
         kept = ids_in(database)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "hanse", "import", str(source)],
-            env=os.environ | {"HANSE_HOME": str(home.folder), "PYTHONPATH": str(ROOT / "src")},
-            stdout=subprocess.PIPE,
-        )
-        while process.poll() is None:
-            if len(ids_in(database)) > len(kept):
-                process.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.005)
-        process.wait(60)
-        assert process.stdout is not None
-        process.stdout.close()
+        with home.started("import", str(source)) as running:
+            while running.process.poll() is None:
+                if len(ids_in(database)) > len(kept):
+                    running.stop(signal.SIGKILL)
+                time.sleep(0.005)
         assert len(ids_in(database)) % 2000 == 0  # a batch is there whole or not at all
     found = home.json("import", str(source))
     assert (found["kept"] + found["duplicates"], found["refused"]) == (len(events), {})

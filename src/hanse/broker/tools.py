@@ -264,6 +264,7 @@ TOOLS: tuple[Tool, ...] = (
             "hold, and then keep the key: a domain may give a name to another. Costs nothing."
         ),
         arguments=FindHandle,
+        cost=20,  # another domain is asked
     ),
     Tool(
         name="get_balance",

@@ -56,7 +56,7 @@ def _say(receipt: str, action: Any, reason: str, node: str | None) -> dict[str, 
     filter = {"kinds": [kinds.APPEAL], "authors": [secret.public], "#d": [receipt]}
     before: Any = operator_request(node, "/query", filter)
     # Two words in one second would leave it to their ids which one holds.
-    at_s = max(int(time.time()), *(one["created_at"] + 1 for one in before), 0)
+    at_s = max([int(time.time()), *(one["created_at"] + 1 for one in before)])
     event = sign_event(secret, kind=kinds.APPEAL, created_at=at_s, content=content, tags=tags)
     said = operator_request(node, "/events", msgspec.to_builtins(event))
     if not said.get("accepted"):

@@ -19,7 +19,6 @@ import msgspec
 
 from hanse.errors import Invalid
 from hanse.protocol.amount import Amount
-from hanse.protocol.keys import PublicKey
 from hanse.registry.model import Offer
 from hanse.registry.quality import DAY_S, SETTLED, Quality
 from hanse.registry.search import Hit
@@ -209,8 +208,3 @@ class Liveness:
         if asked_s is not None and asked_s >= now_s - DRIFT_S:
             reasons.append("price drift: it asked for another price than its offer says")
         return reasons
-
-
-def provider_of(address: str) -> PublicKey:
-    """The key in an offer's address."""
-    return PublicKey(address.split(":", 2)[1])

@@ -24,19 +24,16 @@ REFERENCES_MAX = 1_500
 """In one schema, so that none takes the door longer than a few milliseconds. Only such as are made
 for it have more in 64 KB: a schema that says anything takes twelve bytes, a reference twenty."""
 
-_SAME_LISTS = ("allOf", "anyOf", "oneOf")
-_SAME = ("not", "if", "then", "else")
-_SAME_MAPS = ("dependentSchemas", "dependencies")
 _EVERY_KEY = ("additionalProperties", "unevaluatedProperties")
 _EVERY_ITEM = ("items", "contains", "additionalItems", "unevaluatedItems")
-_FOREIGN = ("$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor", "$recursiveAnchor")
 _HOW = (
-    dict.fromkeys(_SAME_LISTS, "list")
-    | dict.fromkeys(_SAME, "same")
-    | dict.fromkeys(_SAME_MAPS, "map")
+    dict.fromkeys(("allOf", "anyOf", "oneOf"), "list")
+    | dict.fromkeys(("not", "if", "then", "else"), "same")
+    | dict.fromkeys(("dependentSchemas", "dependencies"), "map")
     | dict.fromkeys(("properties", "patternProperties"), "parts")
     | dict.fromkeys((*_EVERY_KEY, *_EVERY_ITEM, "propertyNames", "prefixItems"), "each")
-    | dict.fromkeys(_FOREIGN, "foreign")
+    | dict.fromkeys(("$dynamicRef", "$recursiveRef"), "foreign")
+    | dict.fromkeys(("$anchor", "$dynamicAnchor", "$recursiveAnchor"), "foreign")
     | {"$ref": "ref", "$id": "id"}
 )
 """How a keyword holds schemas, or names one."""
@@ -112,7 +109,7 @@ def steps(root: dict[str, Any], value: Any, most: int) -> int | None:
         again = 2 if _looks_twice(schema) else 1
         count = _own(schema) * (1 + len(value) // 32 if isinstance(value, str) else 1)
         count += PATTERN_STEPS * _matched(schema, value)
-        for found in _same_place(schema, root):
+        for found in _inside(schema, root)[0]:
             count += again * visit(found, value)
             if count > most:
                 raise OverflowError
@@ -155,7 +152,7 @@ def _looks_twice(schema: dict[str, Any]) -> bool:
 
 
 def _inside(schema: dict[str, Any], root: dict[str, Any]) -> tuple[list[Any], list[Any], int]:
-    """What `_same_place` and `_below` find, in one pass, and how many of them by reference."""
+    """Schemas applied to the same value, and to parts of it; how many of them by reference."""
     same: list[Any] = []
     below: list[Any] = []
     refers = 0
@@ -181,35 +178,6 @@ def _inside(schema: dict[str, Any], root: dict[str, Any]) -> tuple[list[Any], li
         elif how == "id" and isinstance(value, str) and schema is not root:
             raise Unresolved("a $id inside")
     return same, below, refers
-
-
-def _same_place(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[Any]:
-    """Schemas applied to the same value."""
-    for name in _FOREIGN:
-        if isinstance(schema.get(name), (str, bool)):
-            raise Unresolved(name)
-    if isinstance(schema.get("$id"), str) and schema is not root:
-        raise Unresolved("a $id inside")
-    reference = schema.get("$ref")
-    if isinstance(reference, str):
-        yield resolve(reference, root)
-    for name in _SAME_LISTS:
-        found = schema.get(name)
-        yield from found if isinstance(found, list) else ()
-    for name in _SAME:
-        if name in schema:
-            yield schema[name]
-    for name in _SAME_MAPS:
-        yield from _values(schema.get(name))
-
-
-def _below(schema: dict[str, Any]) -> Iterator[Any]:
-    """Schemas applied to parts of the value."""
-    for name in ("properties", "patternProperties"):
-        yield from _values(schema.get(name))
-    for name in (*_EVERY_KEY, "propertyNames", *_EVERY_ITEM, "prefixItems"):
-        found = schema.get(name, ())
-        yield from found if isinstance(found, (list, tuple)) else (found,)
 
 
 def _parts(schema: dict[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:

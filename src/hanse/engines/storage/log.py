@@ -229,7 +229,7 @@ class EventLog:
         if len(filters) != 1 or asked.search is not None or self._database.reads_wait:
             return self.query(filters, limit=limit, now_s=now_s, reader=reader)
         tail = self._database.tail
-        wanted = limit if asked.limit is None or asked.limit > limit else asked.limit
+        wanted = _wanted(asked, limit)
         news = [tail.find(asked, now_s, reader, wanted + 1)] if tail else ()
         announced = self._announced
         first = self._sql.first(asked, wanted + 1, now_s, reader)

@@ -1,6 +1,6 @@
 """The log read from outside a node, page by page in its order, without a long transaction.
 
-Nothing is migrated or written: any version of the schema will do.
+No row is written and nothing is migrated: any version of the schema will do.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ class SqlitePages:
         """See `Pages`."""
         (last,) = (int(row[0]) for row in self._rows("events_last"))
         if self._defers:
-            rows = left_beside(self._connection, self._path, last)
+            rows = self._aside(last)
             # Once more: it may have moved there just now.
             (moved,) = (int(row[0]) for row in self._rows("events_last"))
             last = max(moved, rows[-1][0] if rows else 0)
@@ -68,15 +68,18 @@ class SqlitePages:
         found = self._kept(seq, last, now_s)
         if not found and self._defers:
             # What is not in the tables yet. Read before them: it may move there just now.
-            try:
-                aside = left_beside(self._connection, self._path, seq)
-            except apsw.Error as exc:
-                raise Unavailable(f"cannot be read: {exc}", field=str(self._path)) from exc
+            aside = self._aside(seq)
             (reached,) = (row[0] for row in self._rows("event_last_seq"))
             found = self._kept(seq, last, now_s)
             if not found:
                 found = _lines(aside, max(seq, reached), last, now_s)
         return found
+
+    def _aside(self, after: int) -> list[tuple[int, int, bytes]]:
+        try:
+            return left_beside(self._connection, self._path, after)
+        except apsw.Error as exc:
+            raise Unavailable(f"cannot be read: {exc}", field=str(self._path)) from exc
 
     def _kept(self, seq: int, last: int, now_s: int) -> list[Row]:
         found: list[Row] = []

@@ -25,7 +25,6 @@ from hanse.protocol.event import parse_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import is_hex
 
-LISTINGS_MAX = 10_000
 FILE_BYTES_MAX = 8 << 20
 PAGES_MAX = 500
 PAGE = 100

@@ -11,6 +11,7 @@ import msgspec
 from fastapi import Query, Request
 from fastapi.responses import Response
 
+from hanse.broker.tools import BY_NAME
 from hanse.errors import AuthRequired, NotFound
 from hanse.identity.resolver import Resolver
 from hanse.identity.service import Names
@@ -37,9 +38,8 @@ class NewHandle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pubkey: str
 
 
-FIND_COST = 20
-"""A look-up takes so much of its address's rate of events: another domain is asked. What is here
-takes one."""
+FIND = BY_NAME["find_handle"]
+"""What a look-up costs of its address's rate of events, at every door. What is here costs one."""
 
 
 class HandleRoutes:
@@ -96,7 +96,7 @@ class HandleRoutes:
         add(path + "/find", self._find, methods=["GET"], summary="Who name@domain is, both ways")
 
     def _count(self, request: Request, cost: int = 1) -> None:
-        self._reads(request.client.host if request.client else "", cost)
+        self._reads(reply.address_of(request), cost)
 
     async def _well_known(
         self, request: Request, name: Annotated[str, Query(description="The local part")]
@@ -150,7 +150,7 @@ class HandleRoutes:
     async def _find(
         self, request: Request, handle: Annotated[str, Query(description="name@domain")]
     ) -> Response:
-        self._count(request, FIND_COST)
+        self._count(request, FIND.cost)
         reply.only(request, ("handle",))
         asked = read_handle(handle, "query.handle")
         who = self._callers.who(request, b"")

@@ -11,6 +11,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from hanse.counters import Family
+from hanse.servers.api import reply
 from hanse.servers.api.reply import Callers, answers, json
 
 Networks = Sequence[IPv4Network | IPv6Network]
@@ -70,7 +71,7 @@ class HealthRoutes:
 
     def _is_near(self, request: Request) -> bool:
         try:
-            address = ip_address(request.client.host if request.client else "")
+            address = ip_address(reply.address_of(request))
         except ValueError:
             return False  # no address that can be compared is no pass
         address = getattr(address, "ipv4_mapped", None) or address

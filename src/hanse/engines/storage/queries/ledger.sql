@@ -16,10 +16,6 @@ SELECT coalesce(sum(credits_posted - debits_posted), 0) FROM account;
 -- name: account_held_sum
 SELECT coalesce(sum(debits_pending), 0) FROM account;
 
--- name: account_pending_sum
--- Held on the debit side less held on the credit side: zero, and both zero when no call is open.
-SELECT coalesce(sum(debits_pending), 0), coalesce(sum(credits_pending), 0) FROM account;
-
 -- name: transfer_insert
 INSERT INTO transfer (id, debit, credit, amount, kind, pending, memo, at_ms)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
