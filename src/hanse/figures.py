@@ -98,7 +98,7 @@ class Figures:
         self.draining = False
         self.ended = Tally("settled")
         self._kept = Fresh(self._read_kept)
-        self._probed = Fresh(self._probe)
+        self._probed = Fresh(self._probe, times=0)  # a wait is no work, and 503 must not outlive it
 
     def call_ended(self, call: Call) -> None:
         """Count how a call ended."""
@@ -195,8 +195,9 @@ class Figures:
 class Fresh(Generic[T]):
     """A figure that is read again once it is old; those who ask meanwhile share one reading."""
 
-    def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, read: Callable[[], Awaitable[T]], times: int = FRESH_TIMES) -> None:
         self._read = read
+        self._times = times
         self._lock = asyncio.Lock()
         self._found: T | None = None
         self._until = 0.0
@@ -208,7 +209,7 @@ class Fresh(Generic[T]):
                 started = time.monotonic()
                 self._found = await self._read()
                 ended = time.monotonic()
-                self._until = ended + max(FRESH_S, FRESH_TIMES * (ended - started))
+                self._until = ended + max(FRESH_S, self._times * (ended - started))
             return self._found
 
 

@@ -103,7 +103,7 @@ async def test_a_node_that_starts_or_drains_wants_no_work_but_lives(site: Site) 
 async def test_a_database_that_does_not_write_in_time_makes_it_not_ready(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "PROBE_S", 0.05)
+    monkeypatch.setattr(figures, "PROBE_S", 0.2)
     go_on = threading.Event()
     stuck = site.node.figures._parts.database.write(lambda _tx: go_on.wait(20))
     try:
@@ -114,6 +114,9 @@ async def test_a_database_that_does_not_write_in_time_makes_it_not_ready(
             go_on.set()
         assert status == 503
         assert "write" in reasons[0]
+        async with asyncio.timeout(5):  # ready again soon after it writes again
+            while (await site.ready())[0] != 200:
+                await asyncio.sleep(0.02)
     finally:
         go_on.set()
 
