@@ -5,6 +5,7 @@ another. Nobody of the house is asked. What the relay refused as spam is kept he
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
@@ -39,6 +40,9 @@ REVIEW_MAX_S: Final = 60.0
 
 SPAM_S: Final = 10.0
 """How often what was refused as spam is written."""
+
+LAST_S: Final = 2.0
+"""How long a stopping node waits for the last of it: the database may be away."""
 
 FRESH_MS: Final = 1_000
 KEPT_MS: Final = 120_000
@@ -115,7 +119,9 @@ class ByLevels:
                 await asyncio.sleep(SPAM_S)
                 await self._keep()
         finally:
-            await self._keep()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_S):
+                    await self._keep()
 
     async def _keep(self) -> None:
         try:
