@@ -569,8 +569,11 @@ class Node:
         end = time.monotonic() + self.config.drain_s
         while self.broker.running and time.monotonic() < end:
             await asyncio.sleep(0.02)
+        self.broker.give_up()
         try:
             async with asyncio.timeout(self.config.drain_s):
+                while self.broker.running:
+                    await asyncio.sleep(0.02)
                 await self.ingest.drain()
         except TimeoutError:
             log.warning("drain.cut_short", events=self.ingest.waiting)

@@ -223,6 +223,8 @@ class Observing:
             assert found is not None
             async with gate:
                 end = await self.prober.probe(offer, *found, self._new_id())
+            if end == Fault.NODE_STOPPED.value:
+                return None
             at_s = self._clock.now_s()
             major = major_of(offer.version)
             self.liveness.probed(offer.address, name, end, at_s)

@@ -106,7 +106,11 @@ class Gone:
     """They were connected, took the request, and left without answering."""
 
 
-Reply = Answered | TimedOut | Absent | Gone
+class Stopped:
+    """This node stops, and waits no longer: it says nothing about them."""
+
+
+Reply = Answered | TimedOut | Absent | Gone | Stopped
 
 
 class Courier(Protocol):
@@ -115,6 +119,9 @@ class Courier(Protocol):
     async def ask(self, request: Event, to: PublicKey, timeout_ms: float) -> Reply:
         """Deliver `request` and wait at most `timeout_ms`. Only an event by `to` whose `e` tag
         names the request counts as an answer."""
+
+    def stop(self) -> None:
+        """Wait no longer: whatever is asked now, or later, ends as Stopped."""
 
 
 Row = tuple[int, int, bytes, bytes]

@@ -72,6 +72,9 @@ class Provider:
         assert call is not None
         return Answered(PARTIES.answer(call, result=PARTIES.delivered(call)))
 
+    def stop(self) -> None:
+        pass
+
 
 class Nodes:
     """Two brokers over one database, one clock and one provider."""

@@ -288,6 +288,20 @@ async def test_a_node_that_stops_takes_its_agents_with_it_and_the_other_goes_on(
     await peer.keep(peer.note("alone"))
 
 
+async def test_a_node_that_stops_does_not_wait_for_a_provider_at_another(cluster: Cluster) -> None:
+    a = await cluster.node("a")
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with cluster.running("b") as b:
+            shop = await a_shop(cluster, a, seen_from=b)
+            shop.open.clear()
+            caller = await cluster.agent(b, "10sat")
+            call = tasks.create_task(shop.buy(caller, deadline_ms=600_000))
+            await eventually(lambda: shop.worked == 1)
+        assert (await call).fault == "node-stopped"  # it heard so before its connection closed
+    assert await a.payments.balance(caller.pubkey) == (10_000, 0)
+    await settled_books(a)
+
+
 async def test_what_the_operator_denies_at_one_node_is_denied_at_the_other_after_its_sweep(
     cluster: Cluster, two: tuple[Node, Node]
 ) -> None:

@@ -129,6 +129,9 @@ class Prompt:
     async def ask(self, request: Event, to: PublicKey, timeout_ms: float) -> Reply:
         return Answered(self._answer)
 
+    def stop(self) -> None:
+        pass
+
 
 async def test_an_answer_that_breaks_our_own_check_is_refunded(node: Node, tmp_path: Path) -> None:
     parties = Parties.new()

@@ -13,7 +13,7 @@ import orjson
 from hanse.broker.answer import INVALID_PARAMS
 from hanse.broker.model import Fault
 from hanse.errors import Invalid, TooLarge
-from hanse.ports import Absent, Answered, Clock, Courier, Gone, TimedOut
+from hanse.ports import Absent, Answered, Clock, Courier, Gone, Stopped, TimedOut
 from hanse.protocol import rpc
 from hanse.protocol.event import Event
 from hanse.protocol.keys import SecretKey
@@ -60,6 +60,8 @@ class Prober:
                 return Fault.OFFLINE.value
             case Gone():
                 return Fault.DIED.value
+            case Stopped():
+                return Fault.NODE_STOPPED.value
 
 
 def probe_example(offer: Offer, name: str) -> tuple[Capability, Example] | None:

@@ -25,7 +25,7 @@ from hanse.errors import (
     Unavailable,
 )
 from hanse.payments.model import Fee
-from hanse.ports import Absent, Answered, Clock, Courier, Gone, Latch, Reply, TimedOut
+from hanse.ports import Absent, Answered, Clock, Courier, Gone, Latch, Reply, Stopped, TimedOut
 from hanse.protocol import rpc
 from hanse.protocol.keys import SecretKey
 from hanse.registry.model import Capability, Offer, Promise
@@ -159,6 +159,11 @@ class Broker:
         """Refuse new calls; those running go on to their end."""
         self._closing = True
 
+    def give_up(self) -> None:
+        """Wait for no provider any longer: what runs is refunded. A provider at another node would
+        keep it open until its deadline."""
+        self._courier.stop()
+
     @property
     def running(self) -> int:
         """How many calls are in progress."""
@@ -282,8 +287,8 @@ class Broker:
         return await self._close(call, verdict, latency)
 
     def _judge(self, reply: Reply, call: Call, capability: Capability, promise: Promise) -> Verdict:
-        if self._closing and isinstance(reply, Gone | Absent):
-            # Our own doors are closing: that the provider is gone is not its fault.
+        # While our own doors close, that the provider is gone is not its fault.
+        if isinstance(reply, Stopped) or (self._closing and isinstance(reply, Gone | Absent)):
             return Verdict(fault=Fault.NODE_STOPPED, detail="the node stopped during the call")
         match reply:
             case Answered():

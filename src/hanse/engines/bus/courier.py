@@ -6,7 +6,7 @@ answer, one for another call, or one after the deadline finds nobody waiting and
 
 import asyncio
 
-from hanse.ports import Absent, Answered, Attendance, Bus, Gone, Reply, TimedOut
+from hanse.ports import Absent, Answered, Attendance, Bus, Gone, Reply, Stopped, TimedOut
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
@@ -20,11 +20,14 @@ class BusCourier:
         self._node = node
         self._waiting: dict[str, tuple[PublicKey, asyncio.Future[Reply]]] = {}
         self._asked: dict[PublicKey, set[str]] = {}
+        self._stopped = False
         bus.listen(self._hear)
         presence.when_gone(self._gone)
 
     async def ask(self, request: Event, to: PublicKey, timeout_ms: float) -> Reply:
         """See `ports.Courier`."""
+        if self._stopped:
+            return Stopped()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
         self._waiting[request.id] = (to, future)
@@ -41,6 +44,12 @@ class BusCourier:
             asked.discard(request.id)
             if not asked:
                 del self._asked[to]
+
+    def stop(self) -> None:
+        """See `ports.Courier`."""
+        self._stopped = True
+        for _, future in self._waiting.values():
+            _settle(future, Stopped())
 
     def _hear(self, event: Event) -> int:
         if event.kind != kinds.RPC or self._node not in event.values("p"):
