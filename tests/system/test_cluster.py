@@ -1,6 +1,9 @@
 """Many nodes over one PostgreSQL and one NATS: what enters at one is there at all."""
 
 import asyncio
+import contextlib
+import shutil
+import ssl
 import subprocess
 import sys
 from base64 import b64encode
@@ -376,6 +379,33 @@ async def test_a_url_of_another_kind_is_refused_by_its_name_alone(
                 pass
         assert refused.value.field == setting
         assert text not in refused.value.text
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with it")
+async def test_a_database_whose_certificate_is_not_trusted_is_refused_with_the_reason(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    key, own, other = (str(tmp_path / name) for name in ("key", "own", "other"))
+    for found in (other, own):
+        make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+        make += f" -subj /CN=localhost -keyout {key} -out {found}"
+        subprocess.run(make.split(), check=True, capture_output=True)
+    settings = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    settings.load_cert_chain(own, key)
+
+    async def offer_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.readexactly(8)
+            writer.write(b"S")  # PostgreSQL's word for yes
+            await writer.start_tls(settings)
+
+    async with await asyncio.start_server(offer_tls, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://hanse:s3cret@127.0.0.1:{port}/x?sslmode=verify-ca&sslrootcert={other}"
+        cluster.settings["database"] = SecretUrl(url)
+        with pytest.raises(Unavailable, match="certificate verify failed") as refused:
+            await cluster.node("a")
+    assert "s3cret" not in refused.value.text
 
 
 @pytest.mark.parametrize(("setting", "package"), [("database", "asyncpg"), ("bus", "nats")])

@@ -189,10 +189,11 @@ class PostgresDatabase:
     async def __aenter__(self) -> Self:
         try:
             await self._connect()
-        except (ValueError, asyncpg.ClientConfigurationError) as exc:
-            # Without its text, which may quote the URL.
-            raise Invalid.at("database", "is not a PostgreSQL URL that can be read") from exc
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            # A certificate that is not trusted is both: its text is OpenSSL's.
+            if isinstance(exc, ValueError) and not isinstance(exc, OSError):
+                # Without its text, which may quote the URL.
+                raise Invalid.at("database", "is not a PostgreSQL URL that can be read") from exc
             text = f"cannot open the database: {said(exc)}"
             raise Unavailable(text, field="database", hint="does the server run?") from exc
         self._announced = int((await self._pool.fetchval(_named("event_last_seq"))) or 0)
