@@ -124,6 +124,17 @@ async def test_three_nodes_start_as_the_page_says_and_are_one(
             assert found.value == "A"
 
 
+def test_no_unit_asks_for_what_its_user_may_not_read() -> None:
+    units = {path.name: path.read_text() for path in EXAMPLES.glob("*.service")}
+    for text in units.values():
+        commands = re.findall(r"^Exec\w+=(.+)$", text, re.M)
+        assert commands
+        assert "/etc/hanse" not in str(commands)  # root's, mode 0700: systemd reads it for them
+    assert "\nLoadCredential=nats.conf:/etc/hanse/nats.conf\n" in units["nats.service"]
+    # asyncpg looks into ~/.postgresql, and a home it may not enter is an error to it.
+    assert "\nProtectHome=tmpfs\n" in units["hanse@.service"]
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
     for path in EXAMPLES.glob("*.service"):
