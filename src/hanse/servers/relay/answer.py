@@ -169,15 +169,16 @@ def answer_frames(subscription: str, prefix: bytes, found: Found) -> bytes:
     rows, more = found.rows, found.more
     if not rows:
         return _end(subscription, more)
-    size = sum([len(row[3]) for row in rows])
-    if size > ANSWER_BYTES_MAX:
+    if len(rows) == 1:
+        return frames.answer_of_one(prefix, rows[0][3], _end(subscription, more))
+    bodies = [row[3] for row in rows]
+    sizes = list(map(len, bodies))
+    size = sum(sizes)
+    while size > ANSWER_BYTES_MAX and len(bodies) > 1:
         more = True
-        keep = len(rows)
-        while size > ANSWER_BYTES_MAX and keep > 1:
-            keep -= 1
-            size -= len(rows[keep][3])
-        rows = rows[:keep]
-    return frames.answer(prefix, rows, _end(subscription, more))
+        size -= sizes.pop()
+        bodies.pop()
+    return frames.answer(prefix, bodies, sizes, _end(subscription, more))
 
 
 @lru_cache(ENDS_KEPT)
