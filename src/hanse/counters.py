@@ -30,6 +30,11 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    @property
+    def count(self) -> int:
+        """How many were added."""
+        return sum(self.counts)
+
     def buckets(self) -> list[tuple[str, int]]:
         """(upper bound, how many were at or under it), as Prometheus counts them."""
         found, sum_ = [], 0

@@ -145,7 +145,7 @@ class Figures:
             _plain("gauge", "hanse_ingest_waiting_bytes", _WAITING_BYTES, ingest.waiting_bytes),
             _plain("histogram", "hanse_commit_writes", _WRITES, parts.database.commits.writes),
             _plain("histogram", "hanse_commit_seconds", _COMMITS, parts.database.commits.seconds),
-            _labelled("counter", "hanse_queries", _QUERIES, "outcome", {**answer.outcomes.counts}),
+            _labelled("counter", "hanse_queries", _QUERIES, "outcome", {**answer.outcomes}),
             _plain("histogram", "hanse_query_seconds", _QUERY_SECONDS, answer.seconds),
             _plain("counter", "hanse_deliveries", _DELIVERIES, parts.watch.delivered),
             _plain("gauge", "hanse_connections", _CONNECTIONS, len(parts.relay.connections)),

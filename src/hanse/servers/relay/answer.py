@@ -1,13 +1,14 @@
 """Answering from the log: what is stored for a REQ, how many events a COUNT finds."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
 
-from hanse.counters import SECONDS, Histogram, Tally
+from hanse.counters import SECONDS, Histogram
 from hanse.errors import HanseError
 from hanse.ports import Clock, Found, Log, Row
 from hanse.protocol import hyperloglog, kinds, message
@@ -54,12 +55,18 @@ class Answer:
         self._log = log
         self._clock = clock
         self._limit_max = limit_max
-        self.outcomes = Tally("answered", "refused")
+        self.refused = 0
         self.seconds = Histogram(SECONDS)
+        """Of every answer that was not refused."""
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How queries ended since the start."""
+        return {"answered": self.seconds.count, "refused": self.refused}
 
     async def stored(self, filters: Sequence[Filter], reader: frozenset[PublicKey]) -> Found:
         """What is stored, for a REQ."""
-        return await self._timed(self._find(filters, reader), self._clock.monotonic_ms())
+        return await self._timed(self._find(filters, reader), time.perf_counter())
 
     def at_once(
         self, filters: Sequence[Filter], reader: frozenset[PublicKey]
@@ -67,32 +74,27 @@ class Answer:
         """The same on the spot, if it need not wait; otherwise what is left to be awaited."""
         if filters[0].search is not None:
             return self.stored(filters, reader)
-        clock = self._clock
-        started_ms = clock.monotonic_ms()
+        began_s = time.perf_counter()
         try:
             found = self._log.at_once(
-                filters, limit=self._limit_max, now_s=clock.now_s(), reader=reader
+                filters, limit=self._limit_max, now_s=self._clock.now_s(), reader=reader
             )
         except HanseError:
-            self.outcomes.add("refused")
+            self.refused += 1
             raise
         if not isinstance(found, Found):
-            return self._timed(found, started_ms)
-        self._answered(started_ms)
+            return self._timed(found, began_s)
+        self.seconds.add(time.perf_counter() - began_s)
         return found
 
-    async def _timed(self, work: Coroutine[Any, Any, Found], started_ms: float) -> Found:
+    async def _timed(self, work: Coroutine[Any, Any, Found], began_s: float) -> Found:
         try:
             found = await work
         except HanseError:
-            self.outcomes.add("refused")
+            self.refused += 1
             raise
-        self._answered(started_ms)
+        self.seconds.add(time.perf_counter() - began_s)
         return found
-
-    def _answered(self, started_ms: float) -> None:
-        self.outcomes.add("answered")
-        self.seconds.add((self._clock.monotonic_ms() - started_ms) / 1000)
 
     async def _find(self, filters: Sequence[Filter], reader: frozenset[PublicKey]) -> Found:
         first = filters[0]
