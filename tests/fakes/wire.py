@@ -78,7 +78,8 @@ async def a_relay(log: MemoryLog, **settings: Any) -> AsyncIterator[Relay]:
 class Transport:
     """What `Connection` uses of picows' transport and of asyncio's beneath it."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self.address = address
         self.underlying_transport = self
         self.is_close_frame_sent = False
         self.written: list[bytes] = []
@@ -86,8 +87,8 @@ class Transport:
         self.ended: list[Any] = []
         self.pongs: list[bytes] = []
 
-    def get_extra_info(self, name: str) -> None:
-        return None
+    def get_extra_info(self, name: str) -> tuple[str, int]:
+        return (self.address, 1)
 
     def get_write_buffer_size(self) -> int:
         return self.unread
@@ -110,10 +111,10 @@ class Transport:
 class Wire:
     """A client's end of one connection."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, address: str = "") -> None:
         self.relay = relay
         self.connection = Connection(relay)
-        self.transport = Transport()
+        self.transport = Transport(address)
         self.connection.on_ws_connected(self.transport)  # type: ignore[arg-type]
         assert self.heard() == [["AUTH", CHALLENGE]]
 

@@ -6,7 +6,7 @@ from hanse.errors import Invalid, RateLimited
 from hanse.servers.relay.addresses import Networks, counted, origin
 from hanse.servers.relay.handshake import Places
 from hanse.servers.relay.relay import SocketLimits
-from hanse.servers.relay.shares import Shares
+from hanse.servers.relay.shares import Share, Shares
 
 PROXIES = Networks(("127.0.0.0/8", "10.0.0.0/8"), "proxy")
 
@@ -61,13 +61,14 @@ def test_an_address_counts_as_its_site(address: str, found: str) -> None:
 
 
 def test_addresses_of_one_site_share_what_an_address_may_have() -> None:
-    shares = Shares(10, 100)
-    shares.take("2001:db8::1", 6)
+    shares = Shares(10, 10, 100)
+    first, second = Share(shares, "2001:db8::1"), Share(shares, "2001:db8::2")
+    first.take(6)
     with pytest.raises(RateLimited):
-        shares.take("2001:db8::2", 6)
-    shares.take("2001:db8:0:1::2", 6)
-    shares.leave("2001:db8::1", 6)
-    shares.take("2001:db8::2", 6)
+        second.take(6)
+    Share(shares, "2001:db8:0:1::2").take(6)
+    first.leave(6)
+    second.take(6)
     places = Places(SocketLimits(of_one_address_max=2))
     assert [places.take(f"2001:db8::{end}") for end in (1, 2, 3)] == [True, True, False]
     places.leave("2001:db8::1")

@@ -49,24 +49,19 @@ async def test_the_values_of_one_address_are_bounded_over_all_its_connections() 
             found = wire.heard()[-1]
             return "" if found[0] == "EOSE" else found[2]
 
-        def come_from(address: str) -> Wire:
-            wire = Wire(relay)
-            wire.connection.address = address
-            return wire
-
-        first, second, third = (come_from("192.0.2.1") for _ in range(3))
+        first, second, third = (Wire(relay, "192.0.2.1") for _ in range(3))
         assert (asks(first, 6), asks(second, 4)) == ("", "")
         assert asks(third, 1).startswith("rate-limited: over 10 values in the filters of one")
-        other = come_from("192.0.2.2")
+        other = Wire(relay, "192.0.2.2")
         assert asks(other, 6) == ""
-        proxied = come_from("127.0.0.1")
+        proxied = Wire(relay, "127.0.0.1")
         assert asks(proxied, 4) == ""
-        assert asks(come_from("127.0.0.1"), 1).startswith("rate-limited: all clients")
+        assert asks(Wire(relay, "127.0.0.1"), 1).startswith("rate-limited: all clients")
         first.leave()
         assert asks(third, 6) == ""
         for wire in (second, third, other, proxied):
             wire.leave()
-        assert (relay.shares.taken, relay.shares._of) == (0, {})
+        assert (relay.shares.taken, relay.shares.by_site) == (0, {})
 
 
 async def test_an_event_the_store_fails_on_is_refused_alone_and_the_relay_goes_on() -> None:

@@ -107,9 +107,9 @@ class Session:
         self._refusals = 0
         self._tokens = limits.requests_burst
         self._tokens_at_s = 0
+        self.subscriptions: set[str] = set()
         # Most connections prove nothing and compare nothing: what is empty is shared.
         self.identities: frozenset[PublicKey] = NOBODY
-        self.subscriptions: frozenset[str] = NOTHING
         self.comparisons: frozenset[str] = NOTHING
 
     def greet(self) -> bytes:
@@ -118,7 +118,7 @@ class Session:
 
     def ended(self, subscription: str) -> None:
         """The relay ended this subscription by itself."""
-        self.subscriptions -= {subscription}
+        self.subscriptions.discard(subscription)
 
     def forgotten(self, subscription: str) -> None:
         """The relay ended this comparison by itself."""
@@ -137,8 +137,7 @@ class Session:
         if isinstance(found, message.Publish):
             return [found]
         if isinstance(found, message.Drop):
-            if found.subscription in self.subscriptions:
-                self.subscriptions -= {found.subscription}
+            self.subscriptions.discard(found.subscription)
             return [found]
         match found:
             case message.Count():
@@ -196,7 +195,7 @@ class Session:
                 most = self._limits.subscriptions_max
                 if len(self.subscriptions) >= most:
                     raise RateLimited(f"at most {most} subscriptions", hint="close one first")
-                self.subscriptions |= {name}
+                self.subscriptions.add(name)
         except HanseError as exc:
             return self._refusal("REQ", name, exc)
         return [found]

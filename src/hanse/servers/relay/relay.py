@@ -90,7 +90,11 @@ class Relay:
         self.session_limits = session_limits
         self.limits = socket_limits
         self.answer = Answer(log, clock, limit_max, ranking)
-        self.shares = Shares(socket_limits.values_of_address_max, socket_limits.values_of_all_max)
+        self.shares = Shares(
+            socket_limits.values_max,
+            socket_limits.values_of_address_max,
+            socket_limits.values_of_all_max,
+        )
         self.reads = Reads(read_limits, log.reads_wait)
         self.comparer = Comparer(log, clock, compare_limits)
         self.connections: set[Client] = set()

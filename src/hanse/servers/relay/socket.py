@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
-from hanse.errors import HanseError, RateLimited
+from hanse.errors import HanseError
 from hanse.ports import Found
 from hanse.protocol import message, session
 from hanse.protocol.keys import PublicKey
@@ -21,7 +21,8 @@ from hanse.servers.relay.context import NO_OPERATORS
 from hanse.servers.relay.frames import frame as framed
 from hanse.servers.relay.reads import Line, failure
 from hanse.servers.relay.relay import Relay
-from hanse.servers.relay.watch import Watcher, values_of
+from hanse.servers.relay.shares import Share
+from hanse.servers.relay.watch import READING, Watcher, values_of
 
 _TEXT = WSMsgType.TEXT  # for each frame: to look a member up costs as much as a call
 
@@ -35,8 +36,7 @@ class Connection(WSListener):
     __slots__ = (
         *("address", "operators"),
         *("_comparisons", "_line", "_out", "_out_size", "_parts", "_parts_size", "_quiet"),
-        *("_forwarded", "_values"),
-        *("_relay", "_session", "_transport", "_under", "_watchers"),
+        *("_forwarded", "_relay", "_session", "_share", "_transport", "_under", "_watchers"),
     )
 
     door = "socket"
@@ -50,7 +50,6 @@ class Connection(WSListener):
         self._transport: WSTransport | None = None
         self._under: Any = None
         self._quiet = 0
-        self._values = 0
         self._line = Line(relay.reads)
         self._out_size = 0
         self._parts_size = 0
@@ -59,6 +58,7 @@ class Connection(WSListener):
         self._parts: list[bytes] | None = None
         self._watchers: dict[str, Watcher] | None = None
         self._comparisons: dict[str, Comparison] | None = None
+        self._share: Share  # made when the address is known
 
     @property
     def identities(self) -> frozenset[PublicKey]:
@@ -82,6 +82,7 @@ class Connection(WSListener):
         admission = self._relay.admission
         self.address = admission.origin(peer, self._forwarded)
         self._forwarded = None
+        self._share = Share(self._relay.shares, self.address)
         if self.address in admission.lists.denied_addresses:
             self.turn_out("this address may not connect")
             return
@@ -132,8 +133,7 @@ class Connection(WSListener):
         self._line.close()
         for watcher in (self._watchers or {}).values():
             relay.watch.drop(watcher)
-        relay.shares.leave(self.address, self._values)
-        self._values = 0
+        self._share.leave(self._share.taken)
         for comparison in (self._comparisons or {}).values():
             comparison.close()
         self._watchers = self._comparisons = None
@@ -186,7 +186,7 @@ class Connection(WSListener):
             self._drop_watcher(watchers.pop(name))
         values = values_of(filters)
         try:
-            self._take_share(values)
+            self._share.take(values)
         except HanseError as exc:
             self._end_subscription(name, exc)
             return
@@ -208,13 +208,6 @@ class Connection(WSListener):
         else:
             line.read(name, found, partial(self._stored, watcher))
 
-    def _take_share(self, count: int) -> None:
-        most = self._relay.limits.values_max
-        if self._values + count > most:
-            raise RateLimited(f"over {most} values in all filters", hint="close some first")
-        self._relay.shares.take(self.address, count)
-        self._values += count
-
     def _stored(self, watcher: Watcher, found: Found | HanseError) -> None:
         if isinstance(found, HanseError):
             self._end_subscription(watcher.subscription, found)
@@ -223,15 +216,15 @@ class Connection(WSListener):
             self._relay.watch.go_on(watcher, found.seq)
 
     def _unwatch(self, effect: session.Unwatch) -> None:
-        if self._watchers and effect.subscription in self._watchers:
-            self._drop_watcher(self._watchers.pop(effect.subscription))
+        watcher = self._watchers.pop(effect.subscription, None) if self._watchers else None
+        if watcher is not None:
+            self._drop_watcher(watcher)
 
     def _drop_watcher(self, watcher: Watcher) -> None:
-        if not self._line.is_free:
+        if watcher.after == READING:
             self._line.cancel(watcher.subscription)
         self._relay.watch.drop(watcher)
-        self._relay.shares.leave(self.address, watcher.values)
-        self._values -= watcher.values
+        self._share.leave(watcher.values)
 
     def fell_behind(self, watcher: Watcher) -> None:
         """See `watch.Receiver`."""

@@ -58,30 +58,22 @@ class Receiver(Protocol):
         """Too much is new while this subscription's stored answer is read: end it."""
 
 
-class Watcher:
+class Watcher(msgspec.Struct, eq=False):
     """One live subscription of one connection.
 
     `after` is the newest sequence number that its stored answer covered, or READING. Its group is
     found when the next event comes.
     """
 
-    __slots__ = (
-        *("after", "filters", "group", "held", "held_size", "prefix", "receiver"),
-        *("subscription", "values"),
-    )
-
-    def __init__(
-        self, receiver: Receiver, subscription: str, filters: tuple[Filter, ...], values: int
-    ) -> None:
-        self.receiver = receiver
-        self.subscription = subscription
-        self.filters = filters
-        self.values = values
-        self.group: Group | None = None
-        self.prefix = message.event_prefix(subscription)
-        self.after = READING
-        self.held: list[tuple[int | None, bytes]] | None = None
-        self.held_size = 0
+    receiver: Receiver
+    subscription: str
+    filters: tuple[Filter, ...]
+    values: int
+    prefix: bytes
+    group: "Group | None" = None
+    after: int = READING
+    held: list[tuple[int | None, bytes]] | None = None
+    held_size: int = 0
 
 
 class Group:
@@ -134,7 +126,8 @@ class Watch:
     ) -> Watcher:
         """Open a subscription. It holds back what is new until `go_on`. `values`: see
         `values_of`."""
-        watcher = Watcher(receiver, subscription, filters, values)
+        prefix = message.event_prefix(subscription)
+        watcher = Watcher(receiver, subscription, filters, values, prefix)
         self._open += 1
         self._unplaced[watcher] = None
         self._unplaced_values += values + 1
@@ -383,9 +376,12 @@ def values_of(filters: tuple[Filter, ...]) -> int:
     """How many values their lists have in all."""
     count = 0
     for found in filters:
-        for values in (found.ids, found.authors, found.kinds):
-            if values is not None:
-                count += len(values)
+        if found.ids is not None:
+            count += len(found.ids)
+        if found.authors is not None:
+            count += len(found.authors)
+        if found.kinds is not None:
+            count += len(found.kinds)
         for _, values in found.tags:
             count += len(values)
     return count
