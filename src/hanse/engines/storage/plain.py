@@ -64,12 +64,12 @@ def plain_params(
 ) -> list[Any]:
     """Of a filter with a shape, in the order of `FilterSql._select`."""
     params = raw(found.ids) if found.ids is not None else []
-    for name, values in found.tags:
-        params += [hash_of(name, value) for value in values]
+    for name, (value,) in found.tags:
+        params.append(hash_of(name, value))
     if found.authors is not None:
         params += raw(found.authors)
     if found.kinds is not None:
-        params += padded(sorted(found.kinds))
+        params += padded(sorted(found.kinds)) if len(found.kinds) > 1 else found.kinds
     if found.since is not None:
         params.append(found.since)
     if found.until is not None:
