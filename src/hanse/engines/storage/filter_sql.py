@@ -28,7 +28,6 @@ from hanse.engines.storage.plain import (
     padded,
     plain_params,
     raw_each,
-    sampled,
     shape_of,
 )
 from hanse.protocol import kinds
@@ -63,6 +62,7 @@ _CACHED_MAX = 200_000
 
 NOBODY: frozenset[PublicKey] = frozenset()
 
+_ARRAY = "SELECT value FROM carray(?)"
 _NTH = " ORDER BY event.created_at DESC LIMIT 1 OFFSET ?"
 
 SHAPES_MAX = 512
@@ -369,7 +369,7 @@ class FilterSql:
         own = near.sql("event.created_at", " AND event.created_at >= reach.at" + _NTH)
         rows = padded(values, None)
         head = (
-            f"{_reach(whole, len(values))} "
+            f"{_reach(whole, 'VALUES ' + ','.join(['(?)'] * len(rows)))} "
             f"SELECT {COLUMNS} FROM (SELECT event.seq, event.created_at "
             "FROM reach CROSS JOIN wanted CROSS JOIN event "
             f"WHERE {near.conditions} AND event.created_at >= coalesce(({own}), reach.at) "
@@ -387,13 +387,13 @@ class FilterSql:
         """`_reaching` without a look at how much each value has: that costs as much as the rest,
         and seldom has one much more than the others. If all have more than FEED_EACH times the
         limit, no row comes. Of many values a sample says how far back to look: if that is not far
-        enough, too few rows come. Its parameters: `plain.feed_params`."""
+        enough, too few rows come. The values are one parameter: each one's own, and a row of VALUES
+        for it, would be a tenth of the whole. Its parameters: `plain.feed_params`."""
         whole = self._select(found, now_s, NOBODY, over=column)
         near = self._select(msgspec.structs.replace(found, since=None), now_s, NOBODY, over=column)
-        count = len(self._wanted(found, column))
         guessed = is_sampled(found, column)
         sql = (
-            f"{_reach(whole, count, sampled(count) if guessed else 0)}, "
+            f"{_reach(whole, _ARRAY, _ARRAY if guessed else '')}, "
             "near(seq, at) AS MATERIALIZED (SELECT event.seq, event.created_at "
             f"FROM reach CROSS JOIN wanted CROSS JOIN event WHERE {near.conditions} "
             "AND event.created_at >= reach.at LIMIT ?) "
@@ -522,24 +522,20 @@ class FilterSql:
         return first + "".join(f"${index}{part}" for index, part in enumerate(rest, 1))
 
 
-def _reach(whole: Selection, count: int, sample: int = 0) -> str:
-    """How far back an answer can reach: from `count` values, or a sample of them, by their index
-    alone."""
+def _reach(whole: Selection, values: str, sample: str = "") -> str:
+    """How far back an answer can reach: from the values that a query gives, or a sample of them, by
+    their index alone."""
     nth = whole.sql("event.created_at", _NTH)
     some = ""
     if sample:
-        some = f"some(value) AS (VALUES {_rows(sample)}), "
+        some = f"some(value) AS ({sample}), "
         nth = nth.replace("wanted.value", "some.value")
     return (
-        f"WITH wanted(value) AS (VALUES {_rows(len(padded(range(count))))}), {some}"
+        f"WITH wanted(value) AS ({values}), {some}"
         "reach(at) AS MATERIALIZED (SELECT coalesce((SELECT at FROM (SELECT "
         f"({nth}) AS at FROM {'some' if some else 'wanted'}) "
         "ORDER BY at DESC LIMIT 1 OFFSET ?), ?))"
     )
-
-
-def _rows(count: int) -> str:
-    return ",".join(["(?)"] * count)
 
 
 def _words(found: Filter) -> list[str]:

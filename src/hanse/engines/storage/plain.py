@@ -5,9 +5,12 @@ and from then on only the parameters are put together, here.
 """
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from typing import Any
+
+from apsw import carray
 
 from hanse.protocol import kinds
 from hanse.protocol.filter import Filter
@@ -83,11 +86,11 @@ def feed_params(found: Filter, column: str, limit: int, now_s: int) -> list[Any]
     """Of a filter with a shape that has a column, in the order of `FilterSql._feed`."""
     conditions: list[Any] = []
     if column == "event.pubkey":
-        values: Sequence[Any] = raw_each(found.authors or ())
+        values: tuple[bytes, ...] | array[int] = raw_each(found.authors or ())
         if found.kinds is not None:
             conditions = padded(found.kinds)
     else:
-        values = tuple(found.kinds or ())
+        values = array("q", found.kinds or ())
     sample = values[:: -(-len(values) // sampled(len(values)))] if is_sampled(found, column) else ()
     if sample:
         deep, count = depth(-(-limit * _SURPLUS * len(sample) // (4 * len(values))), len(sample))
@@ -98,10 +101,7 @@ def feed_params(found: Filter, column: str, limit: int, now_s: int) -> list[Any]
     if found.since is not None:
         whole = [*conditions, found.since, *near[len(conditions) :]]
     cap = limit * FEED_EACH
-    params = padded(values, None)
-    if sample:
-        params += sample
-        params += [None] * (sampled(len(values)) - len(sample))
+    params = [carray(values), carray(sample)] if sample else [carray(values)]
     params += whole
     params += (now_s, deep - 1, count - 1, found.since or 0)
     params += near
