@@ -63,6 +63,7 @@ _CACHED_MAX = 200_000
 NOBODY: frozenset[PublicKey] = frozenset()
 
 _ARRAY = "SELECT value FROM carray(?)"
+_NEVER = 1 << 62
 _NTH = " ORDER BY event.created_at DESC LIMIT 1 OFFSET ?"
 
 SHAPES_MAX = 512
@@ -140,7 +141,8 @@ class Try(msgspec.Struct, frozen=True):
     exact: str = ""
     complete: bool = True
     capped: bool = False
-    """Whether no row at all says nothing: there may have been too many to choose from."""
+    """Whether there may be too many rows to choose from. Unless there were, the first row is empty:
+    its columns are NULL."""
 
 
 class Selection:
@@ -385,21 +387,22 @@ class FilterSql:
 
     def _feed(self, found: Filter, column: str, now_s: int) -> Try:
         """`_reaching` without a look at how much each value has: that costs as much as the rest,
-        and seldom has one much more than the others. If all have more than FEED_EACH times the
-        limit, no row comes. Of many values a sample says how far back to look: if that is not far
-        enough, too few rows come. The values are one parameter: each one's own, and a row of VALUES
-        for it, would be a tenth of the whole. Its parameters: `plain.feed_params`."""
+        and seldom has one much more than the others. Of many values a sample says how far back to
+        look: if that is not far enough, too few rows come. The values are one parameter: each one's
+        own, and a row of VALUES for it, would be a tenth of the whole. See `plain.feed_params`."""
         whole = self._select(found, now_s, NOBODY, over=column)
         near = self._select(msgspec.structs.replace(found, since=None), now_s, NOBODY, over=column)
         guessed = is_sampled(found, column)
+        # At most FEED_EACH times the limit are sorted. The row of no event comes last, as SQLite
+        # takes a UNION ALL, and is sorted first: where it is missing, there were more.
         sql = (
-            f"{_reach(whole, _ARRAY, _ARRAY if guessed else '')}, "
-            "near(seq, at) AS MATERIALIZED (SELECT event.seq, event.created_at "
+            f"{_reach(whole, _ARRAY, _ARRAY if guessed else '')} "
+            f"SELECT {COLUMNS} FROM (SELECT seq, at FROM ("
+            "SELECT event.seq AS seq, event.created_at AS at "
             f"FROM reach CROSS JOIN wanted CROSS JOIN event WHERE {near.conditions} "
-            "AND event.created_at >= reach.at LIMIT ?) "
-            f"SELECT {COLUMNS} FROM (SELECT seq, at FROM near "
-            "WHERE (SELECT count(*) FROM near) < ? ORDER BY at DESC LIMIT ?) AS newest "
-            "CROSS JOIN event WHERE event.seq = newest.seq ORDER BY newest.at DESC"
+            f"AND event.created_at >= reach.at UNION ALL SELECT 0, {_NEVER} LIMIT ?) "
+            "ORDER BY at DESC LIMIT ?) AS newest "
+            "LEFT JOIN event ON event.seq = newest.seq ORDER BY newest.at DESC"
         )
         return Try(sql, [], sql + BY_ID, complete=not guessed, capped=True)
 

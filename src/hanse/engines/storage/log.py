@@ -380,8 +380,12 @@ def _wanted(asked: Filter, limit: int) -> int:
 def _settled(first: Try, rows: list[Row], wanted: int, announced: int) -> Found | None:
     """The answer, if these rows are all of it and in order. What was announced before they were
     read is in them, and so is all up to the newest of them."""
+    if first.capped:
+        if not rows or rows[0][0] is not None:
+            return None
+        del rows[0]
     more = len(rows) > wanted
-    if not (more or first.complete) or (first.capped and not rows):
+    if not (more or first.complete):
         return None
     if len(rows) > 1 and first.exact and not _in_order(rows, wanted):
         return None

@@ -100,12 +100,13 @@ def feed_params(found: Filter, column: str, limit: int, now_s: int) -> list[Any]
     whole = near
     if found.since is not None:
         whole = [*conditions, found.since, *near[len(conditions) :]]
-    cap = limit * FEED_EACH
-    params = [carray(values), carray(sample)] if sample else [carray(values)]
+    params: list[Any] = [carray(values)]
+    if sample:
+        params.append(carray(sample))
     params += whole
     params += (now_s, deep - 1, count - 1, found.since or 0)
     params += near
-    params += (now_s, cap, cap, limit)
+    params += (now_s, limit * FEED_EACH, limit + 1)
     return params
 
 
