@@ -128,7 +128,7 @@ Row = tuple[int, int, bytes, bytes]
 """A stored event: sequence number, created_at, id (32 bytes), its own JSON."""
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """The answer to a query. `rows` newest first (created_at descending, id ascending), or for one
     filter with a `search` the best match first (NIP-50), each once;
     `seq` is the newest sequence number of that snapshot; `more` says that some filter had more rows

@@ -30,7 +30,7 @@ Tags = tuple[tuple[str, frozenset[str]], ...]
 """By a tag's letter: its accepted values."""
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
+class Filter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One NIP-01 filter. None means "any"; `tags` maps a letter to its accepted values.
 
     `since` and `until` are inclusive Unix seconds; `limit` counts stored events only. `search`
@@ -138,14 +138,20 @@ class PlainFilter(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
     def _tags(self) -> "Tags | None":
         tags = []
-        for letter, hexes in (("e", self.e), ("p", self.p)):
-            if hexes is not None:
-                if not _are_hex(hexes):
-                    return None
-                tags.append((letter, frozenset(hexes)))
-        for letter, texts in (("t", self.t), ("d", self.d), ("a", self.a)):
-            if texts is not None:
-                tags.append((letter, frozenset(texts)))
+        if self.e is not None:
+            if not _are_hex(self.e):
+                return None
+            tags.append(("e", frozenset(self.e)))
+        if self.p is not None:
+            if not _are_hex(self.p):
+                return None
+            tags.append(("p", frozenset(self.p)))
+        if self.t is not None:
+            tags.append(("t", frozenset(self.t)))
+        if self.d is not None:
+            tags.append(("d", frozenset(self.d)))
+        if self.a is not None:
+            tags.append(("a", frozenset(self.a)))
         return tuple(tags)
 
 

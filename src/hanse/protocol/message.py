@@ -35,7 +35,7 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     raw: bytes
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """REQ: open a subscription."""
 
     subscription: str

@@ -109,7 +109,7 @@ class Watch:
     def __init__(self) -> None:
         self._groups: dict[tuple[Filter, ...], Group] = {}
         self._index: Index = {}
-        self._open = 0
+        self._placed = 0
         self._unplaced: dict[Watcher, None] = {}
         self._unplaced_values = 0
         self._announced = 0
@@ -119,7 +119,7 @@ class Watch:
         """Events sent live since the start, each subscriber counted."""
 
     def __len__(self) -> int:
-        return self._open
+        return self._placed + len(self._unplaced)
 
     def add(
         self, receiver: Receiver, subscription: str, filters: tuple[Filter, ...], values: int
@@ -128,7 +128,6 @@ class Watch:
         `values_of`."""
         prefix = message.event_prefix(subscription)
         watcher = Watcher(receiver, subscription, filters, values, prefix)
-        self._open += 1
         self._unplaced[watcher] = None
         self._unplaced_values += values + 1
         while self._unplaced_values > UNPLACED_MAX:
@@ -150,12 +149,12 @@ class Watch:
 
     def drop(self, watcher: Watcher) -> None:
         """Close a subscription, once."""
-        self._open -= 1
         group = watcher.group
         if group is None:
             del self._unplaced[watcher]
             self._unplaced_values -= watcher.values + 1
             return
+        self._placed -= 1
         if watcher in group.members:
             del group.members[watcher]
         elif group.late is not None:
@@ -195,6 +194,7 @@ class Watch:
         """Into the group of its filters, and with it into the index."""
         del self._unplaced[watcher]
         self._unplaced_values -= watcher.values + 1
+        self._placed += 1
         filters = live_form(watcher.filters)
         group = self._groups.get(filters)
         if group is None:
