@@ -165,9 +165,9 @@ class SqliteTransaction:
             raise ConstraintBroken(str(exc)) from exc
 
 
-def connect(path: str) -> apsw.Connection:
-    """Open a database as a node uses it. Raises Unavailable."""
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+def connect(path: str, flags: int = 0) -> apsw.Connection:
+    """Open a database as a node uses it; `flags` are SQLite's own, besides. Raises Unavailable."""
+    flags |= apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
     try:
         connection = apsw.Connection(path, flags=flags, statementcachesize=512)
         connection.set_busy_timeout(5000)
