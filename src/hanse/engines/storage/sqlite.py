@@ -27,7 +27,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import apsw
 
 from hanse.counters import Commits
-from hanse.engines.storage.append import Outcome, append_all, stands_alone
+from hanse.engines.storage.append import Outcome, append_all, append_plain, stands_alone
 from hanse.engines.storage.database import (
     QUEUE_MAX,
     Job,
@@ -310,7 +310,7 @@ class SqliteDatabase:
         if any(stands_alone(event) for event in events):
             # What waits is moved before, without holding up who keeps more aside meanwhile.
             return await self._submit(self._jobs, work, moves=True)
-        return await self._submit(keeper.jobs, work)
+        return await self._submit(keeper.jobs, partial(append_plain, events=events, hash=hash))
 
     async def settle(self, *, queued: bool = False) -> None:
         """See `database.Database`."""
