@@ -10,8 +10,9 @@ from collections.abc import Callable
 from hanse.node import Node
 from hanse.protocol.keys import PublicKey
 
-GARBAGE = 20_000
-"""Objects made and not freed after which Python looks for cycles among them."""
+GARBAGE = 100_000
+"""Objects made and not freed after which Python looks for cycles among them: more than the events
+are that wait to be moved into the tables (`tail.py`), or it would look at these again and again."""
 
 
 def raise_file_limit() -> None:

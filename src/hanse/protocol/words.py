@@ -8,7 +8,7 @@ QUERY_WORDS_MAX = 32
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORD = re.compile(r"[^\W_]+")
 _EXTENSION = re.compile(r"\w+:\S+")
-_ASCII = "".join(chr(code).lower() if chr(code).isalnum() else " " for code in range(128))
+_ASCII = bytes(code if chr(code).isalnum() else 32 for code in bytes(range(128)).lower()).ljust(256)
 _SUFFIXES = (
     *("ations", "ation", "ating", "ates", "ated", "ate"),
     *("ings", "ions", "ing", "ion", "ies", "ed", "es", "er", "s", "e"),
@@ -36,7 +36,7 @@ def spaced(text: str) -> str:
     """The words of what people write, with only spaces between them. As `words_of`, but a word is
     not split where its case changes: it is done for each event, and plain text is one pass in C."""
     if text.isascii():
-        return text.translate(_ASCII)
+        return text.encode().translate(_ASCII).decode()
     return " ".join(_WORD.findall(text.lower()))
 
 

@@ -49,6 +49,11 @@ def append_all(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outc
     return outcomes + _append_run(tx, run, hash, defers=not outcomes)
 
 
+def append_plain(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome]:
+    """The same for events of which none stands alone."""
+    return _append_run(tx, events, hash, defers=True)
+
+
 def stands_alone(event: Event) -> bool:
     """Whether what comes after it depends on it, in the log or in our own books."""
     kind = event.kind
@@ -58,20 +63,23 @@ def stands_alone(event: Event) -> bool:
 def _append_run(
     tx: Transaction, events: list[Event], hash: TagHash, *, defers: bool
 ) -> list[Outcome]:
-    """`defers`: nothing needs to find these in the tables at once."""
+    """One that stands alone, or such as do not. `defers`: nothing needs to find these in the tables
+    at once."""
     if not events:
         return []
     defers = defers and tx.defers
     if not defers:
         tx.settle()  # the numbers of what is kept aside come first
-    outcomes = _judged(tx, events, hash)
+    # Of a kind that has one, an event stands alone.
+    address = address_of(events[0]) if len(events) == 1 else None
+    outcomes = _judged(tx, events, address, hash)
     fresh = [event for event, outcome in zip(events, outcomes, strict=True) if outcome == 0]
     if not fresh:
         return outcomes
     taken = tx.one("log_take", len(fresh))
     assert taken is not None
     first = int(taken[0]) - len(fresh) + 1
-    run = prepared(fresh, first, hash)
+    run = prepared(fresh, first, hash, address)
     if defers:
         tx.defer(run)
     else:
@@ -84,23 +92,26 @@ def _append_run(
     return outcomes
 
 
-def _judged(tx: Transaction, events: list[Event], hash: TagHash) -> list[Outcome]:
+def _judged(
+    tx: Transaction, events: list[Event], address: str | None, hash: TagHash
+) -> list[Outcome]:
     """0 for what may enter, else the outcome. Makes way for newer versions."""
     ids = [bytes.fromhex(event.id) for event in events]
     known = {bytes(row[0]) for row in tx.among("events_known", ids)} | tx.deferred_among(ids)
-    addresses = [address_of(event) for event in events]
     forbidden: dict[tuple[str, bytes], int] = {}
     vanished: dict[bytes, int] = {}
     removed = tx.one("removals_any")
     if removed is not None and removed[0]:
-        targets = [event.id for event in events] + [found for found in addresses if found]
+        targets = [event.id for event in events]
+        if address is not None:
+            targets.append(address)
         rows = tx.among("tombstones", targets)
         forbidden = {(target, bytes(pubkey)): until for target, pubkey, until in rows}
     if removed is not None and removed[1]:
         keys = {key for event in events for key in _owners(event)}
         vanished = {bytes(pubkey): until for pubkey, until in tx.among("vanished", keys)}
     outcomes: list[Outcome] = []
-    for id, event, address in zip(ids, events, addresses, strict=True):
+    for id, event in zip(ids, events, strict=True):
         if id in known:
             outcomes.append(None)
             continue
@@ -161,8 +172,8 @@ def _make_way(tx: Transaction, event: Event, address: str, hash: TagHash) -> Non
     remove(tx, [(seq, json)], hash)
 
 
-def prepared(events: list[Event], first: int, hash: TagHash) -> Run:
-    """Numbered from `first` on, as the tables take them."""
+def prepared(events: list[Event], first: int, hash: TagHash, address: str | None = None) -> Run:
+    """Numbered from `first` on, as the tables take them. `address` is that of a single event."""
     rows: list[Row] = []
     tags: list[Row] = []
     texts: list[Row] = []
@@ -184,7 +195,7 @@ def prepared(events: list[Event], first: int, hash: TagHash) -> Run:
                 created_at,
                 kind,
                 expires,
-                address_of(event),
+                address,
                 encode_event(event),
             )
         )

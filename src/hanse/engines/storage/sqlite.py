@@ -27,7 +27,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import apsw
 
 from hanse.counters import Commits
-from hanse.engines.storage.append import Outcome, append_all, stands_alone
+from hanse.engines.storage.append import Outcome, append_all, append_plain, stands_alone
 from hanse.engines.storage.database import (
     QUEUE_MAX,
     Job,
@@ -41,7 +41,7 @@ from hanse.engines.storage.filter_sql import SQLITE, TagHash
 from hanse.engines.storage.keeper import Keeper, beside, gathered
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction, connect
-from hanse.engines.storage.tail import DEFER_S, DIRECT_S, FEW, Tail
+from hanse.engines.storage.tail import DEFER_S, DIRECT_S, FEW, Run, Tail
 from hanse.errors import Closed, HanseError, TooBroad, Unavailable
 from hanse.protocol.event import Event
 
@@ -65,6 +65,9 @@ would keep the write-ahead log from ever beginning anew."""
 READERS = 2
 READS_WAITING_MAX = 64
 """Reads in threads or waiting for one; beyond it new ones are refused."""
+
+FREED_AT_ONCE = 10
+"""Runs of events that one turn of the loop frees: under load some 50 events each."""
 
 _STEPS = 4000
 """Virtual machine steps between two looks at the clock: about 0.1 ms."""
@@ -311,7 +314,7 @@ class SqliteDatabase:
         if any(stands_alone(event) for event in events):
             # What waits is moved before, without holding up who keeps more aside meanwhile.
             return await self._submit(self._jobs, work, moves=True)
-        return await self._submit(keeper.jobs, work)
+        return await self._submit(keeper.jobs, partial(append_plain, events=events, hash=hash))
 
     async def settle(self, *, queued: bool = False) -> None:
         """See `database.Database`."""
@@ -413,7 +416,7 @@ class SqliteDatabase:
             return
         with keeper.order:
             keeper.moved(runs[-1].last)
-        self._loop.call_soon_threadsafe(self._dropped, runs[-1].last)
+        self._loop.call_soon_threadsafe(self._dropped, runs)
 
     def _full(self) -> None:
         """Much is kept aside."""
@@ -494,10 +497,17 @@ class SqliteDatabase:
             execute("ROLLBACK TO job")
         execute("RELEASE job")
 
-    def _dropped(self, last: int) -> None:
-        """Up to this number all is in the tables."""
+    def _dropped(self, runs: list[Run]) -> None:
+        """These are in the tables."""
         self._let_go()
-        self.tail.drop(last)
+        self.tail.drop(runs[-1].last)
+        self._forget(runs)
+
+    def _forget(self, runs: list[Run]) -> None:
+        """Free them a few at a time: all at once would hold the loop for 8 ms."""
+        del runs[-FREED_AT_ONCE:]
+        if runs:
+            self._loop.call_soon(self._forget, runs)
 
     def _let_go(self) -> None:
         """Who hears of a commit may look for it: no older snapshot is held."""

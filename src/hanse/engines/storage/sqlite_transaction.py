@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 import apsw
@@ -26,6 +27,12 @@ _PRAGMAS = (
     "mmap_size=1073741824",
     "wal_autocheckpoint=20000",
 )
+
+GROUP = 32
+"""Tags inserted by one statement: a third cheaper than one by one. Rows of events and texts, which
+are larger, would cost more that way."""
+
+_TAG, _TAGS = "($1, $2, $3, $4)", ", ".join(["(?, ?, ?, ?)"] * GROUP)
 
 OTHER = "put back the hanse.db-fresh that belongs to this hanse.db, or move this one away"
 
@@ -76,10 +83,22 @@ class SqliteTransaction:
 
     def many(self, name: str, rows: Sequence[Row]) -> None:
         """See `database.Transaction`."""
+        sql = self._queries[name]
         try:
-            self._connection.executemany(self._queries[name], rows)
+            if name == "tag_insert":
+                rows = self._grouped(sql, rows)
+            self._connection.executemany(sql, rows)
         except apsw.ConstraintError as exc:
             raise ConstraintBroken(str(exc)) from exc
+
+    def _grouped(self, sql: str, rows: Sequence[Row]) -> Sequence[Row]:
+        """Insert GROUP tags by each statement; those that are left."""
+        ends = range(GROUP, len(rows) + 1, GROUP)
+        if not ends:
+            return rows
+        groups = (tuple(chain.from_iterable(rows[end - GROUP : end])) for end in ends)
+        self._connection.executemany(sql.replace(_TAG, _TAGS), groups)
+        return rows[ends[-1] :]
 
     def among(self, name: str, values: Iterable[Any]) -> list[Row]:
         """See `database.Transaction`."""

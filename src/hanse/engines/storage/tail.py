@@ -25,14 +25,14 @@ from hanse.protocol.keys import PublicKey
 
 Row = tuple[Any, ...]
 
-RUN_EVENTS = 4096
-"""Events that move into the tables together. Half as many cost a tenth more each; twice as many
-hold up what is written meanwhile for twice as long (0.1 s)."""
+RUN_EVENTS = 8192
+"""Events that move into the tables together. Half as many cost a quarter more each; twice as many
+hold up what is written meanwhile for twice as long (0.2 s)."""
 
 RUN_BYTES = 16 << 20
 """Bytes of them, if that is reached before."""
 
-RUNS_WAITING = 4
+RUNS_WAITING = 2
 """So many times that may be kept aside; more has to wait until some has moved."""
 
 FEW = 512
