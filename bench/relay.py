@@ -4,7 +4,8 @@ A node as `hanse up` starts it, with every feature on, in a fresh folder; or, wi
 relay that runs already. The load generator is C (bench/loadgen), on the same cores, and checks
 every answer: each event acknowledged once, each answer the right events (counted and summed
 against a search by hand), each delivery made once. CPU is user + system of the relay's process
-tree, memory its anonymous memory, both from /proc.
+tree, memory its anonymous memory, both from /proc. What it does with events after the last OK
+counts as theirs; queries begin when it rests.
 
     verify      one bare Schnorr check, in this process: the floor under an event
     load        the store goes in, 8 connections × 32 under way
@@ -65,7 +66,7 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 QUICK = Amounts(
-    events=20_000, query_s=0.6, notes=4_000, serial=800, fan=150, fan_serial=60, idle=2_000
+    events=20_000, query_s=0.5, notes=4_000, serial=800, fan=150, fan_serial=60, idle=2_000
 )
 
 

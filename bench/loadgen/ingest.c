@@ -156,5 +156,6 @@ int ingest(const char *host, const char *port, int count, char **values)
         }
     }
     measure_end();
+    measure_rest();
     return report(subscriptions);
 }

@@ -15,6 +15,10 @@ void measure_begin(void);
 void measure_end(void);
 double measure_elapsed_s(void);
 
+/* After the end: the CPU of what the server still does with what it took counts, too. Waits until
+   it does next to nothing. */
+void measure_rest(void);
+
 /* One flat JSON object on stdout, field by field. */
 void report_begin(const char *mode);
 void report_number(const char *name, double value);
