@@ -1,5 +1,6 @@
 """What a node's relay refuses of somebody as spam costs them with its operator, and is told."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -14,6 +15,7 @@ from tests.system.test_levels_by_evidence import SECRET, known
 from tests.system.test_nip05 import Site
 from tests.system.test_trust_doors import as_json
 
+from hanse import by_level
 from hanse.keyring import new_secret
 from hanse.node import Node
 from hanse.protocol.keys import SecretKey
@@ -111,3 +113,20 @@ async def test_what_was_refused_last_is_kept_when_a_node_stops(
             await Site(node).ask("POST", "/events", notes[first : first + 100], by=SPAMMER)
     async with start() as node:
         assert "refused 400 events as spam" in (await shown(Site(node), operator))[2]
+
+
+async def test_a_node_stops_though_its_database_takes_no_last_counts(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_level, "LAST_S", 0.05)
+    asked, waited = asyncio.Event(), asyncio.Event()
+
+    async def slow(_now_s: int) -> None:
+        asked.set()
+        await asyncio.sleep(5)
+        waited.set()
+
+    async with start() as node:
+        monkeypatch.setattr(node.by_level.refusals, "keep", slow)
+    assert asked.is_set()
+    assert not waited.is_set()
