@@ -1,6 +1,7 @@
 // nostr-tools as a client of a relay: `node client.mjs STEP ARGUMENTS` runs one step with a JSON
 // object of arguments and prints what it saw, as JSON, on its last line.
 
+import { writeSync } from 'node:fs'
 import { finalizeEvent, generateSecretKey, getPublicKey, verifyEvent } from 'nostr-tools/pure'
 import { Relay, useWebSocketImplementation } from 'nostr-tools/relay'
 import * as nip05 from 'nostr-tools/nip05'
@@ -259,5 +260,6 @@ const STEPS = {
 
 const [, , step, given] = process.argv
 const result = await STEPS[step](JSON.parse(given))
-console.log(JSON.stringify(result ?? null))
+// Written before we go: what is only queued for a pipe, `exit` throws away.
+writeSync(1, `${JSON.stringify(result ?? null)}\n`)
 process.exit(0)
