@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
-import shutil
 import ssl
 import subprocess
 import sys
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.conftest import People, running_node
 from tests.relay_peer import Peer, a_peer, eventually
 from tests.servers import NatsServer, PostgresServer
@@ -25,6 +29,8 @@ from hanse.keyring import new_secret
 from hanse.node import Node
 from hanse.protocol import kinds
 from hanse.protocol.keys import SecretKey
+
+DAY = timedelta(days=1)
 
 Starting = Callable[..., Awaitable[Node]]
 
@@ -381,17 +387,26 @@ async def test_a_url_of_another_kind_is_refused_by_its_name_alone(
         assert text not in refused.value.text
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with it")
+def certified(folder: Path, name: str) -> Path:
+    """A key and a certificate that it signed itself, in one file."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.fromtimestamp(time.time(), UTC)
+    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    builder = x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - DAY).not_valid_after(now + DAY)
+    pem = serialization.Encoding.PEM
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = folder / name
+    signed = builder.sign(key, hashes.SHA256())
+    path.write_bytes(key.private_bytes(pem, *plain) + signed.public_bytes(pem))
+    return path
+
+
 async def test_a_database_whose_certificate_is_not_trusted_is_refused_with_the_reason(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    key, own, other = (str(tmp_path / name) for name in ("key", "own", "other"))
-    for found in (other, own):
-        make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
-        make += f" -subj /CN=localhost -keyout {key} -out {found}"
-        subprocess.run(make.split(), check=True, capture_output=True)
+    own, other = certified(tmp_path, "own"), certified(tmp_path, "other")
     settings = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    settings.load_cert_chain(own, key)
+    settings.load_cert_chain(own)
 
     async def offer_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
