@@ -44,6 +44,7 @@ from hanse.engines.storage.peers import StoredPeers
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Upkeep
+from hanse.engines.verifier.process import VerifierProcess
 from hanse.errors import HanseError, Unavailable
 from hanse.figures import Carrier, Figures, Parts
 from hanse.identity.resolver import Resolver
@@ -181,9 +182,8 @@ class Node:
         self.desk = self._staffed()
         self.log.follow(self.indexing.saw)
         self.recovered = await self.broker.recover()
-        views = await self._viewed()
+        self._follower = follower = Follower(await self._viewed())
         tasks = await enter(Tasks())
-        self._follower = follower = Follower(views)
         self.log.follow(follower.saw)
         tasks.start(follower.run())
         tasks.start(self._finish())
@@ -194,7 +194,8 @@ class Node:
         tasks.start(self._keep(Upkeep(database, self.log, config.keeping)))
         self.watch = self._watching(bus)
         self.admission = self._admission(hosts)
-        self.ingest = await enter(Ingest(log=self.log, bus=bus, admission=self.admission))
+        verifier = await enter(VerifierProcess())
+        self.ingest = await enter(Ingest(self.log, bus, self.admission, verifier))
         await enter(
             ContextVmDoor(
                 bus=bus, desk=self.desk, node=self._secret, clock=self._clock, name=config.name
@@ -210,8 +211,7 @@ class Node:
         self.entrance = Entrance(self.relay)
         self.peers = self._federated(hosts)
         app = application(self._behind(), hosts, tasks.start)
-        proxies = list(config.rules.rates.proxies)
-        await enter(serving(app, self.entrance, listening, proxies))
+        await enter(serving(app, self.entrance, listening, list(config.rules.rates.proxies)))
         await enter(self.peers)
         await self._known_or_late()
         self.figures.starting = False

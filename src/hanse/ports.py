@@ -4,7 +4,7 @@ Each is a small Protocol; engines and fakes implement them, `node.py` joins them
 room needs kept stands in that room's `store.py`.
 """
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -26,6 +26,13 @@ class Clock(Protocol):
 
     def monotonic_ms(self) -> float:
         """Milliseconds on a clock that never jumps, for measuring."""
+
+
+class Verifier(Protocol):
+    """Checks many signatures off the event loop."""
+
+    def check(self, packed: Sequence[bytes]) -> Awaitable[bytes]:
+        """For each `protocol.event.packed` one byte, as `signature.verify_packed` gives it."""
 
 
 class Presence(Protocol):

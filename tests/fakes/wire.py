@@ -4,7 +4,7 @@ The relay stands on a `MemoryLog`; a test decides when the log answers and when 
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from hanse.engines.bus.local import LocalBus
 from hanse.engines.bus.presence import LocalPresence
 from hanse.protocol import session
 from hanse.protocol.keys import PublicKey
+from hanse.protocol.signature import verify_packed
 from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.compare import CompareLimits
 from hanse.servers.relay.context import House
@@ -45,6 +46,13 @@ class StoppedClock:
         return 0.0
 
 
+class SignaturesHere:
+    """Implements `ports.Verifier`: checks them in this process, at once."""
+
+    async def check(self, packed: Sequence[bytes]) -> bytes:
+        return verify_packed(b"".join(packed))
+
+
 @asynccontextmanager
 async def a_relay(log: MemoryLog, **settings: Any) -> AsyncIterator[Relay]:
     """A relay over `log`. Commits are told by the test: `relay.watch.appended`."""
@@ -52,7 +60,7 @@ async def a_relay(log: MemoryLog, **settings: Any) -> AsyncIterator[Relay]:
     nobody = PublicKey("00" * 32)
     house = House(frozenset(), nobody, frozenset({HOST}))
     admission = Admission(rules=Rules(), lists=Lists(), house=house, clock=clock)
-    ingest = Ingest(log=log, bus=LocalBus(), admission=admission)
+    ingest = Ingest(log, LocalBus(), admission, SignaturesHere())
     found: dict[str, Any] = {
         "limit_max": 500,
         "session_limits": session.Limits(),

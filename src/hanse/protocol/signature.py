@@ -18,6 +18,9 @@ _CONTEXT = GLOBAL_CONTEXT.ctx
 _PARSED_MAX = 8192
 """Parsed keys kept: 64 bytes each; parsing costs 4.5 µs of the 33 µs a check takes."""
 
+PACKED_BYTES = 128
+GOOD, BAD = 1, 0
+
 _parsed: dict[bytes, Any] = {}
 
 
@@ -40,6 +43,16 @@ def verify(pubkey: bytes, digest: bytes, signature: bytes) -> bool:
             _parsed.clear()
         _parsed[pubkey] = key
     return bool(lib.secp256k1_schnorrsig_verify(_CONTEXT, signature, digest, 32, key))
+
+
+def verify_packed(packed: bytes) -> bytes:
+    """For each PACKED_BYTES (public key ‖ digest ‖ signature) one byte: GOOD or BAD."""
+    return bytes(
+        [
+            verify(packed[at : at + 32], packed[at + 32 : at + 64], packed[at + 64 : at + 128])
+            for at in range(0, len(packed), PACKED_BYTES)
+        ]
+    )
 
 
 class Signer:

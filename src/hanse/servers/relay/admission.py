@@ -4,7 +4,7 @@ A policy is a function `(event, context) -> None` that raises what it refuses wi
 
     on arrival      rate of the address                       no parsing for who is too fast
     before the      size, kind, denied, time, marks,          2 µs; a signature costs 30. They
-    signature       contents, work of strangers               change nothing and run in threads
+    signature       contents, work of strangers               change nothing
     after it        work of agents, membership, offers,       the author is known; on the loop
                     evidence, rate of key and operator,
                     the operator's own

@@ -1,37 +1,37 @@
-"""Ingest: from an event's bytes to OK. Parse and verify in threads, admit, append or pass on.
+"""Ingest: from an event's bytes to OK. Parse, verify aside, admit, append or pass on.
 
-    arrive ─→ pending (bounded) ─→ parse, early policies, verify ─→ late policies ─┬→ append ─→ OK
-                                   in batches, off the loop                         └→ bus ─→ OK
+    arrive ─→ pending (bounded) ─→ parse, early policies ─→ verify ─→ late policies ─┬→ append ─→ OK
+                                   in batches               aside                    └→ bus ─→ OK
 
-Which policy is early or late stands in `admission.py`. The C library releases the GIL while it
-verifies, so two threads use two cores. A lone event is verified on the loop: 35 µs there, against
-twice that for the way to a thread and back.
+Which policy is early or late stands in `admission.py`. A lone event is verified on the loop: 35 µs
+there, against twice that for the way to another process and back.
 """
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 from hanse.counters import Tally
 from hanse.errors import Closed, HanseError, PolicyFailed, RateLimited
-from hanse.ports import Bus, Log
+from hanse.ports import Bus, Log, Verifier
 from hanse.protocol import kinds, message
-from hanse.protocol.event import Event, check_event, digest_of, id_in, parse_event
+from hanse.protocol.event import Event, digest_of, forged, id_in, packed, parse_event
 from hanse.protocol.kinds import KindClass, kind_class
+from hanse.protocol.signature import BAD, GOOD, verify_packed
 from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.context import Context, Policy, Prepare, Source
 
 _log = logging.getLogger("hanse.relay")
 
 WAITING_BYTES_MAX = 64 << 20
-BATCH_MAX = 128
-SHARE_MIN = 16
-"""Events for which another thread is worth its while."""
+BATCH_MAX = 32
+BATCH_BYTES = 256 << 10
+"""So much is parsed in one turn of the loop, or one event."""
+VERIFYING_MAX = 8
+"""Batches that are verified at a time; meanwhile what comes makes larger ones."""
 INLINE_MAX = 2
-THREADS = 2
 VERIFIED_MAX = 10_000
 """Signatures remembered as good: the same event often comes from many relays."""
 
@@ -52,19 +52,21 @@ class Refused:
 
 
 class Ingest:
-    """Owns the verifying threads and the queue before them. `async with` starts and drains it."""
+    """Owns the queue before the verifier. `async with` starts and drains it."""
 
     def __init__(
         self,
-        *,
         log: Log,
         bus: Bus,
         admission: Admission,
+        verifier: Verifier,
+        *,
         pending_max: int = 20_000,
     ) -> None:
         self._log = log
         self._bus = bus
         self._admission = admission
+        self._verifier = verifier
         self._verified = Verified()
         self.waiting_max = pending_max
         self.outcomes = Tally("accepted", "duplicate", "passed", "mute")
@@ -76,14 +78,12 @@ class Ingest:
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        self._threads = ThreadPoolExecutor(THREADS, "hanse-verify")
         self._tasks = await asyncio.TaskGroup().__aenter__()
         self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self._tasks.__aexit__(None, None, None)
-        self._threads.shutdown()
 
     @property
     def waiting(self) -> int:
@@ -118,47 +118,84 @@ class Ingest:
             return
         self._pending.append((raw, respond, source))
         self._waiting_bytes += len(raw)
-        if not self._scheduled:
-            # At the end of this turn of the loop: all frames read in it form one batch.
-            self._scheduled = True
-            self._loop.call_soon(self._kick)
+        self._kick_soon()
 
     def _turn_away(self, reason: HanseError, respond: Respond) -> None:
         self.outcomes.add(reason.word)
         respond(message.notice(reason.wire))
 
+    def _kick_soon(self) -> None:
+        # At the end of this turn of the loop: all frames read in it form one batch.
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._kick)
+
     def _kick(self) -> None:
         self._scheduled = False
-        if not self._pending:
-            return  # a batch that came back took it meanwhile
-        at_once = self._verifying == 0 and self._admission.prepare is None
-        if len(self._pending) <= INLINE_MAX and at_once:
-            batch, self._pending = self._pending, []
-            self._waiting_bytes = 0
-            context = self._admission.context(batch[0][2])
-            self._admit(batch, self._check_batch(batch, context), context)
-            return
-        # What came together is shared between the threads: one commit takes it all.
-        size = min(BATCH_MAX, max(SHARE_MIN, -(-len(self._pending) // THREADS)))
-        while self._pending and self._verifying <= THREADS:
-            batch, self._pending = self._pending[:size], self._pending[size:]
-            self._waiting_bytes -= sum(len(raw) for raw, _, _ in batch)
-            self._verifying += 1
-            self._tasks.create_task(self._verify(batch))
-
-    async def _verify(self, batch: list[Waiting]) -> None:
+        if not self._pending or self._verifying >= VERIFYING_MAX:
+            return  # a batch that comes back goes on
+        batch = self._taken()
         context = self._admission.context(batch[0][2])
+        found, unchecked = self._looked_at(batch, context)
+        alone = self._verifying == 0 and not self._pending and self._admission.prepare is None
+        if alone and len(batch) <= INLINE_MAX:
+            _refuse_forged(found, unchecked, verify_packed(b"".join(unchecked.values())))
+            self._admit(batch, found, context)
+            return
+        self._verifying += 1
+        self._tasks.create_task(self._verify(batch, found, unchecked, context))
+        if self._pending:
+            self._kick_soon()
+
+    def _taken(self) -> list[Waiting]:
+        """The next batch."""
+        count = size = 0
+        for raw, _, _ in self._pending[:BATCH_MAX]:
+            size += len(raw)
+            if count and size > BATCH_BYTES:
+                size -= len(raw)
+                break
+            count += 1
+        batch, self._pending = self._pending[:count], self._pending[count:]
+        self._waiting_bytes -= size
+        return batch
+
+    def _looked_at(
+        self, batch: list[Waiting], context: Context
+    ) -> tuple[list[Event | Refused], dict[int, bytes]]:
+        """What each is, and by its place what is left to check of its signature."""
+        found: list[Event | Refused] = []
+        unchecked: dict[int, bytes] = {}
+        early, verified = self._admission.early, self._verified
+        for place, (raw, _, source) in enumerate(batch):
+            context.source = source
+            found.append(_parsed(raw, context, early))
+            event = found[-1]
+            if isinstance(event, Event) and not verified.has(event):
+                try:
+                    unchecked[place] = packed(event)
+                except HanseError as exc:
+                    found[-1] = _refused(event, exc)
+        return found, unchecked
+
+    async def _verify(
+        self,
+        batch: list[Waiting],
+        found: list[Event | Refused],
+        unchecked: dict[int, bytes],
+        context: Context,
+    ) -> None:
         try:
-            results = await self._loop.run_in_executor(
-                self._threads, self._check_batch, batch, context
-            )
+            if unchecked:
+                marks = await self._verifier.check(list(unchecked.values()))
+                _refuse_forged(found, unchecked, marks)
             if self._admission.prepare is not None:
-                await self._prepare(self._admission.prepare, batch, results, context)
+                await self._prepare(self._admission.prepare, batch, found, context)
         finally:
             self._verifying -= 1
-        self._admit(batch, results, context)
+        self._admit(batch, found, context)
         if self._pending:
-            self._kick()
+            self._kick_soon()
 
     async def _prepare(
         self,
@@ -172,14 +209,6 @@ class Ingest:
                 context.source = source
                 with contextlib.suppress(HanseError):  # the policies say the same, as a refusal
                     await prepare(found, context)
-
-    def _check_batch(self, batch: list[Waiting], context: Context) -> list[Event | Refused]:
-        """What may run in a thread: it changes nothing but this batch's own context."""
-        found: list[Event | Refused] = []
-        for raw, _, source in batch:
-            context.source = source
-            found.append(_checked(raw, context, self._admission.early, self._verified))
-        return found
 
     def _admit(
         self, batch: list[Waiting], results: list[Event | Refused], context: Context
@@ -256,8 +285,7 @@ class Ingest:
 
 
 class Verified:
-    """The newest good signatures by event id, in two halves: when one is full, the older goes.
-    Added to on the loop, read in threads: each does one step on one dict."""
+    """The newest good signatures by event id, in two halves: when one is full, the older goes."""
 
     __slots__ = ("_new", "_old")
 
@@ -281,22 +309,27 @@ class Verified:
         return digest.hex() == event.id
 
 
-def _checked(
-    raw: bytes, context: Context, early: tuple[Policy, ...], verified: Verified
-) -> Event | Refused:
+def _parsed(raw: bytes, context: Context, early: tuple[Policy, ...]) -> Event | Refused:
     try:
         event = parse_event(raw)
     except HanseError as exc:
         return Refused(_refusal(raw, exc), exc.word)
     refusal = _refused_by(early, event, context)
-    if refusal is None:
-        try:
-            if not verified.has(event):
-                check_event(event)
-            return event
-        except HanseError as exc:
-            refusal = exc
-    return Refused(message.ok(event.id, False, refusal.wire), refusal.word)
+    return event if refusal is None else _refused(event, refusal)
+
+
+def _refuse_forged(found: list[Event | Refused], unchecked: dict[int, bytes], marks: bytes) -> None:
+    """`marks`: whether the signatures of `unchecked` are good. Without one for each, none is."""
+    if len(marks) != len(unchecked):
+        marks = bytes([BAD]) * len(unchecked)
+    for place, mark in zip(unchecked, marks, strict=True):
+        event = found[place]
+        if mark != GOOD and isinstance(event, Event):
+            found[place] = _refused(event, forged())
+
+
+def _refused(event: Event, reason: HanseError) -> Refused:
+    return Refused(message.ok(event.id, False, reason.wire), reason.word)
 
 
 def _refused_by(policies: tuple[Policy, ...], event: Event, context: Context) -> HanseError | None:

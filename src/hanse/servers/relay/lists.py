@@ -1,7 +1,6 @@
 """What the operator allowed and denied: keys, event ids, kinds, addresses. Policies read it.
 
-It changes only in `moderation.py`, on the loop. Policies may read it from the verifying threads:
-each looks up one entry, which Python does in one step.
+It changes only in `moderation.py`.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """What can be seen on an event without knowing who its author is: size, kind, time, marks.
 
-All of it runs before the signature is checked, in the verifying threads: nothing here changes
-anything. What is refused is the message as it came, so nothing is said of whose name it bears.
+All of it runs before the signature is checked: nothing here changes anything. What is refused is
+the message as it came, so nothing is said of whose name it bears.
 """
 
 from hanse.errors import AuthRequired, Blocked, Invalid, Restricted, Stale, TooLarge

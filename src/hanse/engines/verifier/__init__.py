@@ -1,0 +1,1 @@
+"""Signatures, checked beside the node."""
