@@ -97,7 +97,7 @@ def _judged(
 ) -> list[Outcome]:
     """0 for what may enter, else the outcome. Makes way for newer versions."""
     ids = [bytes.fromhex(event.id) for event in events]
-    known = {bytes(row[0]) for row in tx.among("events_known", ids)} | tx.deferred_among(ids)
+    known = tx.known_among(ids)
     forbidden: dict[tuple[str, bytes], int] = {}
     vanished: dict[bytes, int] = {}
     removed = tx.one("removals_any")
@@ -211,7 +211,7 @@ def insert(tx: Transaction, runs: list[Run]) -> None:
     texts = [text for run in runs for text in run.texts]
     # A tag that stands twice in one event gives its row twice: the second is ignored.
     tags.sort()  # the clustered table is written in its order: 12 % cheaper
-    tx.many("event_insert", [row for run in runs for row in run.rows])
+    tx.enter([row for run in runs for row in run.rows])
     if tags:
         tx.many("tag_insert", tags)
     if texts:

@@ -70,8 +70,11 @@ class Transaction(Protocol):
     def defer(self, run: Run) -> None:
         """Keep this aside: on disk with this commit, in the tables with a later one."""
 
-    def deferred_among(self, ids: list[bytes]) -> set[bytes]:
-        """Which of these ids are kept aside."""
+    def known_among(self, ids: list[bytes]) -> set[bytes]:
+        """Which of these ids are kept, in the tables or aside."""
+
+    def enter(self, rows: Sequence[Row]) -> None:
+        """Put events into their table, as `Run.rows` has them."""
 
     def settle(self) -> None:
         """Put into the tables what is kept aside: before anything that has to find it there."""

@@ -18,6 +18,7 @@ from typing import Any
 import apsw
 
 from hanse.engines.storage.database import BATCH_MAX, Job, Row
+from hanse.engines.storage.known import Known
 from hanse.engines.storage.sqlite_transaction import OTHER, SqliteTransaction, connect
 from hanse.engines.storage.tail import Deferred, Run
 from hanse.errors import HanseError, Unavailable
@@ -64,7 +65,7 @@ class _Keeping(SqliteTransaction):
     defers = True
 
     def __init__(self, keeper: "Keeper", reading: apsw.Connection) -> None:
-        super().__init__(reading, {}, keeper)
+        super().__init__(reading, {}, keeper, keeper.known)
         self.taken = keeper.position
         self._write = keeper.execute
 
@@ -81,9 +82,9 @@ class _Keeping(SqliteTransaction):
         self._write("fresh_insert", run.last, len(run.rows), lines)
         self.kept_aside.append(run)
 
-    def deferred_among(self, ids: list[bytes]) -> set[bytes]:
+    def known_among(self, ids: list[bytes]) -> set[bytes]:
         """See `database.Transaction`."""
-        found = super().deferred_among(ids)
+        found = super().known_among(ids)
         for run in self.kept_aside:
             found |= {row[1] for row in run.rows}.intersection(ids)
         return found
@@ -96,8 +97,9 @@ class _Keeping(SqliteTransaction):
 class Keeper:
     """The file and its thread. Implements `sqlite_transaction.Aside`."""
 
-    def __init__(self, path: str, told: Told, full: Callable[[], None]) -> None:
+    def __init__(self, path: str, told: Told, full: Callable[[], None], known: Known) -> None:
         self._path = path
+        self.known = known
         self._told = told
         self._full = full
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()

@@ -1,9 +1,5 @@
 """The PostgreSQL engine: the same operations over a server that many nodes share.
 
-Operations are plain functions that ask and get rows at once. Here each runs in a greenlet: asking
-leaves it for the event loop, which comes back with the rows. So one set of operations serves an
-engine that answers in the call and one that answers over a network.
-
 Writes go by one connection in batches, as with SQLite, and a batch holds the database's one writer
 lock until its commit: what an operation has read stays true until then, whichever node it runs on,
 and sequence numbers become visible in their order. A batch whose connection broke is tried again:
@@ -21,15 +17,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import asyncpg
-import greenlet
 
 from hanse.counters import Commits
-from hanse.engines.storage.append import Outcome, append_all, insert
+from hanse.engines.storage.append import Outcome, append_all
 from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import (
     BATCH_MAX,
     QUEUE_MAX,
-    ConstraintBroken,
     Job,
     Reader,
     Row,
@@ -38,8 +32,13 @@ from hanse.engines.storage.database import (
 )
 from hanse.engines.storage.filter_sql import POSTGRES, TagHash
 from hanse.engines.storage.migrations import migrations
+from hanse.engines.storage.postgres_transaction import (
+    PostgresTransaction,
+    check_texts,
+    in_greenlet,
+)
 from hanse.engines.storage.queries import load_queries
-from hanse.engines.storage.tail import Run, Tail
+from hanse.engines.storage.tail import Tail
 from hanse.errors import Closed, HanseError, Invalid, TooBroad, Unavailable
 from hanse.protocol.event import Event
 
@@ -94,69 +93,6 @@ _AWAY = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby, until it is promoted
 )
 """What passes: the batch is tried again over a new connection."""
-
-
-class PostgresTransaction:
-    """Implements `database.Transaction` inside a greenlet."""
-
-    defers = False
-
-    def __init__(self, connection: Any, remembered: dict[str, int]) -> None:
-        self._connection = connection
-        self._queries = load_queries("postgres")
-        self.remembered = remembered
-        self.appended: list[tuple[int, Event]] = []
-
-    def all(self, name: str, *params: Any) -> list[Row]:
-        """See `database.Transaction`."""
-        return self.select(self._queries[name], params)
-
-    def one(self, name: str, *params: Any) -> Row | None:
-        """See `database.Transaction`."""
-        found = self.select(self._queries[name], params)
-        return found[0] if found else None
-
-    def many(self, name: str, rows: Sequence[Row]) -> None:
-        """See `database.Transaction`."""
-        sql = self._queries[name]
-        if not rows:
-            return
-        if "[]" in sql:  # it takes an array for each column: one statement, whatever it carries
-            self.select(sql, [list(column) for column in zip(*rows, strict=True)])
-        else:
-            for row in rows:
-                _check_texts(row)
-            _wait(_translated(self._connection.executemany(sql, rows)))
-
-    def among(self, name: str, values: Iterable[Any]) -> list[Row]:
-        """See `database.Transaction`."""
-        wanted = list(values)
-        if not wanted:
-            return []
-        sql = self._queries[name].replace("IN ($values)", "= ANY($1)")
-        return self.select(sql, [wanted])
-
-    def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
-        """See `database.Transaction`."""
-        _check_texts(params)
-        found: list[Row] = _wait(_translated(self._connection.fetch(sql, *params)))
-        return [tuple(row) for row in found]
-
-    def defer(self, run: Run) -> None:
-        """See `database.Transaction`. Nothing is kept aside: other nodes read the tables."""
-        insert(self, [run])
-
-    def deferred_among(self, _ids: list[bytes]) -> set[bytes]:
-        """See `database.Transaction`."""
-        return set()
-
-    def settle(self) -> None:
-        """See `database.Transaction`."""
-
-    def resume(self, _prepare: Callable[[list[Event], int], Run]) -> int:
-        """See `database.Transaction`."""
-        found = self.one("event_last_seq")
-        return int(found[0]) if found else 0
 
 
 class PostgresDatabase:
@@ -248,7 +184,7 @@ class PostgresDatabase:
         async def work(connection: Any) -> T:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 tx = PostgresTransaction(connection, {})
-                return await _in_greenlet(lambda: operation(tx, *args, **kwargs))
+                return await in_greenlet(lambda: operation(tx, *args, **kwargs))
 
         return await self._read(work)
 
@@ -265,7 +201,7 @@ class PostgresDatabase:
 
     async def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
         """See `database.Database`."""
-        _check_texts(params)
+        check_texts(params)
 
         async def work(connection: Any) -> list[Row]:
             return [tuple(row) for row in await connection.fetch(sql, *params)]
@@ -459,7 +395,7 @@ class PostgresDatabase:
 
     async def _bare(self, tx: PostgresTransaction, job: Job) -> None:
         try:
-            job.result = await _in_greenlet(lambda: job.operation(tx))
+            job.result = await in_greenlet(lambda: job.operation(tx))
         except _AWAY:
             raise
         except Exception as exc:  # whatever it is, `_guarded` will meet it again
@@ -470,7 +406,7 @@ class PostgresDatabase:
         mark = len(tx.appended)
         await execute("SAVEPOINT job")
         try:
-            job.result = await _in_greenlet(lambda: job.operation(tx))
+            job.result = await in_greenlet(lambda: job.operation(tx))
         except _AWAY:
             raise
         # Whatever one operation raises is that caller's; the others must still commit.
@@ -560,41 +496,3 @@ def said(exc: BaseException) -> str:
 
 def _named(name: str) -> str:
     return load_queries("postgres")[name]
-
-
-def _check_texts(params: Sequence[Any]) -> None:
-    """PostgreSQL's text holds no NUL. Raises Invalid before it is asked: its own refusal would
-    break the transaction for whoever goes on without what was refused."""
-    for found in params:
-        for text in found if isinstance(found, list) else (found,):
-            if isinstance(text, str) and "\0" in text:
-                raise Invalid("has a NUL character, which the database does not keep", field="text")
-
-
-async def _translated(work: Awaitable[T]) -> T:
-    try:
-        return await work
-    except asyncpg.IntegrityConstraintViolationError as exc:
-        raise ConstraintBroken(str(exc)) from exc
-
-
-def _wait(work: Awaitable[T]) -> T:
-    """Inside a greenlet: let the loop await, and come back with the result."""
-    found: T = greenlet.getcurrent().parent.switch(work)
-    return found
-
-
-async def _in_greenlet(work: Callable[[], T]) -> T:
-    """Run a function whose `_wait` calls are awaited here."""
-    inner = greenlet.greenlet(work)
-    found = inner.switch()
-    while not inner.dead:
-        try:
-            answer = await found
-        # It belongs to whoever waits inside; `BaseException`, so that a cancelled one unwinds.
-        except BaseException as exc:
-            found = inner.throw(exc)
-        else:
-            found = inner.switch(answer)
-    result: T = found
-    return result

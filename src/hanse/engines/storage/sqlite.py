@@ -39,6 +39,7 @@ from hanse.engines.storage.database import (
 )
 from hanse.engines.storage.filter_sql import SQLITE, TagHash
 from hanse.engines.storage.keeper import Keeper, beside, gathered
+from hanse.engines.storage.known import Known
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction, connect
 from hanse.engines.storage.tail import DEFER_S, DIRECT_S, FEW, Run, Tail
@@ -163,7 +164,8 @@ class SqliteDatabase:
         self._direct_until_s = 0.0
         # In memory there are no pages to spare.
         aside = path != ":memory:"
-        self._keeper = Keeper(self.path, self._told, self._full) if aside else None
+        self._known = Known()
+        self._keeper = Keeper(self.path, self._told, self._full, self._known) if aside else None
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -180,6 +182,7 @@ class SqliteDatabase:
         self._threads = ThreadPoolExecutor(READERS, "hanse-reader")
         self._thread = threading.Thread(target=self._run, name="hanse-writer", daemon=True)
         self._thread.start()
+        self._known.open(self.path)
         self._open = True
         return self
 
@@ -190,6 +193,7 @@ class SqliteDatabase:
         self._jobs.put(None)
         self._here.let_go()
         await self._loop.run_in_executor(None, self._thread.join)
+        await self._loop.run_in_executor(None, self._known.close)
         await self._loop.run_in_executor(None, self._threads.shutdown)
         for reader in self._readers:
             reader.connection.close()
@@ -402,7 +406,7 @@ class SqliteDatabase:
             runs = keeper.deferred.runs.copy()
         if not runs:
             return
-        tx = SqliteTransaction(self._writing, self._remembered)
+        tx = SqliteTransaction(self._writing, self._remembered, known=self._known)
         try:
             with self._transaction():
                 tx.move(runs)
@@ -459,7 +463,7 @@ class SqliteDatabase:
         self, jobs: list[Job], perform: Callable[[SqliteTransaction, Job], None]
     ) -> SqliteTransaction:
         keeper = self._keeper
-        tx = SqliteTransaction(self._writing, self._remembered, keeper)
+        tx = SqliteTransaction(self._writing, self._remembered, keeper, self._known)
         try:
             with self._transaction():
                 for job in jobs:

@@ -51,6 +51,16 @@ class Aside(Protocol):
         one database from another. Raises HanseError for what another one left, Unavailable."""
 
 
+class Ids(Protocol):
+    """Which ids may be in the tables (`known.Known`)."""
+
+    def add(self, ids: Iterable[bytes]) -> None:
+        """These are about to enter."""
+
+    def possible(self, ids: list[bytes]) -> list[bytes]:
+        """Those that may be there: all others are not."""
+
+
 class SqliteTransaction:
     """Implements `database.Transaction` over one connection."""
 
@@ -61,10 +71,12 @@ class SqliteTransaction:
         connection: apsw.Connection,
         remembered: dict[str, int],
         keeper: "Aside | None" = None,
+        known: "Ids | None" = None,
     ) -> None:
         self._connection = connection
         self._queries = load_queries()
         self.keeper = keeper
+        self.known = known
         self.remembered = remembered
         self.appended: list[tuple[int, Event]] = []
         self.kept_aside: list[Run] = []
@@ -116,11 +128,19 @@ class SqliteTransaction:
         """See `database.Transaction`. Only `keeper.Keeper` keeps anything aside."""
         insert(self, [run])
 
-    def deferred_among(self, ids: list[bytes]) -> set[bytes]:
+    def known_among(self, ids: list[bytes]) -> set[bytes]:
         """See `database.Transaction`."""
-        if self.keeper is None or self.settled:
-            return set()
-        return self.keeper.deferred.ids.intersection(ids)
+        possible = self.known.possible(ids) if self.known is not None else ids
+        found = {bytes(row[0]) for row in self.among("events_known", possible)}
+        if self.keeper is not None and not self.settled:
+            found |= self.keeper.deferred.ids.intersection(ids)
+        return found
+
+    def enter(self, rows: Sequence[Row]) -> None:
+        """See `database.Transaction`."""
+        if self.known is not None:
+            self.known.add([row[1] for row in rows])
+        self.many("event_insert", rows)
 
     def settle(self) -> None:
         """See `database.Transaction`."""

@@ -24,3 +24,7 @@ UPDATE position SET seq = $1 WHERE name = 'log';
 -- name: event_covered
 -- Up to where the tables have all that was ever appended.
 SELECT coalesce(max(seq), 0) FROM event;
+
+-- name: event_ids
+-- A page of all ids, from the index alone.
+SELECT id FROM event WHERE id > $1 ORDER BY id LIMIT $2;

@@ -1,0 +1,94 @@
+"""The filter that spares looking for new ids: it never denies one that is kept."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+from tests.conformance.engines import stores
+from tests.conformance.events import an_event
+
+from hanse.engines.storage import known
+from hanse.engines.storage.known import Known
+from hanse.engines.storage.sqlite import SqliteDatabase
+
+pytestmark = pytest.mark.anyio
+
+
+def ids(count: int, seed: int) -> list[bytes]:
+    draw = random.Random(seed)
+    return [draw.randbytes(32) for _ in range(count)]
+
+
+def empty(tmp_path: Path) -> str:
+    path = str(tmp_path / "hanse.db")
+
+    async def make() -> None:
+        async with SqliteDatabase(path):
+            pass
+
+    asyncio.run(make())
+    return path
+
+
+def filled(found: Known, path: str) -> Known:
+    found.open(path)
+    assert found._thread is not None
+    found._thread.join()
+    assert found.filled
+    return found
+
+
+def test_what_was_added_is_always_possible_and_hardly_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "LEAST", 1024)
+    found = filled(Known(), empty(tmp_path))
+    there, elsewhere = ids(20_000, 1), ids(20_000, 2)
+    for first in range(0, len(there), 700):
+        found.add(there[first : first + 700])  # layer by layer
+    assert set(found.possible(there)) == set(there)
+    # Each of six layers is wrong about 1 in 70 when it is full.
+    assert len(set(found.possible(elsewhere))) < 20_000 * 6 / 70
+
+
+def test_until_all_was_read_every_id_is_possible() -> None:
+    found = Known()
+    assert found.possible(ids(9, 3)) == ids(9, 3)
+    found.close()
+
+
+async def test_ids_of_an_earlier_process_and_of_this_one_stay_duplicates(tmp_path: Path) -> None:
+    events = [an_event(created_at=number, content=str(number)) for number in range(300)]
+    folder = tmp_path / "data"
+    folder.mkdir()
+    async with stores("deferring", folder) as kept:
+        assert None not in await kept.log.append_many(events[:200])
+    async with stores("deferring", folder) as kept:
+        # While the ids are read, and after it.
+        assert await kept.log.append_many(events[:100]) == [None] * 100
+        assert None not in await kept.log.append_many(events[200:])
+        assert isinstance(kept.database, SqliteDatabase)
+        async with asyncio.timeout(20):
+            while not kept.database._known.filled:
+                await asyncio.sleep(0.01)
+        assert await kept.log.append_many(events) == [None] * 300
+        await kept.database.settle()
+        assert await kept.log.append_many(events) == [None] * 300
+
+
+async def test_ids_that_cannot_be_read_are_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_path: str) -> None:
+        raise OSError("no more files")
+
+    monkeypatch.setattr(known, "connect", broken)
+    event = an_event()
+    folder = tmp_path / "data"
+    folder.mkdir()
+    async with stores("deferring", folder) as kept:
+        assert await kept.log.append_many([event]) != [None]
+        assert await kept.log.append_many([event]) == [None]
+        assert isinstance(kept.database, SqliteDatabase)
+        assert not kept.database._known.filled
