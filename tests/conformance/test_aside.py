@@ -4,6 +4,7 @@ every copy, and out of nobody's way."""
 import asyncio
 import io
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -12,7 +13,7 @@ import pytest
 from tests.conformance.engines import Stores, stores
 from tests.conformance.events import ALICE, BOB, CAROL, Words, a_deletion, an_event
 
-from hanse.engines.storage import tail
+from hanse.engines.storage import sqlite, tail
 from hanse.engines.storage.append import append_all
 from hanse.engines.storage.database import Job, Row, Transaction
 from hanse.engines.storage.filter_sql import TagHash
@@ -170,6 +171,49 @@ async def test_enough_of_them_move_by_themselves(
         await asyncio.sleep(0.001)
     assert await kept.database.one("event_count") == (60,)
     assert len(await log.kept(TAGGED)) == 60
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["as it was", "in a copy"])
+async def test_moving_gives_way_to_who_waits_and_a_kill_then_loses_nothing(
+    kept: Stores, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copied: bool
+) -> None:
+    monkeypatch.setattr(tail, "STEP_EVENTS", 10)
+    monkeypatch.setattr(tail, "AGE_S", 60)
+    monkeypatch.setattr(sqlite, "DEFER_S", 60)
+    for first in range(0, 60, 5):
+        await Words(kept.log).keep(*notes(5, first))
+    if copied:  # what was aside is in a table of the copy
+        back_up(folder, tmp_path / "copy", lambda *_: None)
+        restore(tmp_path / "copy", tmp_path / "from", lambda *_: None)
+    else:
+        killed(folder, tmp_path / "from")
+    async with stores("deferring", tmp_path / "from") as again:
+        assert await aside(again) == 60
+        ended = threading.Event()
+
+        def copying(tx: Transaction) -> Row | None:
+            killed(tmp_path / "from", tmp_path / "killed")
+            return tx.one("event_count")
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(again.database.write(lambda _tx: ended.wait(10)))
+            await asyncio.sleep(0.05)
+            monkeypatch.setattr(tail, "RUN_EVENTS", 50)
+            waiting = tasks.create_task(again.database.write(copying))
+            await asyncio.sleep(0.05)
+            ended.set()
+        assert waiting.result() == (10,)
+        assert len(await Words(again.log).kept(TAGGED)) == 60
+        assert await again.log.append_many(notes(60)) == [None] * 60
+        monkeypatch.setattr(tail, "AGE_S", 0)
+        async with asyncio.timeout(10):
+            while await aside(again):
+                await again.database.write(lambda _tx: None)
+    async with stores("deferring", tmp_path / "killed") as again:
+        assert len(await Words(again.log).kept(TAGGED)) == 60
+        await again.database.settle()
+        assert len(await Words(again.log).kept(TAGGED)) == 60
+        assert await again.database.select("PRAGMA integrity_check", ()) == [("ok",)]
 
 
 async def test_they_move_when_nothing_is_written_for_a_while(kept: Stores) -> None:

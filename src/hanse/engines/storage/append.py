@@ -176,7 +176,6 @@ def prepared(events: list[Event], first: int, hash: TagHash, address: str | None
     """Numbered from `first` on, as the tables take them. `address` is that of a single event."""
     rows: list[Row] = []
     tags: list[Row] = []
-    texts: list[Row] = []
     seq = first
     for event in events:
         created_at, kind, expires = event.created_at, event.kind, None
@@ -199,16 +198,19 @@ def prepared(events: list[Event], first: int, hash: TagHash, address: str | None
                 encode_event(event),
             )
         )
-        if kind in kinds.SEARCHED and event.content:
-            texts.append((seq, searched_text(event)))
         seq += 1
-    return Run(rows, tags, texts, events)
+    return Run(rows, tags, events)
 
 
 def insert(tx: Transaction, runs: list[Run]) -> None:
     """Put runs into the tables, in their order."""
     tags = [tag for run in runs for tag in run.tags]
-    texts = [text for run in runs for text in run.texts]
+    texts = [
+        (row[0], searched_text(event))
+        for run in runs
+        for row, event in zip(run.rows, run.events, strict=True)
+        if event.content and event.kind in kinds.SEARCHED
+    ]
     # A tag that stands twice in one event gives its row twice: the second is ignored.
     tags.sort()  # the clustered table is written in its order: 12 % cheaper
     tx.enter([row for run in runs for row in run.rows])

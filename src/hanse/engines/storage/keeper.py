@@ -158,6 +158,13 @@ class Keeper:
         self._moved = after
         return rows
 
+    def to_move(self) -> list[Run]:
+        """All that is kept aside, which somebody is about to move."""
+        with self.order:
+            runs = self.deferred.runs.copy()
+            self._asked = bool(runs)  # no more need to ask: that would only interrupt
+        return runs
+
     def moved(self, last: int) -> None:
         """Up to this number all is in the tables. `order` is held."""
         self.deferred.drop(last)

@@ -42,7 +42,7 @@ from hanse.engines.storage.keeper import Keeper, beside, gathered
 from hanse.engines.storage.known import Known
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction, connect
-from hanse.engines.storage.tail import DEFER_S, DIRECT_S, FEW, Run, Tail
+from hanse.engines.storage.tail import DEFER_S, DIRECT_S, FEW, Run, Tail, in_steps
 from hanse.errors import Closed, HanseError, TooBroad, Unavailable
 from hanse.protocol.event import Event
 
@@ -66,6 +66,9 @@ would keep the write-ahead log from ever beginning anew."""
 READERS = 2
 READS_WAITING_MAX = 64
 """Reads in threads or waiting for one; beyond it new ones are refused."""
+
+WRITER_KIB = 128 << 10
+"""The writer's cache: a page that moving dirties twice should not be written twice."""
 
 FREED_AT_ONCE = 10
 """Runs of events that one turn of the loop frees: under load some 50 events each."""
@@ -170,6 +173,7 @@ class SqliteDatabase:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._writing = connect(self.path)
+        self._writing.execute(f"PRAGMA cache_size=-{WRITER_KIB}").fetchall()
         try:
             _migrate(self._writing)
             if self._keeper is not None:
@@ -388,29 +392,34 @@ class SqliteDatabase:
             return self._jobs.get()
         while True:
             before, runs = keeper.position, keeper.deferred.runs
-            if runs and runs[0].is_old() and not keeper.stuck:
-                self._move()
+            if runs and not keeper.stuck and (keeper.deferred.is_full or runs[0].is_old()):
+                self._move(gives_way=True)
             try:
                 return self._jobs.get(timeout=DEFER_S)
             except queue.Empty:
                 runs = keeper.deferred.runs
                 if runs and (keeper.position == before or keeper.stuck):
-                    self._move()
+                    self._move(gives_way=True)
 
-    def _move(self) -> None:
-        """Move what is kept aside into the tables, while more is kept aside."""
+    def _move(self, *, gives_way: bool = False) -> None:
+        """Move what is kept aside into the tables, while more is kept aside; if it `gives_way`,
+        only the first of it when somebody waits."""
         keeper = self._keeper
         if keeper is None:
             return
-        with keeper.order:
-            runs = keeper.deferred.runs.copy()
+        runs = keeper.to_move()
         if not runs:
             return
         tx = SqliteTransaction(self._writing, self._remembered, known=self._known)
+        moved: list[Run] = []
         try:
             with self._transaction():
-                tx.move(runs)
-                tx.all("log_reach", runs[-1].last)
+                for step in in_steps(runs):
+                    tx.move(step)
+                    moved += step
+                    if gives_way and not self._jobs.empty():
+                        break
+                tx.all("log_reach", moved[-1].last)
         # Whatever it is: it stays aside, and the writer lives. Who asked for it hears of it, since
         # their own operation meets it, too.
         except Exception as exc:
@@ -419,12 +428,12 @@ class SqliteDatabase:
             keeper.stuck = True
             return
         with keeper.order:
-            keeper.moved(runs[-1].last)
-        self._loop.call_soon_threadsafe(self._dropped, runs)
+            keeper.moved(moved[-1].last)
+        self._loop.call_soon_threadsafe(self._dropped, moved)
 
     def _full(self) -> None:
-        """Much is kept aside."""
-        self._jobs.put(Job(_nothing, None, moves=True))
+        """Much is kept aside: the writer looks for that whenever something comes."""
+        self._jobs.put(Job(_nothing, None))
 
     def _told(self, jobs: list[Job], tx: SqliteTransaction | None, took_s: float) -> None:
         self._loop.call_soon_threadsafe(self._finish, jobs, tx, took_s)

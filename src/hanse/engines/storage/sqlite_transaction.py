@@ -147,15 +147,16 @@ class SqliteTransaction:
         if self.keeper is None or self.settled:
             return
         self.hold()
-        self.move(self.keeper.deferred.runs)
+        if self.keeper.deferred.runs:
+            self.move(self.keeper.deferred.runs)
+        self.all("fresh_clear")
         self.all("log_reach", self.keeper.position)
         self.settled = True
 
     def move(self, runs: list[Run]) -> None:
         """Put runs into the tables."""
-        if runs:
-            insert(self, runs)
-        self.all("fresh_clear")
+        insert(self, runs)
+        self.all("fresh_drop", runs[-1].last)
 
     def resume(self, prepare: Callable[[list[Event], int], Run]) -> int:
         """See `database.Transaction`."""
