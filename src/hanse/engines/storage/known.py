@@ -63,7 +63,7 @@ class Known:
         self._layers = [_Layer(LEAST)]
         self._filled = False
         self._adding = threading.Lock()
-        """Held when a layer is."""
+        """Held by who adds a layer."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -92,9 +92,14 @@ class Known:
 
     # --- what was there before ----------------------------------------------------------------
 
-    def open(self, path: str) -> None:
-        """Begin to read the ids of the database at `path`."""
-        self._thread = threading.Thread(target=self._fill, args=(path,), name="hanse-known")
+    def open(self, path: str | None) -> None:
+        """Begin to read the ids of the database at `path`; without one, nothing is there yet."""
+        if path is None:
+            self._filled = True
+            return
+        self._thread = threading.Thread(
+            target=self._fill, args=(path,), name="hanse-known", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:

@@ -186,7 +186,7 @@ class SqliteDatabase:
         self._threads = ThreadPoolExecutor(READERS, "hanse-reader")
         self._thread = threading.Thread(target=self._run, name="hanse-writer", daemon=True)
         self._thread.start()
-        self._known.open(self.path)
+        self._known.open(self.path if self._keeper is not None else None)
         self._open = True
         return self
 
