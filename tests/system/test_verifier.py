@@ -129,3 +129,31 @@ async def test_the_process_outlives_a_signal_to_end_and_not_its_node() -> None:
         assert await verifier.check(signatures(40, {39})) == marks(40, {39})
         assert verifier.pid == pid
     assert not is_there(pid)
+
+
+_NODE = """
+import asyncio
+from hanse.engines.verifier.process import VerifierProcess
+
+async def run() -> None:
+    async with VerifierProcess() as verifier:
+        await verifier.check([bytes(128)])
+        while verifier.pid is None:
+            await asyncio.sleep(0.01)
+        print(verifier.pid, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(run())
+"""
+
+
+async def test_the_process_ends_when_its_node_is_killed() -> None:
+    node = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _NODE, stdout=asyncio.subprocess.PIPE
+    )
+    assert node.stdout is not None
+    pid = int(await node.stdout.readline())
+    assert is_there(pid)
+    node.kill()
+    await node.wait()
+    await until(lambda: not is_there(pid))
