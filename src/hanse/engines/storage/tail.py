@@ -32,8 +32,9 @@ the pages each, and cost 0.02 ms more."""
 RUN_BYTES = 64 << 20
 """Bytes of them, if that is reached before."""
 
-STEP_EVENTS = 8192
-"""After so many of them moving gives way to who waits to write something else: 0.2 s."""
+STEP_EVENTS = 2048
+"""After each so many of them moving gives way to who waits to write something else: who then waits
+for the commit of what has moved, 0.1 to 0.5 s."""
 
 RUNS_WAITING = 2
 """So many times that may be kept aside; more has to wait until some has moved."""

@@ -1,9 +1,10 @@
 """Checks signatures in a process of its own, and in threads as long as there is none.
 
 The C library lets go of Python's lock for each signature; under load a thread then waits to have it
-back, each time, and so does the event loop: a seventh of all that an event costs. A process pays
-that once for many. It is started when first something is to be checked, since many a node is never
-under load; what it leaves unanswered is checked here, and a new one started later.
+back, each time, and so does the event loop: on a busy machine up to a seventh of all that an event
+costs. A process pays that once for many. It is started when first something is to be checked, since
+many a node is never under load; what it leaves unanswered is checked here, and a new one started
+later.
 """
 
 import asyncio
