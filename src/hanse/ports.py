@@ -14,6 +14,10 @@ from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
 
+SOON_S = 0.5
+"""How long what nobody waits for may take to reach a view of the log (`views.View.due_s`): each
+pass of the views interrupts what moves into the tables (`engines/storage/tail.py`)."""
+
 
 class Clock(Protocol):
     """The time, so that nothing inside reads it by itself."""

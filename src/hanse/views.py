@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -17,8 +18,9 @@ log = structlog.get_logger("hanse")
 class View(Protocol):
     """Something that follows the log."""
 
-    def cares_for(self, event: Event) -> bool:
-        """Whether an appended event can change this view."""
+    def due_s(self, event: Event) -> float | None:
+        """How long after the last pass an appended event may wait for the next: 0.0 or SOON_S. None
+        if it cannot change this view."""
 
     async def advance(self) -> None:
         """Apply all that the log holds beyond this view."""
@@ -32,6 +34,9 @@ class Follower:
         self._news = asyncio.Event()
         self._since: float | None = None
         self._passed = asyncio.Event()
+        self._due = math.inf
+        """When the next pass begins."""
+        self._ended = -math.inf
 
     async def changed(self, wait_s: float) -> None:
         """Return after the next pass, or after `wait_s` seconds without one."""
@@ -41,11 +46,21 @@ class Follower:
 
     def saw(self, _seq: int, event: Event) -> None:
         """A commit added this event."""
-        for view in self._views:  # any() costs more, and this runs for every event
-            if view.cares_for(event):
+        for view in self._views:
+            due_s = view.due_s(event)
+            if due_s is not None:
                 self._since = self._since or time.monotonic()
-                self._news.set()
-                return
+                self._wake(self._ended + due_s)
+
+    def _wake(self, at: float) -> None:
+        if at >= self._due:
+            return
+        self._due = at
+        wait_s = at - time.monotonic()
+        if wait_s <= 0:
+            self._news.set()
+        else:
+            asyncio.get_running_loop().call_later(wait_s, self._news.set)
 
     def behind_s(self) -> float:
         """How long the oldest change not applied yet has waited."""
@@ -56,10 +71,12 @@ class Follower:
         while True:
             await self._news.wait()
             self._news.clear()
+            self._due = math.inf
             try:
                 for view in self._views:
                     await view.advance()
-                if not self._news.is_set():
+                self._ended = time.monotonic()
+                if self._due == math.inf:
                     self._since = None
                 passed, self._passed = self._passed, asyncio.Event()
                 passed.set()

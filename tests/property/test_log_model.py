@@ -2,18 +2,22 @@
 the same outcomes and leave the same events.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conformance.engines import ENGINES
 from tests.fakes.memory_log import MemoryLog
 
+from hanse.engines.storage import tail
 from hanse.engines.storage.log import EventLog
 from hanse.errors import HanseError, Restricted
+from hanse.ports import Found
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
@@ -125,3 +129,86 @@ async def test_any_events_in_any_batches_end_as_in_the_model(
             if len(tag) > 1 and len(tag[0]) == 1
         }
         assert len(await database.select("SELECT 1 FROM tag", ())) == len(pairs)
+
+
+ASKED = [
+    Filter(),
+    Filter(limit=1),
+    Filter(limit=3),
+    Filter(authors=frozenset(AUTHORS[:1])),
+    Filter(authors=frozenset(AUTHORS[:2]), kinds=frozenset({REPLACEABLE, ADDRESSABLE}), limit=2),
+    Filter(kinds=frozenset({REPLACEABLE}), limit=1),
+    Filter(kinds=frozenset({ADDRESSABLE, kinds.DELETION}), limit=2),
+    Filter(ids=frozenset(map(an_id, range(IDS)))),
+    Filter(tags=(("t", frozenset({"x", ""})),), limit=2),
+    Filter(since=3, until=6),
+]
+steps = st.lists(
+    st.one_of(
+        st.lists(numbers, min_size=1, max_size=6),
+        st.lists(numbers, min_size=1, max_size=6),
+        st.sampled_from(["end", "kill", "settle", "count"]),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+async def the_same(log: EventLog, model: MemoryLog) -> None:
+    """What is asked on the spot, with care, by several filters and by id."""
+    asked: dict[str, Any] = {"now_s": 0, "reader": frozenset(AUTHORS)}
+    for one in ASKED:
+        wanted = await model.query([one], limit=1000, **asked)
+        assert await log.query([one], limit=1000, **asked) == wanted
+        found = log.at_once([one], limit=1000, **asked)
+        assert (found if isinstance(found, Found) else await found) == wanted
+        both = await log.query([one, Filter(limit=2)], limit=1000, **asked)
+        assert both == await model.query([one, Filter(limit=2)], limit=1000, **asked)
+    for id in map(an_id, range(IDS)):
+        assert await log.event(id) == await model.event(id)
+
+
+async def counted_the_same(log: EventLog, model: MemoryLog) -> None:
+    """What moves all into the tables first."""
+    for one in ASKED:
+        asked: dict[str, Any] = {"now_s": 0, "reader": frozenset(AUTHORS)}
+        unlimited = msgspec.structs.replace(one, limit=None)
+        wanted = (await model.query([unlimited], limit=1000, **asked)).rows
+        assert await log.count([one], **asked) == len(wanted)
+        assert await log.outline(unlimited, **asked, limit=1000) == [row[1:3] for row in wanted]
+
+
+@pytest.mark.timeout(400)
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(worlds, steps, st.sampled_from([4, 1000]))
+async def test_what_is_aside_answers_as_if_it_were_in_the_tables(
+    places: Callable[[], Path], world: list[Event], story: list[list[int] | str], full: int
+) -> None:
+    model, place = MemoryLog(), places()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tail, "RUN_EVENTS", full)
+        patch.setattr(tail, "STEP_EVENTS", 3)
+        while story:
+            async with ENGINES["deferring"].open(place) as database:
+                log = EventLog(database, lambda: bytes(32))
+                await log.open()
+                await the_same(log, model)
+                while story and (step := story.pop(0)) != "end":
+                    if step == "settle":
+                        await database.settle()
+                    elif step == "count":
+                        await counted_the_same(log, model)
+                    elif step == "kill":
+                        copy = places()
+                        for path in place.iterdir():
+                            shutil.copy2(path, copy / path.name)
+                        place = copy
+                        break
+                    else:
+                        events = [world[int(number)] for number in step]
+                        vanishing = any(event.kind == kinds.VANISH for event in events)
+                        outcomes = words(await log.append_many(events), vanishing=vanishing)
+                        assert outcomes == words(
+                            await model.append_many(events), vanishing=vanishing
+                        )
+                    await the_same(log, model)

@@ -41,9 +41,9 @@ class Standings:
         self._changes = 0
         self._memo: dict[tuple[PublicKey, PublicKey], tuple[int, float]] = {}
 
-    def cares_for(self, event: Event) -> bool:
-        """Whether an appended event can change this view: what it reads is told by another one."""
-        return False
+    def due_s(self, _event: Event) -> float | None:
+        """See `views.View`: what this one reads is told by another."""
+        return None
 
     async def advance(self) -> None:
         """Follow what changed; nothing while everything is read for the first time."""

@@ -7,7 +7,7 @@ An operation is a plain function over a `Transaction`. `Database.write` runs it 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from hanse.counters import Commits
@@ -31,6 +31,10 @@ QUEUE_MAX = 20_000
 
 BATCH_MAX = 512
 """Operations in one commit: bounds how long the first one waits for the last."""
+
+
+SPAN = 20_000
+"""Events of other kinds that a view passes over in one commit: some milliseconds."""
 
 
 class ConstraintBroken(Exception):
@@ -65,7 +69,7 @@ class Transaction(Protocol):
 
     @property
     def defers(self) -> bool:
-        """Whether it may keep plain events aside."""
+        """Whether it keeps events aside: then what it answers is as if they were in the tables."""
 
     def defer(self, run: Run) -> None:
         """Keep this aside: on disk with this commit, in the tables with a later one."""
@@ -76,12 +80,18 @@ class Transaction(Protocol):
     def enter(self, rows: Sequence[Row]) -> None:
         """Put events into their table, as `Run.rows` has them."""
 
+    def after(
+        self, seq: int, kinds: Collection[int], most: int
+    ) -> tuple[list[tuple[int, Event]], int, bool]:
+        """For views that follow the log: the next events of these kinds in its order, about so many
+        at most, whether they are in the tables or aside; up to which number that is all; whether to
+        go on from there."""
+
     def settle(self) -> None:
         """Put into the tables what is kept aside: before anything that has to find it there."""
 
-    def resume(self, prepare: Callable[[list[Event], int], Run]) -> int:
-        """Take up what an earlier process kept aside, as `prepare` makes it of events and their
-        first number. Returns the log's newest number."""
+    def resume(self, hash: TagHash) -> int:
+        """Take up what an earlier process kept aside. Returns the log's newest number."""
 
 
 class Database(Protocol):

@@ -15,10 +15,12 @@ one answer:
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
+from apsw import carray
 
 from hanse.engines.storage.plain import (
     Shape,
@@ -168,6 +170,11 @@ class Selection:
         wanted = padded(values)
         self.add(f"{column} = ?" if len(wanted) == 1 else f"{column} IN ({_marks(wanted)})", wanted)
 
+    def leave_out(self, seqs: Collection[int]) -> None:
+        """Not these numbers. On SQLite alone: no other engine keeps anything aside."""
+        if seqs:
+            self.add(f"event.seq NOT IN ({_ARRAY})", [carray(array("q", seqs))])
+
     def sql(self, columns: str, tail: str = "") -> str:
         """The statement, up to its limit."""
         where = f" WHERE {self.conditions}" if self.where else ""
@@ -238,27 +245,43 @@ class FilterSql:
         yield self._merged(found, column, limit, now_s, reader)
 
     def count(
-        self, filters: Sequence[Filter], now_s: int, reader: frozenset[PublicKey]
+        self,
+        filters: Sequence[Filter],
+        now_s: int,
+        reader: frozenset[PublicKey],
+        gone: Collection[int],
     ) -> tuple[str, list[Any]]:
-        """How many events pass any of the filters, limits aside."""
-        sql, params = self._union(filters, "event.seq", "SELECT count(*) FROM", now_s, reader)
+        """How many events pass any of the filters, limits aside, but for those numbers."""
+        head = "SELECT count(*) FROM"
+        sql, params = self._union(filters, "event.seq", head, now_s, reader, gone)
         return self._numbered(sql), params
 
     def pubkeys(
-        self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
+        self,
+        found: Filter,
+        limit: int,
+        now_s: int,
+        reader: frozenset[PublicKey],
+        gone: Collection[int],
     ) -> tuple[str, list[Any]]:
-        """The authors of what passes, each once."""
+        """The authors of what passes, each once, but for those numbers."""
         head = "SELECT DISTINCT pubkey FROM"
-        sql, params = self._union([found], "event.seq, event.pubkey", head, now_s, reader)
+        sql, params = self._union([found], "event.seq, event.pubkey", head, now_s, reader, gone)
         return self._numbered(f"{sql} LIMIT ?"), [*params, limit]
 
     def outline(
-        self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
+        self,
+        found: Filter,
+        limit: int,
+        now_s: int,
+        reader: frozenset[PublicKey],
+        gone: Collection[int],
     ) -> tuple[str, list[Any]]:
-        """(created_at, id) of what passes, newest first."""
+        """(created_at, id) of what passes, newest first, but for those numbers."""
         if self._is_empty(found, reader):
             return self._numbered("SELECT created_at, id FROM event WHERE seq < 0 LIMIT ?"), [limit]
         chosen = self._select(found, now_s, reader)
+        chosen.leave_out(gone)
         sql = chosen.sql("event.created_at, event.id", f"{ORDER} LIMIT ?")
         wanted = limit if found.limit is None else min(limit, found.limit)
         return self._numbered(sql), [*chosen.all_params, wanted]
@@ -282,11 +305,13 @@ class FilterSql:
         head: str,
         now_s: int,
         reader: frozenset[PublicKey],
+        gone: Collection[int],
     ) -> tuple[str, list[Any]]:
         parts, params = [], []
         for found in filters:
             if not self._is_empty(found, reader):
                 chosen = self._select(found, now_s, reader)
+                chosen.leave_out(gone)
                 parts.append(chosen.sql(columns))
                 params += chosen.all_params
         union = " UNION ".join(parts) or f"SELECT {columns} FROM event WHERE event.seq < 0"

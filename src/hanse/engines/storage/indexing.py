@@ -24,6 +24,7 @@ from hanse.registry.model import Offer
 log = structlog.get_logger("hanse")
 
 PAGE = 500
+_REMOVING = frozenset({kinds.DELETION, kinds.VANISH})
 CATCH_UP_S = 0.1
 """How long a search waits for offers that were just published."""
 AT_ONCE = 20_000
@@ -43,6 +44,8 @@ class Indexing:
         self._database = database
         self._addresses: set[str] = set()
         self._authors: set[PublicKey] = set()
+        self._offering: set[PublicKey] = set()
+        """Whose offers were seen and may not be indexed yet."""
         self._plain: set[str] = set()
         self._seq = 0
         self._taught = 0
@@ -98,7 +101,10 @@ class Indexing:
     def saw(self, _seq: int, event: Event) -> None:
         """A commit added this event: remember what it may have changed."""
         if event.kind == kinds.OFFER:
+            self._offering.add(event.pubkey)
             self._addresses.add(f"{kinds.OFFER}:{event.pubkey}:{event.tag('d') or ''}")
+        elif event.kind in _REMOVING and not self._has_offers(event.pubkey):
+            return
         elif event.kind == kinds.DELETION:
             self._addresses.update(event.values("a"))
             self._authors.add(event.pubkey)
@@ -120,13 +126,21 @@ class Indexing:
                 while self._through < came:
                     await self._round.wait()
 
-    def cares_for(self, event: Event) -> bool:
+    def due_s(self, event: Event) -> float | None:
         """See `views.View`."""
-        return event.kind in (kinds.OFFER, kinds.DELETION, kinds.VANISH, kinds.RECEIPT)
+        if event.kind in (kinds.OFFER, kinds.RECEIPT):
+            return 0.0
+        removes = event.kind in _REMOVING and self._has_offers(event.pubkey)
+        return 0.0 if removes else None
+
+    def _has_offers(self, author: PublicKey) -> bool:
+        """Whether an author may have offers: most deletions are of something else."""
+        known = self._finder.index.keys.get(author) >= 0
+        return known or not self.whole or author in self._offering
 
     async def advance(self) -> None:
         """Index what changed."""
-        came = self._came
+        came, offering = self._came, self._offering.copy()
         addresses, self._addresses = self._addresses, set()
         authors, self._authors = self._authors, set()
         try:
@@ -142,6 +156,7 @@ class Indexing:
                 if addresses or authors:
                     await asyncio.to_thread(self._finder.publish)
             self._through = came
+            self._offering -= offering
             ended, self._round = self._round, asyncio.Event()
             ended.set()
             touched, self._finder.touched = self._finder.touched, set()

@@ -1,4 +1,4 @@
-"""Puts plain events on disk beside the database, in a thread of its own: `tail.py` says why.
+"""Puts events on disk beside the database, in a thread of its own: `tail.py` says why.
 
     HANSE.db-fresh     one row for each commit; what has moved into the tables goes with the next
 
@@ -11,14 +11,16 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from hanse.engines.storage.database import BATCH_MAX, Job, Row
+from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.known import Known
+from hanse.engines.storage.overlay import Overlay
 from hanse.engines.storage.sqlite_transaction import OTHER, SqliteTransaction, connect
 from hanse.engines.storage.tail import Deferred, Run
 from hanse.errors import HanseError, Unavailable
@@ -68,26 +70,37 @@ class _Keeping(SqliteTransaction):
         super().__init__(reading, {}, keeper, keeper.known)
         self.taken = keeper.position
         self._write = keeper.execute
+        self._possible = keeper.known.possible
+        self._own, self._before = Deferred(), keeper.deferred
+        self._overlay = Overlay(super().among, self._before, self._own)
 
     def one(self, name: str, *params: Any) -> Row | None:
         """See `database.Transaction`. Numbers are not taken from the table: it lags behind."""
-        if name != "log_take":
-            return super().one(name, *params)
-        self.taken += params[0]
-        return (self.taken,)
+        if name == "log_take":
+            self.taken += params[0]
+            return (self.taken,)
+        found = super().one(name, *params)
+        if name == "removals_any" and found is not None and self._overlay.forbids:
+            return (1, *found[1:])
+        return found
+
+    def among(self, name: str, values: Iterable[Any]) -> list[Row]:
+        """See `database.Transaction`."""
+        return self._overlay.among(name, values)
 
     def defer(self, run: Run) -> None:
         """See `database.Transaction`."""
         lines = b"\n".join([row[7] for row in run.rows])
         self._write("fresh_insert", run.last, len(run.rows), lines)
         self.kept_aside.append(run)
+        self._own.add(run)
 
     def known_among(self, ids: list[bytes]) -> set[bytes]:
         """See `database.Transaction`."""
-        found = super().known_among(ids)
-        for run in self.kept_aside:
-            found |= {row[1] for row in run.rows}.intersection(ids)
-        return found
+        found = [(bytes(id), seq) for id, seq in super().among("events_known", self._possible(ids))]
+        for kept in (self._before, self._own):
+            found += [(id, kept.rows[id][0]) for id in ids if id in kept.rows]
+        return {id for id, seq in found if not self._overlay.has_lost(seq)}
 
     def settle(self) -> None:
         """See `database.Transaction`. Not from here."""
@@ -106,6 +119,8 @@ class Keeper:
         self.order = threading.Lock()
         self.deferred = Deferred()
         self.position = 0
+        self.hash: TagHash
+        """The database's, once its key was read."""
         self.stuck = False
         """Whether the tables take no more: then nothing more is kept aside."""
         self._room = threading.Condition(self.order)

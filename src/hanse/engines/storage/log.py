@@ -6,13 +6,13 @@ filter finds in `filter_sql.py`.
 
 import contextlib
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from hanse.engines.storage.append import append_all, prepared
+from hanse.engines.storage.append import append_all
 from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import Database, Row, Transaction
 from hanse.engines.storage.filter_sql import WINDOW, FilterSql, TagHash, Try
@@ -36,6 +36,17 @@ from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
 
 NOBODY: frozenset[PublicKey] = frozenset()
+
+
+class Aside(msgspec.Struct, frozen=True):
+    """What was kept aside when a question was asked."""
+
+    news: Sequence[list[Row]]
+    """Of each filter what it passes, as `tail.Tail.find` has it; empty if nothing was aside."""
+    gone: frozenset[int]
+    """See `tail.Run.gone`."""
+    announced: int
+    """The newest number that was told; what is above it comes live."""
 
 
 class EventLog:
@@ -66,8 +77,7 @@ class EventLog:
                 found = tx.one("meta_get", "tag-key")
             assert found is not None
             key = bytes(found[0])
-            hash = TagHash(key)
-            return key, tx.resume(lambda events, first: prepared(events, first, hash))
+            return key, tx.resume(TagHash(key))
 
         key, self._announced = await self._database.write(operation)
         self._sql = FilterSql(key, self._database.dialect, self._window)
@@ -188,6 +198,7 @@ class EventLog:
             if tail
             else ()
         )
+        aside = Aside(news, frozenset(tail.gone), announced)
         if len(filters) == 1 and not _is_search(filters):
             # A filter that one statement answers, without a transaction around it.
             wanted = _wanted(filters[0], limit)
@@ -197,10 +208,12 @@ class EventLog:
             one, params = first
             rows = await self._database.select(one.sql, params)
             found = _settled(one, rows, wanted, announced)
+            if found is not None and news:
+                found = _with(found, rows, news[0], wanted, aside.gone)
             if found is not None:
-                return _with(found, rows, news[0], wanted) if news and news[0] else found
+                return found
         run = self._database.read_aside if _is_search(filters) else self._database.read
-        return await self._carefully(run, filters, limit, now_s, reader, news, announced)
+        return await self._carefully(run, filters, limit, now_s, reader, aside)
 
     async def _carefully(
         self,
@@ -209,12 +222,13 @@ class EventLog:
         limit: int,
         now_s: int,
         reader: frozenset[PublicKey],
-        news: Sequence[list[Row]],
-        announced: int,
+        aside: Aside,
     ) -> Found:
-        """`_query`; what was announced is in the tables or in `news`."""
-        found = await run(self._query, filters, limit, now_s, reader, news)
-        return found if found.seq >= announced else msgspec.structs.replace(found, seq=announced)
+        """`_query`; what was announced is in the tables or aside."""
+        found = await run(self._query, filters, limit, now_s, reader, aside)
+        if found.seq >= aside.announced:
+            return found
+        return msgspec.structs.replace(found, seq=aside.announced)
 
     def at_once(
         self,
@@ -237,14 +251,16 @@ class EventLog:
             return Found([], announced, False)
         one, params = first
         rows = self._database.select_now(one.sql, params)
-        if rows is None:
-            run = self._database.read_aside
-            return self._carefully(run, filters, limit, now_s, reader, news, announced)
-        found = _settled(one, rows, wanted, announced)
-        if found is not None:
-            return _with(found, rows, news[0], wanted) if news and news[0] else found
-        run = self._database.read
-        return self._carefully(run, filters, limit, now_s, reader, news, announced)
+        run = self._database.read_aside
+        if rows is not None:
+            found = _settled(one, rows, wanted, announced)
+            if found is not None and news:
+                found = _with(found, rows, news[0], wanted, tail.gone)
+            if found is not None:
+                return found
+            run = self._database.read
+        aside = Aside(news, frozenset(tail.gone), announced)
+        return self._carefully(run, filters, limit, now_s, reader, aside)
 
     def _query(
         self,
@@ -253,18 +269,15 @@ class EventLog:
         limit: int,
         now_s: int,
         reader: frozenset[PublicKey],
-        news: Sequence[list[Row]],
+        aside: Aside,
     ) -> Found:
+        news = aside.news
         merged: dict[int, Row] = {}
         more = False
         rows: list[Row] = []
         for index, found in enumerate(filters):
             wanted = _wanted(found, limit)
-            rows = []
-            for one in self._sql.rows(found, wanted + 1, now_s, reader):
-                rows = tx.select(one.exact or one.sql, one.params)
-                if one.complete or (len(rows) > wanted and not _cuts_a_tie(rows, wanted)):
-                    break
+            rows = self._careful_rows(tx, found, wanted, now_s, reader, aside.gone)
             if news and found.search is not None:  # best first; what came just now, last
                 known = {row[0] for row in rows}
                 rows = rows + [row for row in news[index] if row[0] not in known]
@@ -279,13 +292,36 @@ class EventLog:
         last = tx.one("event_covered")
         return Found(rows, int(last[0]) if last else 0, more)
 
+    def _careful_rows(
+        self,
+        tx: Transaction,
+        found: Filter,
+        wanted: int,
+        now_s: int,
+        reader: frozenset[PublicKey],
+        gone: frozenset[int],
+    ) -> list[Row]:
+        """The first rows in the tables that a filter passes, one more than wanted; none is gone."""
+        most = wanted + 1
+        while True:
+            rows: list[Row] = []
+            for one in self._sql.rows(found, most, now_s, reader):
+                rows = tx.select(one.exact or one.sql, one.params)
+                if one.complete or (len(rows) >= most and not _cuts_a_tie(rows, most - 1)):
+                    break
+            left = [row for row in rows if row[0] not in gone] if gone else rows
+            if len(left) > wanted or len(rows) < most:
+                return left
+            most += len(rows) - len(left)
+
     async def count(
         self, filters: Sequence[Filter], *, now_s: int, reader: frozenset[PublicKey] = NOBODY
     ) -> int:
         """See `ports.Log`."""
         await self._move()
+        gone = self._database.tail.gone
         rows, news = await self._select(
-            filters, *self._sql.count(filters, now_s, reader), now_s, reader
+            filters, *self._sql.count(filters, now_s, reader, gone), now_s, reader
         )
         return int(rows[0][0]) + len(news)
 
@@ -294,7 +330,7 @@ class EventLog:
     ) -> list[bytes]:
         """See `ports.Log`."""
         await self._move()
-        sql, params = self._sql.pubkeys(filter, limit, now_s, reader)
+        sql, params = self._sql.pubkeys(filter, limit, now_s, reader, self._database.tail.gone)
         rows, news = await self._select([filter], sql, params, now_s, reader)
         keys = [pubkey for (pubkey,) in rows]
         keys += [bytes.fromhex(decode_row(row[3]).pubkey) for row in news]
@@ -305,7 +341,7 @@ class EventLog:
     ) -> list[tuple[int, bytes]]:
         """See `ports.Log`."""
         await self._move()
-        sql, params = self._sql.outline(filter, limit, now_s, reader)
+        sql, params = self._sql.outline(filter, limit, now_s, reader, self._database.tail.gone)
         rows, news = await self._select([filter], sql, params, now_s, reader)
         if news:
             rows = sorted([*rows, *(row[1:3] for row in news)], key=lambda row: (-row[0], row[1]))
@@ -335,19 +371,23 @@ class EventLog:
 
     async def event(self, id: str) -> Event | None:
         """See `ports.Log`."""
-        here = self._database.tail.event(id)
+        tail = self._database.tail
+        here = tail.event(id)
         if here is not None:
             return here
         found = await self._database.one("event_by_id", bytes.fromhex(id))
-        return msgspec.json.decode(found[4], type=Event) if found else None
+        if found is None or found[0] in tail.gone:
+            return None
+        return msgspec.json.decode(found[4], type=Event)
 
     async def known(self, ids: Sequence[str]) -> set[str]:
         """Which of these ids are kept."""
         await self._move()
         aside = {id for id in ids if self._database.tail.event(id) is not None}
         wanted = [bytes.fromhex(id) for id in ids]
+        gone = self._database.tail.gone
         rows = await self._database.read(lambda tx: tx.among("events_known", wanted))
-        return aside | {bytes(row[0]).hex() for row in rows}
+        return aside | {bytes(id).hex() for id, seq in rows if seq not in gone}
 
     async def total(self) -> int:
         """See `ports.Log`."""
@@ -361,8 +401,18 @@ class EventLog:
         return max(int(found[0]), self._announced) if found else 0
 
 
-def _with(found: Found, rows: list[Row], news: list[Row], wanted: int) -> Found:
-    """The same with what is kept aside; `rows` are all that the tables gave, in their order."""
+def _with(
+    found: Found, rows: list[Row], news: list[Row], wanted: int, gone: Collection[int]
+) -> Found | None:
+    """The same with what is kept aside, and without what is `gone`. None if others may have to take
+    the place of those. `rows` are all that the tables gave, in their order."""
+    if gone:
+        left = [row for row in rows if row[0] not in gone]
+        if len(left) < len(rows) > wanted:
+            return None
+        rows = left
+    elif not news:
+        return found
     rows = joined(rows, news)
     return Found(rows[:wanted], found.seq, len(rows) > wanted)
 

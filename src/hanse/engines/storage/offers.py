@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hanse.engines.storage.columns import address_key, address_of, decode_row, expiration_of
+from hanse.engines.storage.columns import address_of, decode_row, expiration_of
 from hanse.engines.storage.database import Database, Transaction
 from hanse.errors import Invalid
+from hanse.ports import SOON_S
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
@@ -28,6 +29,8 @@ RULES_VIEW, ANEW_VIEW = "offers-rules", "offers-anew"
 
 STEP = 500
 """Events applied in one commit."""
+
+_KINDS = frozenset({kinds.OFFER, kinds.DELETION, kinds.VANISH})
 
 _decode = msgspec.json.Decoder(Offer).decode
 
@@ -82,9 +85,12 @@ class StoredOffers:
 
     # --- following the log --------------------------------------------------------------------
 
-    def cares_for(self, event: Event) -> bool:
-        """Whether an appended event can change this view."""
-        return event.kind in (kinds.OFFER, kinds.DELETION, kinds.VANISH)
+    def due_s(self, event: Event) -> float | None:
+        """See `views.View`. Of deletions most are of something else: who waits for one that is of
+        an offer knows that (`Indexing.due_s`)."""
+        if event.kind == kinds.OFFER:
+            return 0.0
+        return SOON_S if event.kind in _KINDS else None
 
     async def advance(self) -> None:
         """Apply all that the log holds beyond this view."""
@@ -116,24 +122,21 @@ class StoredOffers:
 
     def _step(self, tx: Transaction) -> bool:
         seq = _at(tx, VIEW)
-        rows = tx.all("events_after", seq, STEP)
-        for seq, json in rows:
-            event = decode_row(json)
+        rows, reached, more = tx.after(seq, _KINDS, STEP)
+        for seq, event in rows:
             if event.kind == kinds.OFFER:
                 _index(tx, seq, event)
             elif event.kind == kinds.DELETION:
-                for address in event.values("a"):
-                    _drop_if_gone(tx, address_key(address))
-                # An offer deleted by id leaves no address in the deletion: ask each of the
-                # author's.
+                # An offer deleted by id leaves no address in the deletion, and whoever deletes it
+                # by address is its author: ask each of the author's.
                 for address in _offers_of(tx, event.pubkey):
+                    tx.settle()
                     _drop_if_gone(tx, address)
             elif event.kind == kinds.VANISH:
                 for address in _offers_of(tx, event.pubkey):
                     _drop_if_gone(tx, address, vanished_s=event.created_at)
-        if rows:
-            tx.all("view_set", VIEW, seq)
-        return len(rows) == STEP
+        tx.all("view_set", VIEW, reached)
+        return more
 
 
 def _at(tx: Transaction, view: str) -> int:

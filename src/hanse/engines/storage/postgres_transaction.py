@@ -5,14 +5,15 @@ event loop, which comes back with the rows. So one set of operations serves an e
 in the call and one that answers over a network.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
 import greenlet
 
-from hanse.engines.storage.append import insert
-from hanse.engines.storage.database import ConstraintBroken, Row
+from hanse.engines.storage.columns import decode_row
+from hanse.engines.storage.database import SPAN, ConstraintBroken, Row
+from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.queries import load_queries
 from hanse.engines.storage.tail import Run
 from hanse.errors import Invalid
@@ -68,8 +69,8 @@ class PostgresTransaction:
         return [tuple(row) for row in found]
 
     def defer(self, run: Run) -> None:
-        """See `database.Transaction`. Nothing is kept aside: other nodes read the tables."""
-        insert(self, [run])
+        """See `database.Transaction`."""
+        raise AssertionError("nothing is kept aside: other nodes read the tables")
 
     def known_among(self, ids: list[bytes]) -> set[bytes]:
         """See `database.Transaction`."""
@@ -79,10 +80,21 @@ class PostgresTransaction:
         """See `database.Transaction`."""
         self.many("event_insert", rows)
 
+    def after(
+        self, seq: int, kinds: Collection[int], most: int
+    ) -> tuple[list[tuple[int, Event]], int, bool]:
+        """See `database.Transaction`."""
+        newest = self.one("event_last_seq")
+        last = max(seq, int(newest[0])) if newest else seq
+        until = min(seq + SPAN, last)
+        rows = self.all("events_following", seq, until, list(kinds), most)
+        reached = rows[-1][0] if len(rows) == most else until
+        return [(at, decode_row(json)) for at, json in rows], reached, reached < last
+
     def settle(self) -> None:
         """See `database.Transaction`."""
 
-    def resume(self, _prepare: Callable[[list[Event], int], Run]) -> int:
+    def resume(self, _hash: TagHash) -> int:
         """See `database.Transaction`."""
         found = self.one("event_last_seq")
         return int(found[0]) if found else 0

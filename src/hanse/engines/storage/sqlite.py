@@ -1,6 +1,6 @@
 """The SQLite engine: one writer thread with group commit, readers on the loop and in threads.
 
-Plain events are kept aside at first and moved into the tables many at once: `tail.py` says why.
+Nearly all events are kept aside at first and move into the tables many at once: `tail.py` says why.
 
 Operations that wait together share one COMMIT (synchronous=FULL), each in a savepoint of its own
 if need be, so that one refusal does not undo its neighbours. `write` returns only after the commit
@@ -27,7 +27,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import apsw
 
 from hanse.counters import Commits
-from hanse.engines.storage.append import Outcome, append_all, append_plain, stands_alone
+from hanse.engines.storage.append import Outcome, append_all, append_aside, stands_alone
 from hanse.engines.storage.database import (
     QUEUE_MAX,
     Job,
@@ -322,7 +322,7 @@ class SqliteDatabase:
         if any(stands_alone(event) for event in events):
             # What waits is moved before, without holding up who keeps more aside meanwhile.
             return await self._submit(self._jobs, work, moves=True)
-        return await self._submit(keeper.jobs, partial(append_plain, events=events, hash=hash))
+        return await self._submit(keeper.jobs, partial(append_aside, events=events, hash=hash))
 
     async def settle(self, *, queued: bool = False) -> None:
         """See `database.Database`."""
@@ -410,7 +410,7 @@ class SqliteDatabase:
         runs = keeper.to_move()
         if not runs:
             return
-        tx = SqliteTransaction(self._writing, self._remembered, known=self._known)
+        tx = SqliteTransaction(self._writing, self._remembered, keeper, self._known)
         moved: list[Run] = []
         try:
             with self._transaction():

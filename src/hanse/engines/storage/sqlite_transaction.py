@@ -2,18 +2,23 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
 import apsw
+from apsw import carray
 
-from hanse.engines.storage.append import insert
+from hanse.engines.storage.append import insert, left_aside
 from hanse.engines.storage.columns import decode_row
-from hanse.engines.storage.database import ConstraintBroken, Row
+from hanse.engines.storage.database import SPAN, ConstraintBroken, Row
+from hanse.engines.storage.filter_sql import TagHash
+from hanse.engines.storage.overlay import Overlay
 from hanse.engines.storage.plain import padded
 from hanse.engines.storage.queries import load_queries
-from hanse.engines.storage.tail import Deferred, Run
+from hanse.engines.storage.tail import Deferred, Run, in_steps
 from hanse.errors import HanseError, Unavailable
 from hanse.protocol.event import Event
 
@@ -45,6 +50,8 @@ class Aside(Protocol):
     deferred: Deferred
     position: int
     """The newest number given out."""
+    hash: TagHash
+    """Of the database's tags."""
 
     def left(self, after: int, mark: int) -> list[Row]:
         """(last, count, lines) of what an earlier process kept aside after a number. `mark` tells
@@ -125,16 +132,13 @@ class SqliteTransaction:
         return self._connection.execute(sql, params).fetchall()
 
     def defer(self, run: Run) -> None:
-        """See `database.Transaction`. Only `keeper.Keeper` keeps anything aside."""
-        insert(self, [run])
+        """See `database.Transaction`."""
+        raise AssertionError("only `keeper.Keeper` keeps anything aside")
 
     def known_among(self, ids: list[bytes]) -> set[bytes]:
         """See `database.Transaction`."""
         possible = self.known.possible(ids) if self.known is not None else ids
-        found = {bytes(row[0]) for row in self.among("events_known", possible)}
-        if self.keeper is not None and not self.settled:
-            found |= self.keeper.deferred.ids.intersection(ids)
-        return found
+        return {bytes(row[0]) for row in self.among("events_known", possible)}
 
     def enter(self, rows: Sequence[Row]) -> None:
         """See `database.Transaction`."""
@@ -142,31 +146,57 @@ class SqliteTransaction:
             self.known.add([row[1] for row in rows])
         self.many("event_insert", rows)
 
+    def after(
+        self, seq: int, kinds: Collection[int], most: int
+    ) -> tuple[list[tuple[int, Event]], int, bool]:
+        """See `database.Transaction`."""
+        newest = self.one("event_last_seq")
+        last = max(seq, int(newest[0])) if newest else seq
+        until = min(seq + SPAN, last)
+        rows = self.all("events_following", seq, until, carray(array("q", kinds)), most)
+        found = [(at, decode_row(json)) for at, json in rows]
+        if len(found) == most:
+            return found, found[-1][0], True
+        if until < last or self.keeper is None or self.settled:
+            return found, until, until < last
+        runs = self.keeper.deferred.runs
+        for run in runs[bisect_right(runs, last, key=lambda run: run.last) :]:
+            numbered = enumerate(run.events, run.rows[0][0])
+            found += [(at, event) for at, event in numbered if event.kind in kinds and at > last]
+            last = run.last
+            if len(found) >= most:
+                return found, last, True
+        return found, last, False
+
     def settle(self) -> None:
         """See `database.Transaction`."""
         if self.keeper is None or self.settled:
             return
         self.hold()
-        if self.keeper.deferred.runs:
-            self.move(self.keeper.deferred.runs)
+        for step in in_steps(self.keeper.deferred.runs):
+            self.move(step)
         self.all("fresh_clear")
         self.all("log_reach", self.keeper.position)
         self.settled = True
 
     def move(self, runs: list[Run]) -> None:
         """Put runs into the tables."""
-        insert(self, runs)
+        assert self.keeper is not None
+        insert(self, runs, self.keeper.hash)
         self.all("fresh_drop", runs[-1].last)
 
-    def resume(self, prepare: Callable[[list[Event], int], Run]) -> int:
+    def resume(self, hash: TagHash) -> int:
         """See `database.Transaction`."""
         found = self.one("event_last_seq")
         newest = int(found[0]) if found else 0
         if self.keeper is None:
             return newest
         self.hold()
+        self.keeper.hash = hash
         if self.keeper.position:
             return self.keeper.position  # it was done
+        aside = Deferred()
+        overlay = Overlay(self.among, aside)
         for last, count, lines in self.all("fresh_all") + self.keeper.left(newest, self._mark()):
             if last <= newest:
                 continue
@@ -177,8 +207,11 @@ class SqliteTransaction:
                     "both files must be of one moment",
                     hint=OTHER,
                 )
-            self.kept_aside.append(prepare(events, newest + 1))
+            aside.add(left_aside(overlay.among, events, newest + 1, hash))
             newest = last
+        self.kept_aside += aside.runs
+        # A view may have followed what is aside, and that may be lost: a copy of one file alone.
+        self.all("views_back", newest)
         self.keeper.position = newest
         return newest
 

@@ -1,18 +1,21 @@
 """The end of the log that no index has yet: what it is in memory, and how a filter finds it.
 
 To index an event dirties six pages, wherever its id, author and tags lie in the indexes. Of many
-events at once, some share a page. So plain events are written in one row for each commit, in a file
-beside the database (`keeper.py`), and later many of them move into the tables at once:
+events at once, some share a page. So nearly all events are written in one row for each commit, in a
+file beside the database (`keeper.py`), and later many of them move into the tables at once:
 
     commit ─→ row of `fresh` ─→ OK ┄┄ many commits later ┄┄→ event, tag, event_text
                    └──→ Tail: queries look here too ─────────────────┘ and no longer
+
+What they replace or delete stays in the tables until then: `Run.gone` has its numbers, and no
+reader is shown it any more.
 
 A node that ends moves them too; one that was killed finds them when it starts (`resume`). A copy of
 the database has them in a table of its own. `Tail` belongs to the event loop.
 """
 
 import time
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -58,6 +61,10 @@ class Run(msgspec.Struct, frozen=True, gc=False):
     """seq, id, pubkey, created_at, kind, expires, address, json."""
     tags: list[Row]
     events: list[Event]
+    gone: tuple[int, ...] = ()
+    """Numbers of what these replace and delete, wherever it is."""
+    forbidden: tuple[Row, ...] = ()
+    """(target, pubkey, until) of what their deletions forbid."""
     at_s: float = msgspec.field(default_factory=time.monotonic)
 
     def is_old(self) -> bool:
@@ -73,11 +80,18 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 class Deferred:
     """What `fresh` holds, as the writer knows it."""
 
-    __slots__ = ("bytes", "count", "ids", "runs")
+    __slots__ = ("bytes", "count", "forbidden", "gone", "rows", "runs", "versions")
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
-        self.ids: set[bytes] = set()
+        self.rows: dict[bytes, Row] = {}
+        """By id, all that was not replaced or deleted since."""
+        self.versions: dict[str, Row] = {}
+        """The same by address, of what has one."""
+        self.gone: set[int] = set()
+        """Numbers of what was, here and in the tables."""
+        self.forbidden: dict[str, list[Row]] = {}
+        """By target."""
         self.count = 0
         self.bytes = 0
 
@@ -86,16 +100,42 @@ class Deferred:
         gone = [run for run in self.runs if run.last <= last]
         self.runs = [run for run in self.runs if run.last > last]
         for run in gone:
-            self.ids.difference_update([row[1] for row in run.rows])
+            for row in run.rows:
+                self._forget(row)
             self.count -= len(run.rows)
             self.bytes -= sum([len(row[7]) for row in run.rows])
+        if any(run.gone for run in gone):
+            self.gone = {seq for run in self.runs for seq in run.gone}
+        if any(run.forbidden for run in gone):
+            self.forbidden = {}
+            for run in self.runs:
+                self._forbid(run)
 
     def add(self, run: Run) -> None:
         """A commit wrote these."""
         self.runs.append(run)
-        self.ids.update([row[1] for row in run.rows])
+        for row in run.rows:
+            self.rows[row[1]] = row
+            if row[6] is not None:
+                self.versions[row[6]] = row
+        for seq in run.gone:
+            rows = self.runs[bisect_left(self.runs, seq, key=lambda run: run.last)].rows
+            if seq >= rows[0][0]:  # if not, it is in the tables
+                self._forget(rows[seq - rows[0][0]])
+        self.gone.update(run.gone)
+        self._forbid(run)
         self.count += len(run.rows)
         self.bytes += sum([len(row[7]) for row in run.rows])
+
+    def _forget(self, row: Row) -> None:
+        """It moved, or went."""
+        self.rows.pop(row[1], None)
+        if row[6] is not None and self.versions.get(row[6]) is row:
+            del self.versions[row[6]]
+
+    def _forbid(self, run: Run) -> None:
+        for row in run.forbidden:
+            self.forbidden.setdefault(row[0], []).append(row)
 
     @property
     def is_full(self) -> bool:
@@ -131,10 +171,12 @@ class Tail:
     """What was announced and is not in the tables yet, as far as the loop knows: never less. Costs
     nothing until somebody asks."""
 
-    __slots__ = ("_by", "_indexed", "_runs")
+    __slots__ = ("_by", "_indexed", "_runs", "gone")
 
     def __init__(self) -> None:
         self._runs: list[Run] = []
+        self.gone: set[int] = set()
+        """Numbers of what is replaced or deleted by what is here."""
         self._forget()
 
     def __len__(self) -> int:
@@ -143,6 +185,7 @@ class Tail:
     def add(self, run: Run) -> None:
         """These are on disk."""
         self._runs.append(run)
+        self.gone.update(run.gone)
 
     def drop(self, last: int | None = None) -> None:
         """Up to this number all is in the tables; without one, all that was added."""
@@ -150,22 +193,27 @@ class Tail:
             left = [run for run in self._runs if last is not None and run.last > last]
             if len(left) < len(self._runs):
                 self._runs = left
+                self.gone = {seq for run in left for seq in run.gone}
                 self._forget()
 
     def event(self, id: str) -> Event | None:
         """The event of that id, if it is here."""
-        return next((entry[3] for entry in self._index().get(("ids", id), ())), None)
+        for _, _, row, event in self._index().get(("ids", id), ()):
+            if row[0] not in self.gone:
+                return event
+        return None
 
     def find(self, found: Filter, now_s: int, reader: frozenset[PublicKey], most: int) -> list[Row]:
         """(seq, created_at, id, json) of what a filter passes: the newest `most`, whatever its
         limit, and perhaps more, in any order."""
-        by = self._index()
+        by, gone = self._index(), self.gone
         rows: dict[int, Row] = {}
         for key in _keys(found):
             left = most
             for _, _, row, event in reversed(by.get(key, ())):
                 if (
                     found.matches(event)
+                    and row[0] not in gone
                     and (row[5] is None or row[5] > now_s)
                     and (event.kind not in kinds.PRIVATE or _is_for(event, reader))
                 ):

@@ -13,6 +13,7 @@ import msgspec
 from hanse.engines.storage.columns import address_of, decode_row
 from hanse.engines.storage.database import Database, Transaction
 from hanse.errors import Invalid
+from hanse.ports import SOON_S
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
@@ -65,7 +66,10 @@ _KINDS = frozenset(
     }
 )
 _FOREIGN = tuple(sorted(READERS))
-_REMOVING = (kinds.DELETION, kinds.VANISH)
+_REMOVING = frozenset({kinds.DELETION, kinds.VANISH})
+_OURS = _KINDS.union(_REMOVING)
+_READ = _OURS.union(_FOREIGN)
+_PROMPT = _OURS - {kinds.PROFILE, kinds.FOLLOWS, kinds.DELETION}
 _CHANGING = (kinds.ENDORSEMENT, kinds.KEY_STATEMENT, kinds.APPEAL)
 """Kinds that a reader in memory holds something of; of attestations it is accusations only."""
 
@@ -222,9 +226,11 @@ class StoredTrust:
 
     # --- following the log --------------------------------------------------------------------
 
-    def cares_for(self, event: Event) -> bool:
-        """Whether an appended event can change this view."""
-        return event.kind in _KINDS or event.kind in _REMOVING or may_speak(event)
+    def due_s(self, event: Event) -> float | None:
+        """See `views.View`. People's profiles, follow lists, reviews and deletions are many."""
+        if event.kind in _PROMPT:
+            return 0.0
+        return SOON_S if event.kind in _READ and (event.kind in _OURS or may_speak(event)) else None
 
     async def advance(self) -> None:
         """Apply all that the log holds beyond this view."""
@@ -256,12 +262,10 @@ def _clear(tx: Transaction) -> None:
 
 
 def _step(tx: Transaction) -> bool:
-    tx.settle()
     found = tx.one("view_seq", VIEW)
     seq = int(found[0]) if found else 0
-    rows = tx.all("events_after", seq, STEP)
-    for seq, json in rows:
-        event = decode_row(json)
+    rows, reached, more = tx.after(seq, _READ, STEP)
+    for seq, event in rows:
         if event.kind in _KINDS or may_speak(event):
             _keep(tx, seq, event)
         elif event.kind == kinds.DELETION:
@@ -269,9 +273,8 @@ def _step(tx: Transaction) -> bool:
         elif event.kind == kinds.VANISH:
             tx.all("trust_drop_vanished", event.pubkey, event.created_at, kinds.KEY_STATEMENT)
             _drop(tx, event.pubkey)
-    if rows:
-        tx.all("view_set", VIEW, seq)
-    return len(rows) == STEP
+    tx.all("view_set", VIEW, reached)
+    return more
 
 
 def _keep(tx: Transaction, seq: int, event: Event) -> None:
@@ -347,7 +350,9 @@ def _row(event: Event) -> tuple[Any, ...] | None:
 
 def _drop(tx: Transaction, author: str) -> None:
     """Of one author, what the log has let go."""
-    tx.all("trust_drop_gone_of", author)
+    if tx.one("trust_speaks", author) is not None:
+        tx.settle()
+        tx.all("trust_drop_gone_of", author)
     _drop_follows(tx, author)
     tx.all("trust_changed", author)
 
@@ -425,6 +430,7 @@ def _sweep(tx: Transaction, now_s: int) -> int:
 
 
 def _prune(tx: Transaction) -> int:
+    tx.settle()
     gone = tx.all("trust_gone")
     for name, author, kind in gone:
         tx.all("trust_drop", name)

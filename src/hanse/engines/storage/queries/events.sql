@@ -16,7 +16,7 @@ SELECT seq FROM position WHERE name = 'log';
 SELECT seq FROM position WHERE name = 'log';
 
 -- name: events_known
-SELECT id FROM event WHERE id IN ($values);
+SELECT id, seq FROM event WHERE id IN ($values);
 
 -- name: event_by_id
 SELECT seq, pubkey, created_at, kind, json FROM event WHERE id = $1;
@@ -25,7 +25,10 @@ SELECT seq, pubkey, created_at, kind, json FROM event WHERE id = $1;
 SELECT seq, id, pubkey, created_at, kind, json FROM event WHERE id IN ($values);
 
 -- name: events_by_addresses
-SELECT seq, created_at, json FROM event WHERE address IN ($values);
+SELECT seq, address, created_at, json FROM event WHERE address IN ($values);
+
+-- name: versions
+SELECT seq, address, created_at, id FROM event WHERE address IN ($values);
 
 -- name: event_by_address
 -- The version of a replaceable or addressable event that is kept.

@@ -29,6 +29,9 @@ SELECT name FROM trust_event WHERE expires <= $1 LIMIT $2;
 -- name: trust_has
 SELECT 1 FROM trust_event WHERE author = $1 AND kind = $2 LIMIT 1;
 
+-- name: trust_speaks
+SELECT 1 FROM trust_event WHERE author = $1 LIMIT 1;
+
 -- name: trust_clear_events
 DELETE FROM trust_event;
 

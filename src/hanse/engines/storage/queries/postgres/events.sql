@@ -23,3 +23,8 @@ FROM unnest($1::bigint[], $2::text[]) AS added (seq, words);
 
 -- name: text_delete
 DELETE FROM event_text WHERE seq = ANY($1::bigint[]);
+
+-- name: events_following
+-- Events of some kinds in order, up to a number.
+SELECT seq, json FROM event WHERE seq > $1 AND seq <= $2 AND kind = ANY($3::integer[])
+ORDER BY seq LIMIT $4;

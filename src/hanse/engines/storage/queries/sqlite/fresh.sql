@@ -28,3 +28,12 @@ SELECT coalesce(max(seq), 0) FROM event;
 -- name: event_ids
 -- A page of all ids, from the index alone.
 SELECT id FROM event WHERE id > $1 ORDER BY id LIMIT $2;
+
+-- name: views_back
+-- Views that are beyond the log read it from the start.
+UPDATE view SET seq = 0 WHERE name IN ('offers', 'trust') AND seq > $1;
+
+-- name: events_following
+-- Events of some kinds in order, up to a number. By number, whatever the index on kinds offers.
+SELECT seq, json FROM event WHERE seq > $1 AND seq <= $2 AND +kind IN (SELECT value FROM carray($3))
+ORDER BY seq LIMIT $4;
