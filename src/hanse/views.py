@@ -72,22 +72,22 @@ class Follower:
             await self._news.wait()
             self._news.clear()
             self._due = math.inf
+            since, self._since = self._since, None
             try:
                 for view in self._views:
                     await view.advance()
                 self._ended = time.monotonic()
-                if self._due == math.inf:
-                    self._since = None
                 passed, self._passed = self._passed, asyncio.Event()
                 passed.set()
             except Unavailable as exc:
                 log.warning("views.behind", reason=exc.reason)
-                await self._again()
+                await self._again(since)
             # Whatever one event does to a view: the node goes on, and says that it is not ready.
             except Exception:
                 log.exception("views.failed")
-                await self._again()
+                await self._again(since)
 
-    async def _again(self) -> None:
+    async def _again(self, since: float | None) -> None:
+        self._since = since or self._since
         await asyncio.sleep(1)
         self._news.set()

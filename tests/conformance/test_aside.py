@@ -1,4 +1,4 @@
-"""Plain events that SQLite keeps aside: found before they are in the tables, there after a kill, in
+"""Events that SQLite keeps aside: found before they are in the tables, there after a kill, in
 every copy, and out of nobody's way."""
 
 import asyncio
@@ -11,7 +11,14 @@ from typing import cast
 
 import pytest
 from tests.conformance.engines import Stores, stores
-from tests.conformance.events import ALICE, BOB, CAROL, Words, a_deletion, an_event
+from tests.conformance.events import (
+    ALICE,
+    BOB,
+    CAROL,
+    Words,
+    a_deletion,
+    an_event,
+)
 
 from hanse.engines.storage import sqlite, tail
 from hanse.engines.storage.append import append_all
@@ -257,8 +264,8 @@ async def test_a_backup_and_an_export_hold_what_is_aside(
     await Words(kept.log).keep(*events[2:4])
     await Words(kept.log).keep(an_event(tags=[["expiration", "9"]]), events[4])
     out = io.BytesIO()
-    async with SqlitePages(folder / "hanse.db") as pages:
-        done = await export(pages, out, Filter(), 10, lambda *_: None)
+    async with SqlitePages(folder / "hanse.db") as opened:
+        done = await export(opened, out, Filter(), 10, lambda *_: None)
     assert (done.events, done.last_seq) == (5, 6)
     assert out.getvalue().count(b"\n") == 5
     copied = back_up(folder, tmp_path / "copy", lambda *_: None)
@@ -470,10 +477,10 @@ async def test_an_export_misses_nothing_that_moves_while_it_reads(
                 pass
         return found
 
-    async with SqlitePages(folder / "hanse.db") as pages:
+    async with SqlitePages(folder / "hanse.db") as opened:
         monkeypatch.setattr(SqlitePages, "_kept", moving)
         seqs: list[int] = []
-        while rows := await pages.after(seqs[-1] if seqs else 0, 5, 0):
+        while rows := await opened.after(seqs[-1] if seqs else 0, 5, 0):
             seqs += [row[0] for row in rows]
     assert seqs == [1, 2, 3, 4, 5]
 
@@ -488,8 +495,8 @@ async def test_a_copy_and_an_export_take_a_file_without_its_table_for_an_empty_o
         path.unlink()
     (tmp_path / "killed" / "hanse.db-fresh").touch()
     assert back_up(tmp_path / "killed", tmp_path / "copy", lambda *_: None).events == 2
-    async with SqlitePages(tmp_path / "killed" / "hanse.db") as pages:
-        assert (await pages.last_seq(), len(await pages.after(0, 2, 0))) == (2, 2)
+    async with SqlitePages(tmp_path / "killed" / "hanse.db") as opened:
+        assert (await opened.last_seq(), len(await opened.after(0, 2, 0))) == (2, 2)
 
 
 async def test_a_replaced_database_keeps_what_was_aside_with_it(

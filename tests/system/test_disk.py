@@ -27,8 +27,8 @@ from hanse.protocol.keys import SecretKey
 ALL_PAGES = 1_073_741_823
 """SQLite's default limit."""
 
-ARTICLE = 30023
-"""Of a kind that goes into the tables at once."""
+AT_ONCE = kinds.KEY_STATEMENT
+"""A kind that goes into the tables at once."""
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ async def fill_disk(node: Node) -> list[Event]:
 
 async def stored(node: Node) -> set[str]:
     """Ids of the notes that a reader gets."""
-    found = Filter(kinds=frozenset({kinds.NOTE, ARTICLE}))
+    found = Filter(kinds=frozenset({kinds.NOTE, AT_ONCE}))
     answer = await node.log.query([found], limit=5000, now_s=int(time.time()))
     return {msgspec.json.decode(row[3], type=Event).id for row in answer.rows}
 
@@ -97,7 +97,10 @@ async def test_a_write_that_does_not_fit_spares_its_neighbours(node: Node) -> No
     await node.log.append_many([note(10)])
     await limit_pages(node, 1)
     outcomes = await asyncio.gather(
-        *(node.log.append_many([note(60_000 if n % 2 else 10, ARTICLE)]) for n in range(8)),
+        *(
+            node.log.append_many([note(60_000 if n % 2 else 10, kinds.KEY_STATEMENT)])
+            for n in range(8)
+        ),
         return_exceptions=True,
     )
     fitted = [isinstance(found, list) for found in outcomes]

@@ -248,8 +248,9 @@ def leaving(among: Among, run: Run, versions: dict[str, Version]) -> Run:
     for row in run.rows:
         address = row[6]
         if address is not None:
-            if address in versions:
-                replaced.append(versions[address][0])
+            here = versions.get(address)
+            if here is not None and here[0] < row[0]:  # or it is this one, which just moved
+                replaced.append(here[0])
             versions[address] = (row[0], row[3], row[1])
     return msgspec.structs.replace(run, gone=tuple(replaced)) if replaced else run
 

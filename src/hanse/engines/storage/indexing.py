@@ -44,8 +44,8 @@ class Indexing:
         self._database = database
         self._addresses: set[str] = set()
         self._authors: set[PublicKey] = set()
-        self._offering: set[PublicKey] = set()
-        """Whose offers were seen and may not be indexed yet."""
+        self._offering: dict[PublicKey, int] = {}
+        """Whose offers were seen and may not be indexed yet: `_came` with the last of them."""
         self._plain: set[str] = set()
         self._seq = 0
         self._taught = 0
@@ -101,7 +101,7 @@ class Indexing:
     def saw(self, _seq: int, event: Event) -> None:
         """A commit added this event: remember what it may have changed."""
         if event.kind == kinds.OFFER:
-            self._offering.add(event.pubkey)
+            self._offering[event.pubkey] = self._came + 1
             self._addresses.add(f"{kinds.OFFER}:{event.pubkey}:{event.tag('d') or ''}")
         elif event.kind in _REMOVING and not self._has_offers(event.pubkey):
             return
@@ -140,7 +140,7 @@ class Indexing:
 
     async def advance(self) -> None:
         """Index what changed."""
-        came, offering = self._came, self._offering.copy()
+        came = self._came
         addresses, self._addresses = self._addresses, set()
         authors, self._authors = self._authors, set()
         try:
@@ -156,7 +156,7 @@ class Indexing:
                 if addresses or authors:
                     await asyncio.to_thread(self._finder.publish)
             self._through = came
-            self._offering -= offering
+            self._offering = {who: at for who, at in self._offering.items() if at > came}
             ended, self._round = self._round, asyncio.Event()
             ended.set()
             touched, self._finder.touched = self._finder.touched, set()

@@ -198,7 +198,7 @@ class EventLog:
             if tail
             else ()
         )
-        aside = Aside(news, frozenset(tail.gone), announced)
+        aside = Aside(news, tail.gone_now(), announced)
         if len(filters) == 1 and not _is_search(filters):
             # A filter that one statement answers, without a transaction around it.
             wanted = _wanted(filters[0], limit)
@@ -259,7 +259,7 @@ class EventLog:
             if found is not None:
                 return found
             run = self._database.read
-        aside = Aside(news, frozenset(tail.gone), announced)
+        aside = Aside(news, tail.gone_now(), announced)
         return self._carefully(run, filters, limit, now_s, reader, aside)
 
     def _query(
@@ -271,7 +271,8 @@ class EventLog:
         reader: frozenset[PublicKey],
         aside: Aside,
     ) -> Found:
-        news = aside.news
+        last = tx.one("event_covered")
+        reached, news = int(last[0]) if last else 0, aside.news
         merged: dict[int, Row] = {}
         more = False
         rows: list[Row] = []
@@ -279,18 +280,16 @@ class EventLog:
             wanted = _wanted(found, limit)
             rows = self._careful_rows(tx, found, wanted, now_s, reader, aside.gone)
             if news and found.search is not None:  # best first; what came just now, last
-                known = {row[0] for row in rows}
-                rows = rows + [row for row in news[index] if row[0] not in known]
+                rows = rows + [row for row in news[index] if row[0] > reached]
             elif news:
-                rows = joined(rows, news[index])
+                rows = joined(rows, news[index], reached)
             more = more or len(rows) > wanted
             rows = rows[:wanted]
             if len(filters) > 1:
                 merged.update({row[0]: row for row in rows})
         if len(filters) > 1:
             rows = sorted(merged.values(), key=lambda row: (-row[1], row[2]))
-        last = tx.one("event_covered")
-        return Found(rows, int(last[0]) if last else 0, more)
+        return Found(rows, reached, more)
 
     def _careful_rows(
         self,
@@ -413,7 +412,7 @@ def _with(
         rows = left
     elif not news:
         return found
-    rows = joined(rows, news)
+    rows = joined(rows, news, max([row[0] for row in rows], default=0))
     return Found(rows[:wanted], found.seq, len(rows) > wanted)
 
 

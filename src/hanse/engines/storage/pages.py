@@ -1,6 +1,7 @@
 """The log read from outside a node, page by page in its order, without a long transaction.
 
-No row is written and nothing is migrated: any version of the schema will do.
+No row is written and nothing is migrated: any version of the schema will do. What is kept aside and
+takes something out of the tables has taken it here, too.
 """
 
 import contextlib
@@ -9,10 +10,15 @@ from typing import Any, Protocol, Self
 
 import apsw
 
+from hanse.engines.storage.append import left_aside
 from hanse.engines.storage.columns import decode_row, expiration_of
 from hanse.engines.storage.database import Row
+from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.keeper import beside
+from hanse.engines.storage.overlay import Overlay
 from hanse.engines.storage.queries import load_queries
+from hanse.engines.storage.sqlite_transaction import SqliteTransaction
+from hanse.engines.storage.tail import Deferred
 from hanse.errors import NotFound, Unavailable
 
 PAGE = 1000
@@ -37,6 +43,7 @@ class SqlitePages:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._gone: set[int] = set()
 
     async def __aenter__(self) -> Self:
         if not self._path.is_file():
@@ -58,10 +65,23 @@ class SqlitePages:
         (last,) = (int(row[0]) for row in self._rows("events_last"))
         if self._defers:
             rows = self._aside(last)
+            self._gone = self._taken_by(rows)
             # Once more: it may have moved there just now.
             (moved,) = (int(row[0]) for row in self._rows("events_last"))
             last = max(moved, rows[-1][0] if rows else 0)
         return last
+
+    def _taken_by(self, rows: list[tuple[int, int, bytes]]) -> set[int]:
+        """Numbers of what is replaced or deleted by what is aside."""
+        aside = Deferred()
+        overlay = Overlay(SqliteTransaction(self._connection, {}).among, aside)
+        try:
+            for newest, count, lines in rows:
+                events = [decode_row(line) for line in lines.split(b"\n")]
+                aside.add(left_aside(overlay.among, events, newest - count + 1, TagHash(b"")))
+        except apsw.Error as exc:
+            raise Unavailable(f"cannot be read: {exc}", field=str(self._path)) from exc
+        return aside.gone
 
     async def after(self, seq: int, last: int, now_s: int) -> list[Row]:
         """See `Pages`."""
@@ -72,7 +92,8 @@ class SqlitePages:
             (reached,) = (row[0] for row in self._rows("event_last_seq"))
             found = self._kept(seq, last, now_s)
             if not found:
-                found = _lines(aside, max(seq, reached), last, now_s)
+                lines = _lines(aside, max(seq, reached), last, now_s)
+                found = [row for row in lines if row[0] not in self._gone]
         return found
 
     def _aside(self, after: int) -> list[tuple[int, int, bytes]]:
@@ -83,11 +104,16 @@ class SqlitePages:
 
     def _kept(self, seq: int, last: int, now_s: int) -> list[Row]:
         found: list[Row] = []
-        room = PAGE_BYTES_MAX
-        for row in self._rows("events_between", seq, last, now_s, PAGE):
-            found.append(row)
-            room -= len(row[1])
-            if room < 0:
+        while not found:
+            room, read = PAGE_BYTES_MAX, seq
+            for row in self._rows("events_between", seq, last, now_s, PAGE):
+                seq = row[0]
+                if seq not in self._gone:
+                    found.append(row)
+                room -= len(row[1])
+                if room < 0:
+                    break
+            if seq == read:
                 break
         return found
 

@@ -210,7 +210,10 @@ class SqliteTransaction:
             aside.add(left_aside(overlay.among, events, newest + 1, hash))
             newest = last
         self.kept_aside += aside.runs
-        # A view may have followed what is aside, and that may be lost: a copy of one file alone.
+        # Views follow what is aside, and that may be lost: a copy of one file, or of two moments.
+        if self.all("trust_beyond", newest):
+            self.all("trust_clear_events")
+            self.all("trust_clear_follows")
         self.all("views_back", newest)
         self.keeper.position = newest
         return newest

@@ -72,6 +72,12 @@ class Run(msgspec.Struct, frozen=True, gc=False):
         return time.monotonic() - self.at_s > AGE_S
 
     @property
+    def bytes(self) -> int:
+        """About what it takes in memory besides the events, whose JSON is as large."""
+        json = sum([len(row[7]) for row in self.rows])
+        return json + 128 * (len(self.tags) + 2 * len(self.forbidden) + len(self.gone))
+
+    @property
     def last(self) -> int:
         """The newest number."""
         return int(self.rows[-1][0])
@@ -103,7 +109,7 @@ class Deferred:
             for row in run.rows:
                 self._forget(row)
             self.count -= len(run.rows)
-            self.bytes -= sum([len(row[7]) for row in run.rows])
+            self.bytes -= run.bytes
         if any(run.gone for run in gone):
             self.gone = {seq for run in self.runs for seq in run.gone}
         if any(run.forbidden for run in gone):
@@ -125,11 +131,12 @@ class Deferred:
         self.gone.update(run.gone)
         self._forbid(run)
         self.count += len(run.rows)
-        self.bytes += sum([len(row[7]) for row in run.rows])
+        self.bytes += run.bytes
 
     def _forget(self, row: Row) -> None:
         """It moved, or went."""
-        self.rows.pop(row[1], None)
+        if self.rows.get(row[1]) is row:  # or it came again
+            del self.rows[row[1]]
         if row[6] is not None and self.versions.get(row[6]) is row:
             del self.versions[row[6]]
 
@@ -150,14 +157,15 @@ class Deferred:
 
 
 def in_steps(runs: list[Run]) -> Iterator[list[Run]]:
-    """The runs in order, at most STEP_EVENTS at a time, or one run."""
+    """The runs in order, at most STEP_EVENTS at a time, and what deletions name, or one run."""
     step: list[Run] = []
     count = 0
     for run in runs:
-        count += len(run.rows)
+        size = len(run.rows) + len(run.forbidden)
+        count += size
         if step and count > STEP_EVENTS:
             yield step
-            step, count = [], len(run.rows)
+            step, count = [], size
         step.append(run)
     if step:
         yield step
@@ -171,12 +179,13 @@ class Tail:
     """What was announced and is not in the tables yet, as far as the loop knows: never less. Costs
     nothing until somebody asks."""
 
-    __slots__ = ("_by", "_indexed", "_runs", "gone")
+    __slots__ = ("_by", "_frozen", "_indexed", "_runs", "gone")
 
     def __init__(self) -> None:
         self._runs: list[Run] = []
         self.gone: set[int] = set()
         """Numbers of what is replaced or deleted by what is here."""
+        self._frozen: frozenset[int] = frozenset()
         self._forget()
 
     def __len__(self) -> int:
@@ -194,7 +203,14 @@ class Tail:
             if len(left) < len(self._runs):
                 self._runs = left
                 self.gone = {seq for run in left for seq in run.gone}
+                self._frozen = frozenset()
                 self._forget()
+
+    def gone_now(self) -> frozenset[int]:
+        """`gone` as it is: for who goes on with it in another thread, or later."""
+        if len(self._frozen) != len(self.gone):  # both only grow, until all begins anew
+            self._frozen = frozenset(self.gone)
+        return self._frozen
 
     def event(self, id: str) -> Event | None:
         """The event of that id, if it is here."""
@@ -262,10 +278,11 @@ def _is_for(event: Event, reader: frozenset[PublicKey]) -> bool:
     return bool(reader) and not reader.isdisjoint(event.values("p"))
 
 
-def joined(rows: list[Row], news: Sequence[Row]) -> list[Row]:
-    """Rows of the tables and of the tail, newest first, each once."""
-    if not news:
-        return rows
+def joined(rows: list[Row], news: Sequence[Row], reached: int) -> list[Row]:
+    """Rows of the tables, which hold all up to the number `reached`, and of the tail, newest first,
+    each once. What the tables had to have and do not give went, or comes after all they give."""
     both = {row[0]: row for row in rows}
-    both.update((row[0], row) for row in news)
+    both.update((row[0], row) for row in news if row[0] > reached)
+    if len(both) == len(rows):
+        return rows
     return sorted(both.values(), key=lambda row: (-row[1], row[2]))

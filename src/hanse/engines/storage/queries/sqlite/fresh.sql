@@ -29,9 +29,14 @@ SELECT coalesce(max(seq), 0) FROM event;
 -- A page of all ids, from the index alone.
 SELECT id FROM event WHERE id > $1 ORDER BY id LIMIT $2;
 
+-- name: trust_beyond
+-- Whether trust followed what the log has lost.
+SELECT 1 FROM view WHERE name = 'trust' AND seq > $1;
+
 -- name: views_back
--- Views that are beyond the log read it from the start.
-UPDATE view SET seq = 0 WHERE name IN ('offers', 'trust') AND seq > $1;
+-- No view is beyond the log; trust is read from the start. All offers are in the tables.
+UPDATE view SET seq = CASE name WHEN 'trust' THEN 0 ELSE $1 END
+WHERE name IN ('offers', 'trust') AND seq > $1;
 
 -- name: events_following
 -- Events of some kinds in order, up to a number. By number, whatever the index on kinds offers.

@@ -1,0 +1,2 @@
+-- What is kept aside may replace and delete. An older version would move it without doing so: it has to
+-- refuse this database.
