@@ -11,6 +11,7 @@ counts as theirs; queries begin when it rests.
     load        the store goes in, 8 connections × 32 under way
     query       12 rows over that store, 8 connections, one query under way on each
     ingest      notes, 8 connections × 16 under way; and one connection, one at a time
+    mixed       the same, of which a tenth replaces or deletes something
     10k idle    the same with 10,000 open subscriptions that match nothing
     fan-out     1,000 subscribers; 16 events under way, and one at a time
     idle        connections with one subscription each, on a node of its own
@@ -40,7 +41,15 @@ from coincurve import PublicKeyXOnly
 
 from bench.loadgen import Mismatch, Target, build, files, load, stop
 from bench.plot import write_plot
-from bench.stores import CHUNK, ROWS, fan_events, note_events, query_file, store_events
+from bench.stores import (
+    CHUNK,
+    ROWS,
+    fan_events,
+    mixed_events,
+    note_events,
+    query_file,
+    store_events,
+)
 from hanse.protocol.event import parse_event
 
 CONNECTIONS = 8
@@ -145,6 +154,7 @@ class Bench:
         query_file(store_events(seed), amounts.events)
         for number in range(amounts.rounds):
             note_events(seed + 10 + number).files(amounts.notes)
+        mixed_events(seed + 30).files(amounts.notes)
         note_events(seed + 8).files(amounts.serial)
         note_events(seed + 9).files(amounts.notes)
         fan_events(seed + 20).files(amounts.fan)
@@ -204,6 +214,12 @@ class Bench:
             ingest_ok_per_s=statistics.median(found["per_s"] for found in rounds),
             ingest_ok_p50_ms=statistics.median(found["ok_p50_ms"] for found in rounds),
             ingest_ok_p99_ms=statistics.median(found["ok_p99_ms"] for found in rounds),
+        )
+        mixed = files(mixed_events(seed + 30).files(amounts.notes))
+        found = self.load(target, "ingest", CONNECTIONS, WINDOW, 0, *mixed)
+        self.note(
+            ingest_mixed_cpu_ms_per_event=found["server_cpu_ms"],
+            ingest_mixed_ok_per_s=found["per_s"],
         )
         serial = files(note_events(seed + 8).files(amounts.serial))
         found = self.load(target, "ingest", 1, 1, 0, *serial)

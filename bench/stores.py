@@ -5,6 +5,7 @@ that a store of a million begins with the store of a hundred thousand; they are 
 
     store   kinds 1, 7, 1111 (70, 20, 10 %), skewed authors, p, e and t tags, one event a second
     notes   the same with kind 1 alone
+    mixed   notes, but of a hundred nine replace an earlier event and one deletes a note
     fan     short notes `seq-00000000 …` under one topic
 """
 
@@ -28,6 +29,8 @@ FORMAT = 1
 """Part of every kept file's name: raise it when what is made changes."""
 CHUNK = 10_000
 TOPICS = 500
+RENEWING = 200
+"""Authors who write what replaces an earlier event of theirs, in turn."""
 STORE_BEGINS = 1_750_000_000
 NOTES_BEGIN = 1_760_000_000
 QUERIES_EACH = 400
@@ -77,6 +80,11 @@ def note_events(seed: int) -> Events:
     return Events(mode="notes", seed=seed, authors=2000, begins=NOTES_BEGIN)
 
 
+def mixed_events(seed: int) -> Events:
+    """What ingest is measured with, too."""
+    return Events(mode="mixed", seed=seed, authors=2000, begins=NOTES_BEGIN)
+
+
 def fan_events(seed: int) -> Events:
     """What fan-out is measured with."""
     return Events(mode="fan", seed=seed, authors=1, begins=NOTES_BEGIN, topic=f"fan{seed}")
@@ -99,11 +107,16 @@ def _make_file(work: tuple[Events, int, int, Path]) -> None:
     signers = _signers(wanted.seed, wanted.authors)
     make = _fan if wanted.mode == "fan" else _note
     ids: list[str] = []
+    authors: list[int] = []
     building = path.with_suffix(f".{os.getpid()}")
     with building.open("wb") as file:
         for offset in range(size):
-            signer, pubkey = signers[_skewed(draw, len(signers))]
+            author = _skewed(draw, len(signers))
             kind, tags, content = make(draw, wanted, signers, ids, number * CHUNK + offset)
+            if wanted.mode == "mixed" and offset % 10 == 0:
+                author, kind, tags, content = _changing(offset, ids, authors)
+            authors.append(author)
+            signer, pubkey = signers[author]
             created_at = wanted.begins + number * CHUNK + offset
             digest = digest_of(pubkey, created_at, kind, tags, content)
             ids.append(digest.hex())
@@ -148,6 +161,16 @@ def _note(
     if draw.random() < 0.1:
         text += ' "quoted" \N{ROCKET}'
     return kind, tuple(tags), text
+
+
+def _changing(offset: int, ids: list[str], authors: list[int]) -> tuple[int, int, Any, str]:
+    """What takes something away, by whom: a deletion of the note 999 before, or a profile or an
+    addressable event whose next version comes 2,000 events later. What depends on another must not
+    be under way together with it."""
+    if offset % 100 == 50 and offset > 1000:
+        return authors[-999], 5, (("e", ids[-999]),), ""
+    author, profile = offset // 10 % RENEWING, '{"name":"agent","about":"' + "news " * 20 + '"}'
+    return (author, 0, (), profile) if author % 2 else (author, 30078, (("d", "state"),), profile)
 
 
 def _fan(
