@@ -33,6 +33,8 @@ class Follower:
         self._views = views
         self._news = asyncio.Event()
         self._since: float | None = None
+        self._passing: float | None = None
+        """What `_since` was of the changes that the pass under way applies."""
         self._passed = asyncio.Event()
         self._due = math.inf
         """When the next pass begins."""
@@ -64,7 +66,8 @@ class Follower:
 
     def behind_s(self) -> float:
         """How long the oldest change not applied yet has waited."""
-        return 0.0 if self._since is None else time.monotonic() - self._since
+        since = self._passing or self._since
+        return 0.0 if since is None else time.monotonic() - since
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -72,22 +75,21 @@ class Follower:
             await self._news.wait()
             self._news.clear()
             self._due = math.inf
-            since, self._since = self._since, None
+            self._passing, self._since = self._passing or self._since, None
             try:
                 for view in self._views:
                     await view.advance()
-                self._ended = time.monotonic()
+                self._ended, self._passing = time.monotonic(), None
                 passed, self._passed = self._passed, asyncio.Event()
                 passed.set()
             except Unavailable as exc:
                 log.warning("views.behind", reason=exc.reason)
-                await self._again(since)
+                await self._again()
             # Whatever one event does to a view: the node goes on, and says that it is not ready.
             except Exception:
                 log.exception("views.failed")
-                await self._again(since)
+                await self._again()
 
-    async def _again(self, since: float | None) -> None:
-        self._since = since or self._since
+    async def _again(self) -> None:
         await asyncio.sleep(1)
         self._news.set()

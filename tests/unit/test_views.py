@@ -72,6 +72,7 @@ async def test_how_far_behind_it_is_counts_from_what_the_last_pass_has_not_seen(
 
     async def slow() -> None:
         clock.append(clock[-1] + 5.0)
+        assert follower.behind_s() == 8.0  # what takes long is not up to date meanwhile
         follower.saw(2, an_event(kind=kinds.PROFILE))
 
     async with asyncio.TaskGroup() as tasks:
