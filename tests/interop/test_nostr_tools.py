@@ -52,29 +52,43 @@ async def ran(folder: Path, *command: str) -> str:
     return out.decode()
 
 
-@pytest.fixture(scope="module")
-async def tools() -> Path:
-    """nostr-tools as its lock says, installed once per content of the lock."""
+async def installed() -> Path:
+    """nostr-tools as its lock says, installed once per content of the lock, whole or not at all."""
     lock = (HERE / "package-lock.json").read_bytes()
     name = f"hanse-nostr-tools-{os.getuid()}-{sha256(lock).hexdigest()[:16]}"
     folder = Path(tempfile.gettempdir()) / name
     if not (folder / "installed").exists():
-        folder.mkdir(mode=0o700, exist_ok=True)
+        making = Path(tempfile.mkdtemp(prefix="hanse-nostr-tools-"))
         for file in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / file, folder)
+            shutil.copy(HERE / file, making)
         try:
-            await ran(folder, str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+            await ran(making, str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
         except AssertionError as exc:
             if "network" in str(exc) or "ENOTFOUND" in str(exc) or "ECONNREFUSED" in str(exc):
                 pytest.skip(f"npm reaches no registry: {exc}")
             raise
-        (folder / "installed").touch()
+        (making / "installed").touch()
+        try:
+            making.rename(folder)
+        except OSError:
+            shutil.rmtree(making)
+            if not (folder / "installed").exists():  # else another run was faster
+                raise
+    return folder
+
+
+@pytest.fixture(scope="module")
+async def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run's own with the client in it: other runs share what is installed."""
+    folder = tmp_path_factory.mktemp("nostr-tools")
+    (folder / "node_modules").symlink_to(await installed() / "node_modules")
+    for file in ("package.json", "client.mjs"):
+        shutil.copy(HERE / file, folder)
     return folder
 
 
 async def step(folder: Path, name: str, /, **arguments: Any) -> Any:
     """What the client saw."""
-    shutil.copy(HERE / "client.mjs", folder)
     flags = ("--experimental-websocket", "--no-warnings")  # before version 22 it is not there
     out = await ran(folder, str(NODE), *flags, "client.mjs", name, json.dumps(arguments))
     return json.loads(out.rstrip("\n").rpartition("\n")[2])
