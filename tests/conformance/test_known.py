@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conformance.engines import stores
@@ -11,6 +13,8 @@ from tests.conformance.events import an_event
 from hanse.engines.storage import known
 from hanse.engines.storage.known import Known
 from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.ports import Found
+from hanse.protocol.filter import Filter
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +81,48 @@ async def test_ids_of_an_earlier_process_and_of_this_one_stay_duplicates(tmp_pat
         assert await kept.log.append_many(events) == [None] * 300
 
 
+async def test_an_id_that_is_kept_nowhere_is_answered_without_the_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [an_event(created_at=number, content=str(number)) for number in range(30)]
+    folder = tmp_path / "data"
+    folder.mkdir()
+    async with stores("deferring", folder) as kept:
+        await kept.log.append_many(events[:10])
+    async with stores("deferring", folder) as kept:
+        database = kept.database
+        assert isinstance(database, SqliteDatabase)
+        async with asyncio.timeout(20):
+            while not database._known.filled:
+                await asyncio.sleep(0.01)
+        await kept.log.append_many(events[10:20])
+        await database.settle()
+        await kept.log.append_many(events[20:])  # these stay aside
+        assert database.tail
+        looked = 0
+        select_now = database.select_now
+
+        def counting(sql: str, params: Sequence[Any]) -> list[Any] | None:
+            nonlocal looked
+            looked += 1
+            return select_now(sql, params)
+
+        monkeypatch.setattr(database, "select_now", counting)
+
+        def found(id: str) -> list[bytes]:
+            answer = kept.log.at_once([Filter(ids=frozenset({id}))], limit=5, now_s=100)
+            assert isinstance(answer, Found)
+            return [row[2] for row in answer.rows]
+
+        for event in events:
+            assert found(event.id) == [bytes.fromhex(event.id)]
+        assert looked < 30
+        looked = 0
+        for id in ids(200, 4):
+            assert found(id.hex()) == []
+        assert looked < 20
+
+
 async def test_ids_that_cannot_be_read_are_looked_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,5 +136,8 @@ async def test_ids_that_cannot_be_read_are_looked_up(
     async with stores("deferring", folder) as kept:
         assert await kept.log.append_many([event]) != [None]
         assert await kept.log.append_many([event]) == [None]
+        answer = kept.log.at_once([Filter(ids=frozenset({event.id}))], limit=5, now_s=100)
+        assert isinstance(answer, Found)
+        assert len(answer.rows) == 1
         assert isinstance(kept.database, SqliteDatabase)
         assert not kept.database._known.filled

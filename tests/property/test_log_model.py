@@ -140,6 +140,7 @@ ASKED = [
     Filter(kinds=frozenset({REPLACEABLE}), limit=1),
     Filter(kinds=frozenset({ADDRESSABLE, kinds.DELETION}), limit=2),
     Filter(ids=frozenset(map(an_id, range(IDS)))),
+    Filter(ids=frozenset({an_id(0)})),
     Filter(tags=(("t", frozenset({"x", ""})),), limit=2),
     Filter(since=3, until=6),
 ]

@@ -16,7 +16,7 @@ from hanse.protocol.event import Event, sign_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import SecretKey
 from hanse.protocol.negentropy import Negentropy
-from hanse.servers.relay import socket, watch
+from hanse.servers.relay import socket, turns, watch
 from hanse.servers.relay.compare import INLINE_BYTES_MAX, CompareLimits, Comparer
 from hanse.servers.relay.reads import ReadLimits
 from hanse.servers.relay.relay import Relay, SocketLimits
@@ -55,6 +55,74 @@ async def test_what_the_store_answers_at_once_is_sent_in_the_same_turn() -> None
         wire.say("REQ", "a", {"limit": 3})
         assert wire.heard()[3:] == [["EOSE", "a", ["finish"]]]
         assert len(relay.reads) == 1
+
+
+async def under_load(relay: Relay, wires: list[Wire]) -> None:
+    """So many answers in each turn that those of the next one wait for each other."""
+    for _ in range(20):
+        for wire in wires:
+            wire.say("REQ", "a", {"limit": 0})
+        await asyncio.sleep(0)
+    for wire in wires:
+        wire.heard()
+
+
+def writes(wires: list[Wire]) -> list[int]:
+    """How many each client was sent since it heard."""
+    return [len(wire.transport.written) for wire in wires]
+
+
+async def test_under_load_answers_of_one_turn_leave_together_each_clients_in_one_write() -> None:
+    log = MemoryLog()
+    await keep(log, note(1))
+    async with a_relay(log) as relay:
+        wires = [Wire(relay) for _ in range(7)]
+        await under_load(relay, wires)
+        for wire in wires[:3]:
+            wire.say("REQ", "a", {"limit": 1})
+            wire.say("REQ", "b", {"ids": [TARGET]})
+        assert writes(wires[:3]) == [0, 0, 0]
+        await asyncio.sleep(0)
+        assert writes(wires[:3]) == [1, 1, 1]
+        for _ in range(40):  # the load is over
+            wires[0].say("REQ", "a", {"limit": 1})
+            await asyncio.sleep(0)
+        wires[0].heard()
+        wires[0].say("REQ", "a", {"limit": 1})
+        assert writes(wires[:1]) == [1]
+
+
+async def test_what_is_new_comes_behind_answers_that_wait() -> None:
+    log = MemoryLog()
+    await keep(log, note(1))
+    async with a_relay(log) as relay:
+        wires = [Wire(relay) for _ in range(7)]
+        await under_load(relay, wires)
+        wires[0].say("REQ", "b", {"limit": 1})
+        wires[0].say("REQ", "a", {"limit": 1})
+        relay.watch.appended(9, note(0))
+        told = [(part[0], part[1]) for part in wires[0].heard()]
+        stored = [(verb, name) for name in ("b", "a") for verb in ("EVENT", "EOSE")]
+        assert told[:4] == stored
+        assert sorted(told[4:]) == [("EVENT", "a"), ("EVENT", "b")]
+
+
+@pytest.mark.parametrize("bound", ["ANSWERS_TOGETHER", "ANSWERS_BYTES"])
+async def test_no_answer_waits_for_more_than_a_few_others(
+    bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = MemoryLog()
+    await keep(log, *[note(number) for number in range(2)])
+    async with a_relay(log) as relay:
+        wires = [Wire(relay) for _ in range(7)]
+        await under_load(relay, wires)
+        monkeypatch.setattr(turns, bound, 3 if bound == "ANSWERS_TOGETHER" else 2000)
+        for wire in wires:
+            wire.say("REQ", "a", {})
+        # About 800 bytes each.
+        assert writes(wires) == [1] * 6 + [0]
+        await asyncio.sleep(0)
+        assert writes(wires) == [1] * 7
 
 
 async def test_what_is_new_while_a_request_is_answered_follows_its_end() -> None:

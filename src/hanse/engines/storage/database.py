@@ -147,6 +147,10 @@ class Database(Protocol):
     def select_now(self, sql: str, params: Sequence[Any]) -> list[Row] | None:
         """The same on the spot; None if it would take long, or must wait. Raises Closed."""
 
+    def may_have(self, ids: Collection[str]) -> bool:
+        """Whether any event with one of these ids may be in the tables: no is certain, for all that
+        was moved there before what is aside was last asked."""
+
     @property
     def commits(self) -> Commits:
         """What the commits so far were like."""

@@ -2,6 +2,7 @@
 all are new, nobody looks into an index that has long outgrown the caches.
 
 It says "perhaps" of every id that is there and of 1 in 70 that are not: then the index is asked.
+Readers who ask for an id that is nowhere, as most relays are asked for most ids, hear so from it.
 Made anew whenever a database is opened, in a thread and a page at a time; until that is done
 everything is "perhaps". Removed events stay in it. 2 to 4 bytes for each event.
 """
@@ -90,6 +91,21 @@ class Known:
             found += [id for id in ids if has(id)]
         return found
 
+    def has_any(self, ids: Iterable[str]) -> bool:
+        """Whether any of these, in hex, may be there."""
+        if not self._filled:
+            return True
+        for id in ids:
+            first, second = _two(bytes.fromhex(id))
+            # As `_Layer.has`, without a call: every REQ by id comes through here.
+            for layer in self._layers:
+                bits, at = layer.bits, first & layer.mask
+                if bits[at >> 3] >> (at & 7) & 1:
+                    at = second & layer.mask
+                    if bits[at >> 3] >> (at & 7) & 1:
+                        return True
+        return False
+
     # --- what was there before ----------------------------------------------------------------
 
     def open(self, path: str | None) -> None:
@@ -129,6 +145,7 @@ class Known:
             if self._stop.wait(PAUSE_S):
                 return
         # What entered meanwhile was added to the newest, wherever this reading had come to.
-        with self._adding:
-            self._layers = [layer, *self._layers]
+        if last:
+            with self._adding:
+                self._layers = [layer, *self._layers]
         self._filled = True

@@ -246,6 +246,9 @@ class EventLog:
         wanted = _wanted(asked, limit)
         news = [tail.find(asked, now_s, reader, wanted + 1)] if tail else ()
         announced = self._announced
+        if asked.ids is not None and not self._database.may_have(asked.ids):
+            here = joined([], news[0], 0) if news else []
+            return Found(here[:wanted], announced, len(here) > wanted)
         first = self._sql.first(asked, wanted + 1, now_s, reader)
         if first is None:
             return Found([], announced, False)

@@ -13,7 +13,7 @@ beat looks anyway.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import asyncpg
@@ -211,6 +211,10 @@ class PostgresDatabase:
     def select_now(self, sql: str, params: Sequence[Any]) -> list[Row] | None:
         """See `database.Database`: here every read waits."""
         return None
+
+    def may_have(self, ids: Collection[str]) -> bool:
+        """See `database.Database`: other nodes, too, write there."""
+        return True
 
     async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
         """Over a connection of the pool; again over another while the server is away."""

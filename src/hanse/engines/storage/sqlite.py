@@ -18,7 +18,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -247,6 +247,10 @@ class SqliteDatabase:
             return here.cursor.execute(sql, params).fetchall()
         except apsw.Error:
             return None  # late, or a fault: either is for a thread, and for more care
+
+    def may_have(self, ids: Collection[str]) -> bool:
+        """See `database.Database`."""
+        return self._known.has_any(ids)
 
     async def _read(self, work: Callable[[Transaction], T], *, snapshot: bool) -> T:
         if not self._open:

@@ -15,6 +15,7 @@ from hanse.servers.relay.compare import CompareLimits, Comparer
 from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.reads import ReadLimits, Reads
 from hanse.servers.relay.shares import Shares
+from hanse.servers.relay.turns import Turns
 from hanse.servers.relay.watch import Watch
 
 LOOKED_AFTER_AT_ONCE = 200
@@ -51,9 +52,6 @@ class Client(Protocol):
 
     def turn_out(self, reason: str) -> None:
         """End it: the operator does not want this client."""
-
-    def flush(self) -> None:
-        """Write what is queued."""
 
     def look_after(self) -> None:
         """Ping it if it is quiet; drop it if it does not answer."""
@@ -100,11 +98,10 @@ class Relay:
         self.connections: set[Client] = set()
         self.slow_readers = 0
         self.draining = False
-        self._unflushed: list[Client] = []
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
+        self.turns = Turns()
         await self._stack.enter_async_context(self.comparer)
         await self._stack.enter_async_context(self.reads)
         self.reads.task(self._look_after())
@@ -117,17 +114,6 @@ class Relay:
         """End every connection from an address."""
         for client in [found for found in self.connections if found.address == address]:
             client.turn_out("this address may not connect")
-
-    def flush_soon(self, client: Client) -> None:
-        """Have it flushed at the end of this turn of the loop: one callback for all clients."""
-        if not self._unflushed:
-            self._loop.call_soon(self._flush)
-        self._unflushed.append(client)
-
-    def _flush(self) -> None:
-        clients, self._unflushed = self._unflushed, []
-        for client in clients:
-            client.flush()
 
     async def _look_after(self) -> None:
         """One task for all clients: a task and a timer for each would cost 3 KiB a connection."""

@@ -1,7 +1,8 @@
 """One client's WebSocket, from its handshake (see `handshake.py`) to its end: frames in and out.
 
-Short messages of one turn of the loop leave in one write; answers and live events are frames
-already and are written as they come. A reader that does not keep up is dropped, never waited for.
+Short messages of one turn of the loop leave in one write, and so do answers under load (see
+`turns.py`); live events are frames already and are written as they come. A reader that does not
+keep up is dropped, never waited for.
 """
 
 from collections.abc import Callable
@@ -203,7 +204,7 @@ class Connection(WSListener):
             self._stored(watcher, failure(exc))
             return
         if isinstance(found, Found):
-            self.deliver(answer_frames(name, watcher.prefix, found))
+            relay.turns.answer(self, answer_frames(name, watcher.prefix, found))
             relay.watch.go_on(watcher, found.seq)
         else:
             line.read(name, found, partial(self._stored, watcher))
@@ -212,7 +213,8 @@ class Connection(WSListener):
         if isinstance(found, HanseError):
             self._end_subscription(watcher.subscription, found)
         else:
-            self.deliver(answer_frames(watcher.subscription, watcher.prefix, found))
+            frames = answer_frames(watcher.subscription, watcher.prefix, found)
+            self._relay.turns.answer(self, frames)
             self._relay.watch.go_on(watcher, found.seq)
 
     def _unwatch(self, effect: session.Unwatch) -> None:
@@ -317,13 +319,19 @@ class Connection(WSListener):
 
     def send(self, text: bytes) -> None:
         """Queue one text message; it leaves at the end of this turn of the loop."""
+        self.queue(framed(text))
+
+    def queue(self, frames: bytes) -> None:
+        """See `turns.Writer`."""
         if self._transport is None:
             return
-        if self._out is None:
-            self._out = []
-            self._relay.flush_soon(self)
-        self._out.append(framed(text))
-        self._out_size += len(text)
+        out = self._out
+        if out is None:
+            self._out = [frames]
+            self._relay.turns.flush_soon(self)
+        else:
+            out.append(frames)
+        self._out_size += len(frames)
         if self._out_size > self._relay.limits.unsent_bytes_max:
             # Many large answers asked for in one breath: gone before they fill the memory.
             self._fall_behind()
