@@ -57,14 +57,16 @@ async def test_what_the_store_answers_at_once_is_sent_in_the_same_turn() -> None
         assert len(relay.reads) == 1
 
 
-async def under_load(relay: Relay, wires: list[Wire]) -> None:
-    """So many answers in each turn that those of the next one wait for each other."""
+async def under_load(relay: Relay) -> list[Wire]:
+    """Clients that had so many answers in each turn that those of the next wait for each other."""
+    wires = [Wire(relay) for _ in range(7)]
     for _ in range(20):
         for wire in wires:
             wire.say("REQ", "a", {"limit": 0})
         await asyncio.sleep(0)
     for wire in wires:
         wire.heard()
+    return wires
 
 
 def writes(wires: list[Wire]) -> list[int]:
@@ -76,8 +78,7 @@ async def test_under_load_answers_of_one_turn_leave_together_each_clients_in_one
     log = MemoryLog()
     await keep(log, note(1))
     async with a_relay(log) as relay:
-        wires = [Wire(relay) for _ in range(7)]
-        await under_load(relay, wires)
+        wires = await under_load(relay)
         for wire in wires[:3]:
             wire.say("REQ", "a", {"limit": 1})
             wire.say("REQ", "b", {"ids": [TARGET]})
@@ -96,8 +97,7 @@ async def test_what_is_new_comes_behind_answers_that_wait() -> None:
     log = MemoryLog()
     await keep(log, note(1))
     async with a_relay(log) as relay:
-        wires = [Wire(relay) for _ in range(7)]
-        await under_load(relay, wires)
+        wires = await under_load(relay)
         wires[0].say("REQ", "b", {"limit": 1})
         wires[0].say("REQ", "a", {"limit": 1})
         relay.watch.appended(9, note(0))
@@ -114,8 +114,7 @@ async def test_no_answer_waits_for_more_than_a_few_others(
     log = MemoryLog()
     await keep(log, *[note(number) for number in range(2)])
     async with a_relay(log) as relay:
-        wires = [Wire(relay) for _ in range(7)]
-        await under_load(relay, wires)
+        wires = await under_load(relay)
         monkeypatch.setattr(turns, bound, 3 if bound == "ANSWERS_TOGETHER" else 2000)
         for wire in wires:
             wire.say("REQ", "a", {})

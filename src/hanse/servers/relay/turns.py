@@ -1,8 +1,8 @@
 """What leaves together at the end of one turn of the loop, over all clients.
 
-A write that wakes its reader costs half as much again as one to a reader who is awake already, and
-readers often share a machine. So under load the answers of one turn wait for each other. Without
-load nothing waits: the reader asks on while we still tidy up, and nobody falls asleep in between.
+To wake the reader is a seventh of what a small answer costs, and one who is awake reads several. So
+under load the answers of one turn wait for each other. Without load nothing waits: the reader asks
+on while we still tidy up, and nobody falls asleep in between.
 """
 
 import asyncio
