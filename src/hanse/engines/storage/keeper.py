@@ -32,6 +32,10 @@ GATHER_S = 0.004
 """After a commit of so many events the writer lets as long pass before the next: under load a
 commit of 100 events costs a fifth less for each than one of 50, for pages are written once."""
 
+WAL_PAGES = 1000
+"""Pages in the file's write-ahead log before it begins anew (about). One that overwrites what it
+has is on disk in half the time of one that grows: 0.12 ms a commit, and 0.23."""
+
 ROOM_S = 0.1
 """How often a thread that waits for room looks whether moving still goes on."""
 
@@ -130,6 +134,7 @@ class Keeper:
     def open(self) -> None:
         """Open the file and start the thread."""
         self._file = connect(beside(self._path))
+        self._file.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}").fetchall()
         self._file.execute(_TABLE)
         self._reading = connect(self._path)
         self._thread = threading.Thread(target=self._run, name="hanse-keeper", daemon=True)
