@@ -170,11 +170,21 @@ async def test_a_read_the_database_refuses_is_unavailable(kept: Stores) -> None:
 
 
 async def test_a_commit_is_on_disk_before_it_is_told(kept: Stores) -> None:
-    for setting, value in (("synchronous", 2), ("journal_mode", "wal"), ("foreign_keys", 1)):
+    settings = {"synchronous": 2, "journal_mode": "wal", "foreign_keys": 1, "page_size": 8192}
+    for setting, value in settings.items():
         found = await kept.database.write(
             lambda tx, name=setting: tx.select(f"PRAGMA {name}", ())  # type: ignore[misc]
         )
         assert found == [(value,)], setting
+
+
+async def test_the_log_written_ahead_begins_anew_before_it_is_large(kept: Stores) -> None:
+    count, page = 1500, 8192
+    for number in range(count):  # each writes a page at least
+        await kept.log.append_many([an_event(created_at=number, content="x" * 4000)])
+    assert isinstance(kept.database, SqliteDatabase)
+    logs = [Path(f"{kept.database.path}{end}").stat().st_size for end in ("-wal", "-fresh-wal")]
+    assert 0 < max(logs) < count * page / 2
 
 
 async def test_two_databases_in_memory_share_nothing() -> None:

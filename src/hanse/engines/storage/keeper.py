@@ -32,7 +32,7 @@ GATHER_S = 0.004
 """After a commit of so many events the writer lets as long pass before the next: under load a
 commit of 100 events costs a fifth less for each than one of 50, for pages are written once."""
 
-WAL_PAGES = 1000
+WAL_PAGES = 500
 """Pages in the file's write-ahead log before it begins anew (about). One that overwrites what it
 has is on disk in half the time of one that grows: 0.12 ms a commit, and 0.23."""
 

