@@ -41,6 +41,11 @@ def _memory(_folder: Path) -> AbstractAsyncContextManager[Database]:
     return SqliteDatabase(":memory:")
 
 
+def _parted(_folder: Path) -> AbstractAsyncContextManager[Database]:
+    """Four events fill a part of what finds them, where it takes a million in a node."""
+    return SqliteDatabase(":memory:", part_bits=2)
+
+
 @asynccontextmanager
 async def _postgres(folder: Path) -> AsyncIterator[Database]:
     async with PostgresDatabase(await database_url(folder)) as database:
@@ -51,6 +56,7 @@ ENGINES: dict[str, Engine] = {
     "sqlite": Engine(_file),
     "deferring": Engine(_deferring),
     "memory": Engine(_memory, lasts=False),
+    "parted": Engine(_parted, lasts=False),
     "postgres": Engine(_postgres, heavy=True),
 }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import apsw
 import msgspec
+import pytest
 from tests.conformance.events import ALICE, BOB, Words, a_deletion, an_event
 from tests.fakes.offers import offer
 
@@ -12,8 +13,10 @@ from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.offers import StoredOffers
+from hanse.engines.storage.parts import BITS
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.upkeep import Keeping, Upkeep
+from hanse.errors import Unavailable
 from hanse.protocol import kinds
 from hanse.protocol.event import Event, encode_event
 from hanse.protocol.filter import Filter
@@ -120,3 +123,37 @@ async def test_offers_kept_by_the_first_version_say_how_they_are_paid(tmp_path: 
         await offers.open()
         (after,) = await offers.named("harbour", now_s)
         assert after.payment_methods == ("hanse", "lightning")
+
+
+async def test_an_old_log_of_more_than_a_part_keeps_each_event_and_its_tags(tmp_path: Path) -> None:
+    path, before = tmp_path / "hanse.db", (1 << BITS) - 7
+    events = [an_event(created_at=n, tags=[["t", "ab"[n % 2]]]) for n in range(12)]
+    made_by_the_first_version(path, events, "ab" * 32)
+    with apsw.Connection(str(path)) as connection:
+        for table in ("event", "tag", "sqlite_sequence"):
+            connection.execute(f"UPDATE {table} SET seq = seq + {before}")
+    newest = [event.id for event in reversed(events)]
+    async with SqliteDatabase(str(path)) as database:
+        log = EventLog(database, lambda: b"never asked for")
+        await log.open()
+        words = Words(log)
+        for event in events:
+            assert await words.kept(Filter(ids=frozenset({event.id}))) == [event.id]
+            assert await words.append(event) is None
+        assert await words.kept(Filter(tags=(("t", frozenset("a")),))) == newest[1::2]
+        assert await words.kept(Filter(tags=(("t", frozenset("ab")),), limit=7)) == newest[:7]
+        for table, count in (("part", 2), ("event_id", 12), ("tag", 12)):
+            assert await database.select(f"SELECT count(*) FROM {table}", ()) == [(count,)]
+
+
+async def test_what_cannot_be_made_newer_stays_as_it_was_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "hanse.db"
+    made_by_the_first_version(path, [an_event()], "ab" * 32)
+    with apsw.Connection(str(path)) as connection:
+        connection.execute("CREATE TABLE part (unforeseen)")
+    with pytest.raises(Unavailable, match=r"cannot become version 21: .*part already exists"):
+        async with SqliteDatabase(str(path)):
+            pass
+    with apsw.Connection(str(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchall() == [(20,)]
+        assert connection.execute("SELECT count(*) FROM event").fetchall() == [(1,)]

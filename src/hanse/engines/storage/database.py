@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from hanse.counters import Commits
 from hanse.engines.storage.filter_sql import Dialect, TagHash
+from hanse.engines.storage.parts import Parts
 from hanse.engines.storage.tail import Run, Tail
 from hanse.errors import HanseError, Unavailable
 from hanse.protocol.event import Event
@@ -77,8 +78,11 @@ class Transaction(Protocol):
     def known_among(self, ids: list[bytes]) -> set[bytes]:
         """Which of these ids are kept, in the tables or aside."""
 
-    def enter(self, rows: Sequence[Row]) -> None:
-        """Put events into their table, as `Run.rows` has them."""
+    def enter(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
+        """Put events into the tables, as `Run` has them: at least one, in their order."""
+
+    def leave(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
+        """Take events, (seq, id), and their tags, (hash, created_at, seq), out of the tables."""
 
     def after(
         self, seq: int, kinds: Collection[int], most: int
@@ -146,6 +150,10 @@ class Database(Protocol):
 
     def select_now(self, sql: str, params: Sequence[Any]) -> list[Row] | None:
         """The same on the spot; None if it would take long, or must wait. Raises Closed."""
+
+    @property
+    def parts(self) -> Parts:
+        """How many parts its ids and tags are in."""
 
     def may_have(self, ids: Collection[str]) -> bool:
         """Whether any event with one of these ids may be in the tables: no is certain, for all that

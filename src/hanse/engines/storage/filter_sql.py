@@ -15,15 +15,15 @@ one answer:
 """
 
 import hashlib
-from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from apsw import carray
 
+from hanse.engines.storage.parts import Parts
 from hanse.engines.storage.plain import (
     Shape,
+    alike,
     depth,
     feed_params,
     is_sampled,
@@ -32,6 +32,15 @@ from hanse.engines.storage.plain import (
     raw_each,
     shape_of,
 )
+from hanse.engines.storage.selection import (
+    ARRAY,
+    BY_ID,
+    ORDER,
+    Selection,
+    marks,
+    numbered,
+    spread,
+)
 from hanse.protocol import kinds
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
@@ -39,8 +48,6 @@ from hanse.protocol.kinds import KindClass, kind_class
 from hanse.protocol.words import search_words
 
 COLUMNS = "event.seq, event.created_at, event.id, event.json"
-BY_ID = ", event.id ASC"
-ORDER = " ORDER BY event.created_at DESC" + BY_ID
 
 WINDOW = 4000
 """Newest events that `dense` looks at: about 0.5 ms."""
@@ -64,9 +71,12 @@ _CACHED_MAX = 200_000
 
 NOBODY: frozenset[PublicKey] = frozenset()
 
-_ARRAY = "SELECT value FROM carray(?)"
 _NEVER = 1 << 62
 _NTH = " ORDER BY event.created_at DESC LIMIT 1 OFFSET ?"
+
+MERGED_MAX = 400
+"""Parts that are merged by time as they are read (SQLite takes up to 500). Of more, all that has
+the tag is sorted."""
 
 SHAPES_MAX = 512
 """Statements of plain filters whose text is kept."""
@@ -82,6 +92,8 @@ class Dialect(msgspec.Struct, frozen=True):
     """How that text names several words of which all are wanted."""
     numbered: bool
     """Whether parameters are `$1, $2, …` and not `?`."""
+    parted: bool
+    """Whether ids and tags are in parts: see `parts.py`."""
     kind_of_author: str
     """The kind beside an author: what keeps the planner on the authors' index, which has both."""
 
@@ -93,6 +105,7 @@ SQLITE = Dialect(
     quote='"',
     conjunction=" ",
     numbered=False,
+    parted=True,
     kind_of_author="+event.kind",
 )
 POSTGRES = Dialect(
@@ -103,6 +116,7 @@ POSTGRES = Dialect(
     quote="'",
     conjunction=" & ",
     numbered=True,
+    parted=False,
     kind_of_author="event.kind",
 )
 
@@ -147,59 +161,17 @@ class Try(msgspec.Struct, frozen=True):
     its columns are NULL."""
 
 
-class Selection:
-    """FROM and WHERE of one filter, built piece by piece in the order of their parameters."""
-
-    def __init__(self) -> None:
-        self.source = "event"
-        self.source_params: list[Any] = []
-        self.where: list[str] = []
-        self.params: list[Any] = []
-        self.time = "event.created_at"
-        self.order = ORDER
-        self.repeats = False
-        self.single = False
-
-    def add(self, condition: str, values: Iterable[Any] = ()) -> None:
-        """One more condition, all of which must hold."""
-        self.where.append(condition)
-        self.params += values
-
-    def among(self, column: str, values: Iterable[Any]) -> None:
-        """The column holds one of the values."""
-        wanted = padded(values)
-        self.add(f"{column} = ?" if len(wanted) == 1 else f"{column} IN ({_marks(wanted)})", wanted)
-
-    def leave_out(self, seqs: Collection[int]) -> None:
-        """Not these numbers. On SQLite alone: no other engine keeps anything aside."""
-        if seqs:
-            self.add(f"event.seq NOT IN ({_ARRAY})", [carray(array("q", seqs))])
-
-    def sql(self, columns: str, tail: str = "") -> str:
-        """The statement, up to its limit."""
-        where = f" WHERE {self.conditions}" if self.where else ""
-        distinct = "DISTINCT " if self.repeats else ""
-        return f"SELECT {distinct}{columns} FROM {self.source}{where}{tail}"
-
-    @property
-    def conditions(self) -> str:
-        """What must hold, without the word WHERE."""
-        return " AND ".join(self.where)
-
-    @property
-    def all_params(self) -> list[Any]:
-        """Parameters in the order in which the text names them."""
-        return self.source_params + self.params
-
-
 class FilterSql:
     """Builds statements for one database."""
 
-    def __init__(self, key: bytes, dialect: Dialect, window: int = WINDOW) -> None:
+    def __init__(self, key: bytes, dialect: Dialect, parts: Parts, window: int = WINDOW) -> None:
         self.hash = TagHash(key)
         self._dialect = dialect
+        self._parts = parts
         self._window = window
         self._plain_tries: dict[Shape, Try] = {}
+        self._built_for = 0
+        """So many parts."""
 
     def first(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
@@ -214,14 +186,17 @@ class FilterSql:
         if column:
             params = feed_params(found, column, limit, now_s)
         else:
-            params = plain_params(found, limit, now_s, self.hash)
+            params = plain_params(found, limit, now_s, self.hash, heads=self._dialect.parted)
+        if self._parts.count != self._built_for:
+            self._plain_tries.clear()
+            self._built_for = self._parts.count
         known = self._plain_tries.get(shape)
         if known is None:
             if column:
                 known = self._feed(found, column, now_s)
             else:
                 first = next(self.rows(found, limit, now_s, reader), None)
-                if first is None or first.params != params:
+                if first is None or not alike(first.params, params):
                     return None if first is None else (first, first.params)
                 known = first
             if len(self._plain_tries) >= SHAPES_MAX:
@@ -290,8 +265,13 @@ class FilterSql:
 
     def _ordered(self, chosen: Selection, limit: int, order: str, *, complete: bool = True) -> Try:
         params = [*chosen.all_params, limit]
+        if chosen.merges and self._parts.count <= MERGED_MAX:
+            exact = chosen.sql(COLUMNS, order + " LIMIT ?", [_floor(chosen)])
+            quick = chosen.newest(COLUMNS) + " LIMIT ?"
+            parts = self._parts.count
+            return Try(spread(quick, parts), params, spread(exact, parts), complete)
         exact = self._numbered(chosen.sql(COLUMNS, order + " LIMIT ?"))
-        if not order.endswith(BY_ID) or chosen.repeats:
+        if not order.endswith(BY_ID) or chosen.repeats or chosen.merges:
             return Try(exact, params, complete=complete)
         if chosen.single:
             return Try(self._numbered(chosen.sql(COLUMNS, " LIMIT ?")), params)
@@ -349,31 +329,49 @@ class FilterSql:
         now_s: int,
         reader: frozenset[PublicKey],
     ) -> Try:
-        if column != "tag.hash" and not self._dialect.numbered:
-            return self._reaching(found, column, limit, now_s, reader)
+        if not self._dialect.numbered:
+            merged = self._merged_tags if column == "tag.hash" else self._reaching
+            return merged(found, column, limit, now_s, reader)
         chosen = self._select(found, now_s, reader, over=column)
-        values = self._wanted(found, column)
-        inner = chosen.sql("event.seq", ORDER + " LIMIT ?")
-        if self._dialect.numbered:
-            # With ties: by time alone an index has them in order. Asked for the id's order too, the
-            # planner sorts all rows of a value, since it takes a common one for an average one.
-            inner = chosen.sql(
-                "event.seq", f" ORDER BY {chosen.time} DESC FETCH FIRST (?) ROWS WITH TIES"
-            )
-            wanted: list[Any] = [values]
-            rows = f"SELECT unnest(?::{_ARRAYS[column]}[])"
-            each = f"SELECT each.seq FROM wanted CROSS JOIN LATERAL ({inner}) AS each"
-        else:
-            wanted = padded(values)
-            rows = "VALUES " + ",".join("(?)" for _ in wanted)
-            each = (
-                f"SELECT each.seq FROM wanted CROSS JOIN event AS each WHERE each.seq IN ({inner})"
-            )
-        sql = (
-            f"WITH wanted(value) AS ({rows}) SELECT {COLUMNS} FROM event "
-            f"WHERE event.seq IN ({each}){ORDER} LIMIT ?"
+        # With ties: by time alone an index has them in order. Asked for the id's order too, the
+        # planner sorts all rows of a value, since it takes a common one for an average one.
+        inner = chosen.sql(
+            "event.seq", f" ORDER BY {chosen.time} DESC FETCH FIRST (?) ROWS WITH TIES"
         )
-        return Try(self._numbered(sql), [*wanted, *chosen.all_params, limit, limit])
+        sql = (
+            f"WITH wanted(value) AS (SELECT unnest(?::{_ARRAYS[column]}[])) "
+            f"SELECT {COLUMNS} FROM event WHERE event.seq IN (SELECT each.seq "
+            f"FROM wanted CROSS JOIN LATERAL ({inner}) AS each){ORDER} LIMIT ?"
+        )
+        wanted = self._wanted(found, column)
+        return Try(self._numbered(sql), [wanted, *chosen.all_params, limit, limit])
+
+    def _merged_tags(
+        self,
+        found: Filter,
+        column: str,
+        limit: int,
+        now_s: int,
+        reader: frozenset[PublicKey],
+    ) -> Try:
+        chosen = self._select(found, now_s, reader, over=column)
+        wanted = padded(self._wanted(found, column))
+        rows = ",".join(["(?)"] * len(wanted))
+
+        def of_each(inner: str) -> str:
+            return (
+                f"WITH wanted(value) AS (VALUES {rows}) SELECT {COLUMNS} FROM event "
+                "WHERE event.seq IN (SELECT each.seq FROM wanted CROSS JOIN event AS each "
+                f"WHERE each.seq IN ({inner} LIMIT ?)){ORDER} LIMIT ?"
+            )
+
+        params = [*wanted, *chosen.all_params, limit, limit]
+        if self._parts.count > MERGED_MAX:
+            return Try(of_each(chosen.sql("event.seq", chosen.order)), params)
+        quick = of_each(chosen.newest("event.seq"))
+        exact = of_each(chosen.sql("event.seq", chosen.order, [_floor(chosen, 1 + len(wanted))]))
+        parts = self._parts.count
+        return Try(spread(quick, parts), params, spread(exact, parts))
 
     def _reaching(
         self,
@@ -421,7 +419,7 @@ class FilterSql:
         # At most FEED_EACH times the limit are sorted. The row of no event comes last, as SQLite
         # takes a UNION ALL, and is sorted first: where it is missing, there were more.
         sql = (
-            f"{_reach(whole, _ARRAY, _ARRAY if guessed else '')} "
+            f"{_reach(whole, ARRAY, ARRAY if guessed else '')} "
             f"SELECT {COLUMNS} FROM (SELECT seq, at FROM ("
             "SELECT event.seq AS seq, event.created_at AS at "
             f"FROM reach CROSS JOIN wanted CROSS JOIN event WHERE {near.conditions} "
@@ -464,35 +462,40 @@ class FilterSql:
         """Every condition of a filter, from the index that narrows most: ids, search, tags,
         authors, kinds, time. `over` names a column that is to equal `wanted.value` instead. A
         `ranked` search for nothing but words looks at its newest matches only."""
-        chosen = Selection()
+        chosen = Selection(parted=self._dialect.parted)
         others = list(found.tags)
-        if found.ids is not None:
-            chosen.among("event.id", [bytes.fromhex(id) for id in found.ids])
-            chosen.single = len(found.ids) == 1
+        if found.ids is not None and _words(found):
+            chosen.among("event.id", raw_each(found.ids))
+        elif found.ids is not None:
+            chosen.by_id(raw_each(found.ids))
         if _words(found):
             self._search(chosen, _words(found), capped=ranked and _only_words(found))
         elif found.ids is None and found.tags:
             first = _narrowest(found)
             others.remove(first)
-            chosen.source = "tag CROSS JOIN event"
-            chosen.time = "tag.created_at"
-            chosen.order = " ORDER BY tag.created_at DESC" + BY_ID
+            chosen.by_tag()
             if over:
-                chosen.add("tag.hash = wanted.value")
+                chosen.add("tag.hash = wanted.value", of_tag=True)
             else:
-                chosen.among("tag.hash", [self.hash(first[0], value) for value in first[1]])
+                hashes = [self.hash(first[0], value) for value in first[1]]
+                chosen.among("tag.hash", hashes, of_tag=True)
                 chosen.repeats = len(first[1]) > 1
-            chosen.add("event.seq = tag.seq")
         self._plain(chosen, found, over)
         for name, values in others:
-            hashes = padded(self.hash(name, value) for value in values)
-            chosen.add(
-                f"EXISTS (SELECT 1 FROM tag AS also WHERE also.hash IN ({_marks(hashes)}) "
-                "AND also.created_at = event.created_at AND also.seq = event.seq)",
-                hashes,
-            )
+            self._carries(chosen, "", [self.hash(name, value) for value in values])
         self._visible(chosen, found, now_s, reader)
         return chosen
+
+    def _carries(self, chosen: Selection, unless: str, hashes: Iterable[int]) -> None:
+        """The event has one of these tags, unless something else holds."""
+        wanted = padded(hashes)
+        part = f"also.part = event.seq >> {self._parts.bits} AND " if self._dialect.parted else ""
+        chosen.add(
+            f"({unless}EXISTS (SELECT 1 FROM tag AS also WHERE {part}"
+            f"also.hash IN ({marks(wanted)}) "
+            "AND also.created_at = event.created_at AND also.seq = event.seq))",
+            wanted,
+        )
 
     def _search(self, chosen: Selection, words: list[str], *, capped: bool) -> None:
         quote = self._dialect.quote  # words hold letters and digits only
@@ -504,21 +507,23 @@ class FilterSql:
         chosen.order = " ORDER BY found.score DESC, event.created_at DESC"
 
     def _plain(self, chosen: Selection, found: Filter, over: str) -> None:
-        kind = "tag.kind" if chosen.source.startswith("tag") else "event.kind"
-        if found.authors is not None and kind == "event.kind":
+        """Kinds, times and authors, in this order: `plain.plain_params`."""
+        of_tag = chosen.tagged
+        kind = "tag.kind" if of_tag else "event.kind"
+        if found.authors is not None and not of_tag:
             kind = self._dialect.kind_of_author
+        if over == "event.kind":
+            chosen.add("event.kind = wanted.value")
+        elif found.kinds is not None:
+            chosen.among(kind, sorted(found.kinds), of_tag=of_tag)
+        if found.since is not None:
+            chosen.add(f"{chosen.time} >= ?", [found.since], of_tag=of_tag)
+        if found.until is not None:
+            chosen.add(f"{chosen.time} <= ?", [found.until], of_tag=of_tag)
         if over == "event.pubkey":
             chosen.add("event.pubkey = wanted.value")
         elif found.authors is not None:
             chosen.among("event.pubkey", [bytes.fromhex(author) for author in found.authors])
-        if over == "event.kind":
-            chosen.add("event.kind = wanted.value")
-        elif found.kinds is not None:
-            chosen.among(kind, sorted(found.kinds))
-        if found.since is not None:
-            chosen.add(f"{chosen.time} >= ?", [found.since])
-        if found.until is not None:
-            chosen.add(f"{chosen.time} <= ?", [found.until])
 
     def _visible(
         self, chosen: Selection, found: Filter, now_s: int, reader: frozenset[PublicKey]
@@ -530,12 +535,7 @@ class FilterSql:
         if not reader:
             chosen.add(_LISTED)
             return
-        hashes = padded(self.hash("p", key) for key in reader)
-        chosen.add(
-            f"({_LISTED} OR EXISTS (SELECT 1 FROM tag AS mine WHERE mine.hash IN "
-            f"({_marks(hashes)}) AND mine.created_at = event.created_at AND mine.seq = event.seq))",
-            hashes,
-        )
+        self._carries(chosen, f"{_LISTED} OR ", [self.hash("p", key) for key in reader])
 
     def _is_empty(self, found: Filter, reader: frozenset[PublicKey]) -> bool:
         lists = [found.ids, found.authors, found.kinds, *(wanted for _, wanted in found.tags)]
@@ -544,10 +544,14 @@ class FilterSql:
         return found.kinds is not None and not reader and found.kinds <= kinds.PRIVATE
 
     def _numbered(self, sql: str) -> str:
-        if not self._dialect.numbered:
-            return sql
-        first, *rest = sql.split("?")
-        return first + "".join(f"${index}{part}" for index, part in enumerate(rest, 1))
+        return numbered(sql, mark="$") if self._dialect.numbered else sql
+
+
+def _floor(chosen: Selection, first: int = 1) -> str:
+    """A condition of the tag: not older than the last of the limit's rows. Its parameters are those
+    of the whole, which begin with this number and end with the limit."""
+    last = chosen.newest("tag.created_at") + f" LIMIT 1 OFFSET ?{first + len(chosen.params)} - 1"
+    return f"tag.created_at >= coalesce(({numbered(last, first)}), 0)"
 
 
 def _reach(whole: Selection, values: str, sample: str = "") -> str:
@@ -578,7 +582,3 @@ def _only_words(found: Filter) -> bool:
 
 def _narrowest(found: Filter) -> tuple[str, frozenset[str]]:
     return min(found.tags, key=lambda tag: len(tag[1]))
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))

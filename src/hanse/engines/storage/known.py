@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 import apsw
 
+from hanse.engines.storage.database import Row
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction, connect
 
 _log = logging.getLogger("hanse.storage")
@@ -138,14 +139,14 @@ class Known:
         tx = SqliteTransaction(connection, {})
         ((count,),) = tx.all("event_count")
         layer = _Layer(count)
-        last = b""
-        while rows := tx.all("event_ids", last, PAGE):
-            layer.add([row[0] for row in rows])
-            last = rows[-1][0]
+        last: Row = (0, b"", 0)
+        while rows := tx.all("event_heads", *last, PAGE):
+            layer.add([head for _, head, _ in rows])
+            last = rows[-1]
             if self._stop.wait(PAUSE_S):
                 return
         # What entered meanwhile was added to the newest, wherever this reading had come to.
-        if last:
+        if last[1]:
             with self._adding:
                 self._layers = [layer, *self._layers]
         self._filled = True

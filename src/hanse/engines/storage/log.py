@@ -80,7 +80,8 @@ class EventLog:
             return key, tx.resume(TagHash(key))
 
         key, self._announced = await self._database.write(operation)
-        self._sql = FilterSql(key, self._database.dialect, self._window)
+        database = self._database
+        self._sql = FilterSql(key, database.dialect, database.parts, self._window)
         self._database.follow(self._saw)
 
     def _saw(self, seq: int, _event: Event) -> None:
@@ -308,7 +309,9 @@ class EventLog:
         while True:
             rows: list[Row] = []
             for one in self._sql.rows(found, most, now_s, reader):
-                rows = tx.select(one.exact or one.sql, one.params)
+                rows = tx.select(one.sql, one.params)
+                if one.exact and not _in_order(rows, most - 1):
+                    rows = tx.select(one.exact, one.params)
                 if one.complete or (len(rows) >= most and not _cuts_a_tie(rows, most - 1)):
                     break
             left = [row for row in rows if row[0] not in gone] if gone else rows

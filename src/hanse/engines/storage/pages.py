@@ -74,7 +74,9 @@ class SqlitePages:
     def _taken_by(self, rows: list[tuple[int, int, bytes]]) -> set[int]:
         """Numbers of what is replaced or deleted by what is aside."""
         aside = Deferred()
-        overlay = Overlay(SqliteTransaction(self._connection, {}).among, aside)
+        # Older versions had an index of whole ids, for which what all engines say will do.
+        engine = "sqlite" if _has_table(self._connection, "event_id") else ""
+        overlay = Overlay(SqliteTransaction(self._connection, {}, engine=engine).among, aside)
         try:
             for newest, count, lines in rows:
                 events = [decode_row(line) for line in lines.split(b"\n")]
@@ -135,8 +137,12 @@ def _lines(aside: list[tuple[int, int, bytes]], after: int, last: int, now_s: in
 
 def has_fresh(connection: apsw.Connection) -> bool:
     """Whether events may be outside the tables, which they were not in the first versions."""
-    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'fresh'").fetchone()
-    return found is not None
+    return _has_table(connection, "fresh")
+
+
+def _has_table(connection: apsw.Connection, name: str) -> bool:
+    sql = "SELECT 1 FROM sqlite_schema WHERE name = ?"
+    return connection.execute(sql, (name,)).fetchone() is not None
 
 
 def left_beside(

@@ -6,7 +6,7 @@ and from then on only the parameters are put together, here.
 
 import struct
 from array import array
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -63,20 +63,24 @@ def shape_of(found: Filter, merges: bool) -> Shape | None:
 
 
 def plain_params(
-    found: Filter, limit: int, now_s: int, hash_of: Callable[[str, str], int]
+    found: Filter, limit: int, now_s: int, hash_of: Callable[[str, str], int], *, heads: bool
 ) -> list[Any]:
-    """Of a filter with a shape, in the order of `FilterSql._select`."""
-    params = raw(found.ids) if found.ids is not None else []
+    """Of a filter with a shape, in the order of `FilterSql._select`; `heads`: ids are looked up by
+    `Selection.by_id`."""
+    if found.ids is None:
+        params = []
+    else:
+        params = id_params(raw_each(found.ids)) if heads else raw(found.ids)
     for name, (value,) in found.tags:
         params.append(hash_of(name, value))
-    if found.authors is not None:
-        params += raw(found.authors)
     if found.kinds is not None:
         params += padded(sorted(found.kinds)) if len(found.kinds) > 1 else found.kinds
     if found.since is not None:
         params.append(found.since)
     if found.until is not None:
         params.append(found.until)
+    if found.authors is not None:
+        params += raw(found.authors)
     params.append(now_s)
     params.append(limit)
     return params
@@ -136,6 +140,19 @@ def padded(values: Iterable[Any], *filler: Any) -> list[Any]:
         last = filler or found[-1:]
         found += list(last) * ((1 << (len(found) - 1).bit_length()) - len(found))
     return found
+
+
+def id_params(ids: Sequence[bytes]) -> list[Any]:
+    """For `Selection.by_id`."""
+    return [ids[0][:8], ids[0]] if len(ids) == 1 else [carray(ids)]
+
+
+def alike(params: list[Any], others: list[Any]) -> bool:
+    """Whether they are the same values, as far as that can be seen: arrays are taken for equal."""
+    pairs = zip(params, others, strict=False)
+    return len(params) == len(others) and all(
+        left == right or type(left) is type(right) is carray for left, right in pairs
+    )
 
 
 def raw(values: frozenset[str]) -> list[Any]:

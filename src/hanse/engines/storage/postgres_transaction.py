@@ -76,9 +76,16 @@ class PostgresTransaction:
         """See `database.Transaction`."""
         return {row[0] for row in self.among("events_known", ids)}
 
-    def enter(self, rows: Sequence[Row]) -> None:
+    def enter(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
         """See `database.Transaction`."""
         self.many("event_insert", rows)
+        if tags:
+            self.many("tag_insert", tags)
+
+    def leave(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
+        """See `database.Transaction`."""
+        self.many("tag_delete", tags)
+        self.many("event_delete", [(seq,) for seq, _ in rows])
 
     def after(
         self, seq: int, kinds: Collection[int], most: int

@@ -39,19 +39,19 @@ class Reach(enum.IntEnum):
 
 def remove(tx: Transaction, rows: list[Row], hash: TagHash) -> None:
     """Remove events, given as (seq, json), with all that finds them."""
+    gone: list[Row] = []
     tags: list[Row] = []
     texts: list[Row] = []
     for seq, json in rows:
         event = decode_row(json)
+        gone.append((seq, bytes.fromhex(event.id)))
         tags += [
             (hash(name, value), event.created_at, seq) for name, value in indexed_tags(event.tags)
         ]
         if event.kind in kinds.SEARCHED and event.content:
             texts.append((seq,))
-    tags.sort()
-    tx.many("tag_delete", tags)
     tx.many("text_delete", texts)
-    tx.many("event_delete", [(seq,) for seq, _ in rows])
+    tx.leave(gone, tags)
 
 
 def remove_expired(tx: Transaction, now_s: int, *, hash: TagHash) -> tuple[int, bool]:

@@ -41,6 +41,7 @@ from hanse.engines.storage.filter_sql import SQLITE, TagHash
 from hanse.engines.storage.keeper import Keeper, beside, gathered
 from hanse.engines.storage.known import Known
 from hanse.engines.storage.migrations import migrations
+from hanse.engines.storage.parts import BITS, Parts
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction, connect
 from hanse.engines.storage.tail import DEFER_S, DIRECT_S, FEW, Run, Tail, in_steps
 from hanse.errors import Closed, HanseError, TooBroad, Unavailable
@@ -136,7 +137,8 @@ class _Reading:
 
 class SqliteDatabase:
     """Owns the file. `async with` opens it, migrates it and starts the writer. ":memory:" keeps
-    everything in this process and forgets it at the end. `direct_s`: see `tail.DIRECT_S`."""
+    everything in this process and forgets it at the end. `direct_s`: see `tail.DIRECT_S`;
+    `part_bits`: see `parts.BITS`, always the same for one file."""
 
     dialect = SQLITE
     reads_wait = False
@@ -147,6 +149,7 @@ class SqliteDatabase:
         budget_ms: float = BUDGET_MS,
         *,
         direct_s: float = DIRECT_S,
+        part_bits: int = BITS,
     ) -> None:
         # A shared name, or the readers would each see an empty database of their own.
         self.path = f"file:/hanse-{id(self)}?vfs=memdb" if path == ":memory:" else path
@@ -168,6 +171,7 @@ class SqliteDatabase:
         # In memory there are no pages to spare.
         aside = path != ":memory:"
         self._known = Known()
+        self.parts = Parts(part_bits)
         self._keeper = Keeper(self.path, self._told, self._full, self._known) if aside else None
 
     async def __aenter__(self) -> Self:
@@ -176,6 +180,7 @@ class SqliteDatabase:
         self._writing.execute(f"PRAGMA cache_size=-{WRITER_KIB}").fetchall()
         try:
             _migrate(self._writing)
+            self.parts.reach(_newest(self._writing))
             if self._keeper is not None:
                 self._keeper.open()
         except BaseException:  # whatever it was goes on; the file is let go
@@ -414,7 +419,7 @@ class SqliteDatabase:
         runs = keeper.to_move()
         if not runs:
             return
-        tx = SqliteTransaction(self._writing, self._remembered, keeper, self._known)
+        tx = SqliteTransaction(self._writing, self._remembered, keeper, self._known, self.parts)
         moved: list[Run] = []
         try:
             with self._transaction():
@@ -476,7 +481,7 @@ class SqliteDatabase:
         self, jobs: list[Job], perform: Callable[[SqliteTransaction, Job], None]
     ) -> SqliteTransaction:
         keeper = self._keeper
-        tx = SqliteTransaction(self._writing, self._remembered, keeper, self._known)
+        tx = SqliteTransaction(self._writing, self._remembered, keeper, self._known, self.parts)
         try:
             with self._transaction():
                 for job in jobs:
@@ -556,16 +561,31 @@ def _nothing(_tx: Transaction) -> None:
     pass
 
 
+def _newest(connection: apsw.Connection) -> int:
+    ((seq,),) = SqliteTransaction(connection, {}).all("event_covered")
+    return int(seq)
+
+
 def _migrate(connection: apsw.Connection) -> None:
     """Apply each numbered migration once, in order, each in its own transaction."""
     found = connection.execute("PRAGMA user_version").fetchone()
     done = int(found[0]) if found else 0
     known = migrations("sqlite")
-    if done > known[-1][0]:
+    newest = known[-1][0]
+    if done > newest:
         raise HanseError(f"the database is of a newer version ({done})", hint="upgrade hanse")
+    if 0 < done < newest:
+        _log.warning("the database becomes version %d: a minute for 3 million events", newest)
     for number, sql in known:
         if number <= done:
             continue
-        with connection:
-            connection.execute(sql)
-            connection.execute(f"PRAGMA user_version = {number}")
+        try:
+            with connection:
+                connection.execute(sql)
+                connection.execute(f"PRAGMA user_version = {number}")
+        except apsw.Error as exc:
+            raise Unavailable(
+                f"the database cannot become version {number}: {exc}", hint="make room for a copy"
+            ) from exc
+    if done < newest:  # what was written anew stands there a second time
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

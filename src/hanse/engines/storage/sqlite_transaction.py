@@ -1,6 +1,8 @@
 """A transaction over one SQLite connection, and how connections are opened."""
 
+import functools
 import hashlib
+import re
 import threading
 from array import array
 from bisect import bisect_right
@@ -16,6 +18,7 @@ from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import SPAN, ConstraintBroken, Row
 from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.overlay import Overlay
+from hanse.engines.storage.parts import Parts
 from hanse.engines.storage.plain import padded
 from hanse.engines.storage.queries import load_queries
 from hanse.engines.storage.tail import Deferred, Run, in_steps
@@ -35,10 +38,12 @@ _PRAGMAS = (
 )
 
 GROUP = 32
-"""Tags inserted by one statement: a third cheaper than one by one. Rows of events and texts, which
-are larger, would cost more that way."""
+"""Tags and ids inserted by one statement: a third cheaper than one by one. Rows of events and
+texts, which are larger, would cost more that way."""
 
-_TAG, _TAGS = "($1, $2, $3, $4)", ", ".join(["(?, ?, ?, ?)"] * GROUP)
+_GROUPED = frozenset({"tag_insert", "id_insert"})
+_VALUES = re.compile(r"(?<=VALUES )\(.*?\)")
+_PARAMETER = re.compile(r"\$\d")
 
 OTHER = "put back the hanse.db-fresh that belongs to this hanse.db, or move this one away"
 
@@ -80,9 +85,13 @@ class SqliteTransaction:
         remembered: dict[str, int],
         keeper: "Aside | None" = None,
         known: "Ids | None" = None,
+        parts: Parts | None = None,
+        engine: str = "sqlite",
     ) -> None:
+        """`parts`: for one that writes. `engine`: whose queries it runs, see `load_queries`."""
         self._connection = connection
-        self._queries = load_queries()
+        self._parts = parts
+        self._queries = load_queries(engine)
         self.keeper = keeper
         self.known = known
         self.remembered = remembered
@@ -105,28 +114,32 @@ class SqliteTransaction:
         """See `database.Transaction`."""
         sql = self._queries[name]
         try:
-            if name == "tag_insert":
+            if name in _GROUPED:
                 rows = self._grouped(sql, rows)
             self._connection.executemany(sql, rows)
         except apsw.ConstraintError as exc:
             raise ConstraintBroken(str(exc)) from exc
 
     def _grouped(self, sql: str, rows: Sequence[Row]) -> Sequence[Row]:
-        """Insert GROUP tags by each statement; those that are left."""
+        """Insert GROUP rows by each statement; those that are left."""
         ends = range(GROUP, len(rows) + 1, GROUP)
         if not ends:
             return rows
         groups = (tuple(chain.from_iterable(rows[end - GROUP : end])) for end in ends)
-        self._connection.executemany(sql.replace(_TAG, _TAGS), groups)
+        self._connection.executemany(_for_groups(sql), groups)
         return rows[ends[-1] :]
 
     def among(self, name: str, values: Iterable[Any]) -> list[Row]:
         """See `database.Transaction`."""
-        wanted = padded(values)
+        sql, wanted = self._queries[name], list(values)
         if not wanted:
             return []
+        if "carray($values)" in sql:  # one parameter, and each value has to differ
+            ids = carray(tuple(dict.fromkeys(wanted)))
+            return self._run(sql.replace("$values", "?"), (ids,)).fetchall()
+        wanted = padded(wanted)
         marks = ",".join("?" * len(wanted))
-        return self._run(self._queries[name].replace("$values", marks), wanted).fetchall()
+        return self._run(sql.replace("$values", marks), wanted).fetchall()
 
     def select(self, sql: str, params: Sequence[Any]) -> list[Row]:
         """See `database.Transaction`."""
@@ -141,11 +154,28 @@ class SqliteTransaction:
         possible = self.known.possible(ids) if self.known is not None else ids
         return {bytes(row[0]) for row in self.among("events_known", possible)}
 
-    def enter(self, rows: Sequence[Row]) -> None:
+    def enter(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
         """See `database.Transaction`."""
+        parts = self._parts
+        assert parts is not None
         if self.known is not None:
             self.known.add([row[1] for row in rows])
+        first, last = rows[0][0], rows[-1][0]
+        parts.reach(last)
+        self.many("part_insert", [(part,) for part in range(parts.of(first), parts.of(last) + 1)])
         self.many("event_insert", rows)
+        # Clustered tables, written in their order: 12 % cheaper.
+        self.many("id_insert", sorted([(parts.of(row[0]), row[1][:8], row[0]) for row in rows]))
+        if tags:
+            self.many("tag_insert", sorted([(parts.of(tag[2]), *tag) for tag in tags]))
+
+    def leave(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
+        """See `database.Transaction`."""
+        parts = self._parts
+        assert parts is not None
+        self.many("tag_delete", sorted([(parts.of(tag[2]), *tag) for tag in tags]))
+        self.many("id_delete", [(parts.of(seq), id[:8], seq) for seq, id in rows])
+        self.many("event_delete", [(seq,) for seq, _ in rows])
 
     def after(
         self, seq: int, kinds: Collection[int], most: int
@@ -257,3 +287,9 @@ def connect(path: str, flags: int = 0) -> apsw.Connection:
     except apsw.Error as exc:
         raise Unavailable(f"cannot open {path}: {exc}", hint="is the folder writable?") from exc
     return connection
+
+
+@functools.cache
+def _for_groups(sql: str) -> str:
+    """The statement for GROUP rows."""
+    return _VALUES.sub(lambda row: ", ".join([_PARAMETER.sub("?", row[0])] * GROUP), sql)

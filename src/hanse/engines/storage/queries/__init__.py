@@ -15,11 +15,11 @@ _HEAD = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 @functools.cache
 def load_queries(engine: str = "sqlite") -> dict[str, str]:
-    """Every query by name, as one engine says it: `ENGINE/*.sql` holds the few that differ. Raises
-    ValueError for a name used twice."""
+    """Every query by name, as one engine says it: `ENGINE/*.sql` holds the few that differ. Without
+    an engine, what they have in common. Raises ValueError for a name used twice."""
     here = resources.files(__package__)
     common = _read(here)
-    return common | _read(here / engine)
+    return common | _read(here / engine) if engine else common
 
 
 def _read(folder: Traversable) -> dict[str, str]:

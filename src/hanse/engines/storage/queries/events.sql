@@ -61,12 +61,6 @@ WHERE tag.hash = $1 AND tag.created_at <= $2 AND tag.kind = $3 AND event.seq = t
 -- name: event_count
 SELECT count(*) FROM event;
 
--- name: tag_insert
-INSERT INTO tag (hash, created_at, seq, kind) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
-
--- name: tag_delete
-DELETE FROM tag WHERE hash = $1 AND created_at = $2 AND seq = $3;
-
 -- name: tombstone_insert
 -- A deletion, by its number, forbids its target up to the latest time any deletion named.
 INSERT INTO tombstone (target, pubkey, until, seq) VALUES ($1, $2, $3, $4)

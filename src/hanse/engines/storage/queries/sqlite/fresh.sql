@@ -25,10 +25,6 @@ UPDATE position SET seq = $1 WHERE name = 'log';
 -- Up to where the tables have all that was ever appended.
 SELECT coalesce(max(seq), 0) FROM event;
 
--- name: event_ids
--- A page of all ids, from the index alone.
-SELECT id FROM event WHERE id > $1 ORDER BY id LIMIT $2;
-
 -- name: trust_beyond
 -- Whether trust followed what the log has lost.
 SELECT 1 FROM view WHERE name = 'trust' AND seq > $1;

@@ -1,0 +1,52 @@
+-- What is in parts of a million events (see ../../parts.py): events by id, whose first eight bytes lead
+-- to them and the rest tells them apart, and by tag.
+
+-- name: part_insert
+INSERT INTO part (n) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: id_insert
+INSERT INTO event_id (part, head, seq) VALUES ($1, $2, $3);
+
+-- name: id_delete
+DELETE FROM event_id WHERE part = $1 AND head = $2 AND seq = $3;
+
+-- name: tag_insert
+INSERT INTO tag (part, hash, created_at, seq, kind) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING;
+
+-- name: tag_delete
+DELETE FROM tag WHERE part = $1 AND hash = $2 AND created_at = $3 AND seq = $4;
+
+-- name: event_by_id
+SELECT event.seq, event.pubkey, event.created_at, event.kind, event.json
+FROM part CROSS JOIN event_id CROSS JOIN event
+WHERE event_id.part = part.n AND event_id.head = substr($1, 1, 8) AND event.seq = event_id.seq
+  AND event.id = $1;
+
+-- name: events_known
+SELECT event.id, event.seq FROM carray($values) AS wanted CROSS JOIN part CROSS JOIN event_id CROSS JOIN event
+WHERE event_id.part = part.n AND event_id.head = substr(wanted.value, 1, 8)
+  AND event.seq = event_id.seq AND event.id = wanted.value;
+
+-- name: events_by_ids
+SELECT event.seq, event.id, event.pubkey, event.created_at, event.kind, event.json
+FROM carray($values) AS wanted CROSS JOIN part CROSS JOIN event_id CROSS JOIN event
+WHERE event_id.part = part.n AND event_id.head = substr(wanted.value, 1, 8)
+  AND event.seq = event_id.seq AND event.id = wanted.value;
+
+-- name: event_heads
+-- A page of what all ids begin with.
+SELECT part, head, seq FROM event_id
+WHERE (part, head, seq) > ($1, $2, $3) ORDER BY part, head, seq LIMIT $4;
+
+-- name: events_tagged
+-- Events of one kind that carry a tag, up to a time.
+SELECT event.seq, event.json FROM part CROSS JOIN tag CROSS JOIN event
+WHERE tag.part = part.n AND tag.hash = $1 AND tag.created_at <= $2 AND tag.kind = $3
+  AND event.seq = tag.seq LIMIT $4;
+
+-- name: receipts_naming
+-- Which of these tag hashes stand on a receipt (kind 2402) of one of our calls: anybody can publish
+-- something that looks like one, and must not pin what it names.
+SELECT DISTINCT tag.hash FROM part CROSS JOIN tag CROSS JOIN event CROSS JOIN call
+WHERE tag.part = part.n AND tag.kind = 2402 AND tag.hash IN ($values) AND event.seq = tag.seq
+  AND call.receipt = event.id;

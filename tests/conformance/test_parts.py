@@ -1,0 +1,162 @@
+"""Logs of several parts (`parts.py`): nothing is missed in any, twice, or in the wrong order."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+from tests.conformance.events import ALICE, BOB, Words, an_event
+
+from hanse.engines.storage.filter_sql import MERGED_MAX, SQLITE, FilterSql
+from hanse.engines.storage.log import EventLog
+from hanse.engines.storage.parts import BITS, Parts
+from hanse.engines.storage.selection import spread
+from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.protocol.event import Event
+from hanse.protocol.filter import Filter
+
+TAGGED = Filter(tags=(("t", frozenset("a")),))
+EITHER = Filter(tags=(("t", frozenset("ab")),))
+
+
+def limited(found: Filter, limit: int) -> Filter:
+    return Filter(tags=found.tags, limit=limit)
+
+
+def newest_first(events: list[Event]) -> list[str]:
+    return [event.id for event in sorted(events, key=lambda event: (-event.created_at, event.id))]
+
+
+@asynccontextmanager
+async def parted(path: Path | str, bits: int = 2) -> AsyncIterator[tuple[SqliteDatabase, Words]]:
+    """A log of small parts, with nothing aside once it is settled."""
+    async with SqliteDatabase(str(path), part_bits=bits) as database:
+        log = EventLog(database, lambda: bytes(range(32)))
+        await log.open()
+        yield database, Words(log)
+
+
+async def rows(database: SqliteDatabase, table: str) -> int:
+    [(count,)] = await database.select(f"SELECT count(*) FROM {table}", ())
+    return int(count)
+
+
+# --- over every engine --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("found", [TAGGED, EITHER], ids=["one value", "two"])
+@pytest.mark.parametrize("limit", [1, 2, 3, 6, 9, 14, 15, 40])
+async def test_a_limit_that_falls_within_one_second_leaves_the_lowest_ids(
+    log: Words, found: Filter, limit: int
+) -> None:
+    times = [1000, 1003, *[1001] * 12, 1002]
+    events = [
+        an_event(created_at=at, content=str(n), tags=[["t", "a"], ["t", "b"]])
+        for n, at in enumerate(times)
+    ]
+    await log.keep(*events)
+    others = [an_event(created_at=1001, content=str(n), tags=[["t", "c"]]) for n in range(9)]
+    await log.keep(*others)
+    assert await log.kept(limited(found, limit)) == newest_first(events)[:limit]
+
+
+async def test_what_comes_late_stands_where_its_time_says(log: Words) -> None:
+    times = [5, 90, 17, 60, 3, 55, 54, 12, 80, 1, 2, 70, 9]
+    events = [
+        an_event(created_at=at, tags=[["t", "ab"[n % 2]], ["p", BOB.public]])
+        for n, at in enumerate(times)
+    ]
+    await log.keep(*events)
+    to_bob = (("p", frozenset({BOB.public})),)
+    for asked in (EITHER, Filter(tags=to_bob), Filter(authors=frozenset({ALICE.public}))):
+        assert await log.kept(asked) == newest_first(events)
+    some = Filter(tags=to_bob, since=9, until=60, limit=4)
+    assert await log.kept(some) == newest_first([e for e in events if e.created_at <= 60])[:4]
+    both = Filter(tags=(*TAGGED.tags, *to_bob))
+    assert await log.kept(both) == newest_first(events[::2])
+
+
+# --- over parts of a few events -----------------------------------------------------------------
+
+
+async def test_what_is_opened_again_finds_each_event_in_its_part(tmp_path: Path) -> None:
+    events = [an_event(created_at=n, tags=[["t", "a"]]) for n in range(21)]
+    async with parted(tmp_path / "hanse.db") as (_, log):
+        await log.keep(*events[:18])
+    async with parted(tmp_path / "hanse.db") as (database, log):
+        assert await rows(database, "part") == 5
+        for event in events[:18]:
+            assert await log.kept(Filter(ids=frozenset({event.id}))) == [event.id]
+            assert await log.append(event) is None
+        assert await log.kept(TAGGED) == newest_first(events[:18])
+        await log.keep(*events[18:])
+        await database.settle(queued=True)
+        assert await log.kept(Filter(ids=frozenset(e.id for e in events))) == newest_first(events)
+        assert await log.kept(limited(TAGGED, 5)) == newest_first(events)[:5]
+        assert [await rows(database, table) for table in ("part", "event_id")] == [6, 21]
+
+
+async def test_what_leaves_the_log_leaves_nothing_in_its_part(tmp_path: Path) -> None:
+    events = [an_event(created_at=n, tags=[["t", "a"], ["t", "b"]]) for n in range(10)]
+    async with parted(tmp_path / "hanse.db") as (database, log):
+        await log.keep(*events)
+        assert isinstance(log.log, EventLog)
+        assert await log.log.erase(ids=[event.id for event in events[2:]]) == 8
+        tables = ("event", "event_id", "tag")
+        assert [await rows(database, table) for table in tables] == [2, 2, 4]
+        assert set(await log.kept(EITHER)) == {event.id for event in events[:2]}
+
+
+async def test_ids_that_begin_alike_are_told_apart(tmp_path: Path) -> None:
+    events = [an_event(created_at=n) for n in range(6)]
+    async with parted(tmp_path / "hanse.db") as (database, log):
+        await log.keep(*events)
+        await database.settle(queued=True)
+        known = events[0].id
+        likes = [known[:16] + f"{n:048x}" for n in range(3)]
+        for like in likes:
+            assert await log.kept(Filter(ids=frozenset({like}))) == []
+        assert await log.kept(Filter(ids=frozenset({known, *likes}))) == [known]
+        await database.write(lambda tx: tx.all("id_insert", 0, bytes.fromhex(known)[:8], 2))
+        assert await log.kept(Filter(ids=frozenset({known}))) == [known]
+        assert await log.append(events[0]) is None
+
+
+async def test_more_parts_than_one_statement_takes_are_read_all_the_same() -> None:
+    events = [an_event(created_at=n % 50, content=str(n), tags=[["t", "a"]]) for n in range(520)]
+    async with parted(":memory:", bits=0) as (database, log):
+        await log.keep(*events)
+        assert database.parts.count > MERGED_MAX
+        for found in (TAGGED, EITHER):
+            assert await log.kept(limited(found, 20)) == newest_first(events)[:20]
+
+
+def test_a_part_is_listed_before_the_one_before_it_is_full() -> None:
+    parts, size = Parts(), 1 << BITS
+    counts = []
+    for seq in (1, size // 2, size * 3 // 4 - 1, size * 3 // 4, size - 1, size, size * 5):
+        parts.reach(seq)
+        counts.append(parts.count)
+    assert counts == [1, 1, 1, 2, 2, 2, 6]
+    parts.reach(1)
+    assert parts.count == 6
+
+
+async def test_no_number_of_parts_makes_a_limited_read_sort(tmp_path: Path) -> None:
+    async with parted(tmp_path / "hanse.db"):
+        pass
+    parts = Parts()
+    parts.count = 6
+    sql = FilterSql(b"key", SQLITE, parts)
+    one = next(sql.rows(limited(TAGGED, 9), 9, 0, frozenset()))
+    connection = apsw.Connection(str(tmp_path / "hanse.db"))
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {one.sql}", one.params)]
+    assert sum("tag USING PRIMARY KEY (part=? AND hash=?" in step for step in plan) == 6
+    assert not [step for step in plan if "TEMP B-TREE" in step or step.startswith("SCAN event")]
+
+
+def test_a_statement_is_written_out_for_each_part_with_the_same_parameters() -> None:
+    assert spread("SELECT ? FROM ([[x OF $part WHERE y = ?]]) LIMIT ?7", 2) == (
+        "SELECT ?1 FROM (x OF 0 WHERE y = ?2 UNION ALL x OF 1 WHERE y = ?2) LIMIT ?7"
+    )
