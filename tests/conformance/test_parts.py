@@ -8,11 +8,12 @@ import apsw
 import pytest
 from tests.conformance.events import ALICE, BOB, Words, an_event
 
-from hanse.engines.storage.filter_sql import MERGED_MAX, SQLITE, FilterSql
+from hanse.engines.storage.filter_sql import SQLITE, FilterSql
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.parts import BITS, Parts
 from hanse.engines.storage.selection import spread
 from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.engines.storage.tagged import MERGED_MAX
 from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
 

@@ -35,19 +35,20 @@ from hanse.engines.storage.plain import (
 from hanse.engines.storage.selection import (
     ARRAY,
     BY_ID,
+    COLUMNS,
     ORDER,
     Selection,
+    Try,
     marks,
     numbered,
     spread,
 )
+from hanse.engines.storage.tagged import MERGED_MAX, NEVER, gathered, gathered_params, merged
 from hanse.protocol import kinds
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.kinds import KindClass, kind_class
 from hanse.protocol.words import search_words
-
-COLUMNS = "event.seq, event.created_at, event.id, event.json"
 
 WINDOW = 4000
 """Newest events that `dense` looks at: about 0.5 ms."""
@@ -71,12 +72,7 @@ _CACHED_MAX = 200_000
 
 NOBODY: frozenset[PublicKey] = frozenset()
 
-_NEVER = 1 << 62
 _NTH = " ORDER BY event.created_at DESC LIMIT 1 OFFSET ?"
-
-MERGED_MAX = 400
-"""Parts that are merged by time as they are read (SQLite takes up to 500). Of more, all that has
-the tag is sorted."""
 
 SHAPES_MAX = 512
 """Statements of plain filters whose text is kept."""
@@ -143,24 +139,6 @@ class TagHash:
         return found
 
 
-class Try(msgspec.Struct, frozen=True):
-    """One statement that may answer a filter.
-
-    `exact` is the same with ties in time ordered by id, where `sql` leaves them in any order: an
-    index gives the times in order for nothing, but to order by id costs a sort of whole rows. A
-    try that is not `complete` answers only if it yields as many rows as its limit, and the last two
-    are not of one second: it may have seen only some of that second.
-    """
-
-    sql: str
-    params: list[Any]
-    exact: str = ""
-    complete: bool = True
-    capped: bool = False
-    """Whether there may be too many rows to choose from. Unless there were, the first row is empty:
-    its columns are NULL."""
-
-
 class FilterSql:
     """Builds statements for one database."""
 
@@ -183,7 +161,10 @@ class FilterSql:
             first = next(self.rows(found, limit, now_s, reader), None)
             return None if first is None else (first, first.params)
         column = shape[-1]
-        if column:
+        if column == "tag.hash":
+            conditions = plain_params(found, limit, now_s, self.hash, heads=True)[:-1]
+            params = gathered_params(self._wanted(found, column), conditions, limit)
+        elif column:
             params = feed_params(found, column, limit, now_s)
         else:
             params = plain_params(found, limit, now_s, self.hash, heads=self._dialect.parted)
@@ -192,7 +173,9 @@ class FilterSql:
             self._built_for = self._parts.count
         known = self._plain_tries.get(shape)
         if known is None:
-            if column:
+            if column == "tag.hash":
+                known = gathered(self._select(found, now_s, reader, over=column))
+            elif column:
                 known = self._feed(found, column, now_s)
             else:
                 first = next(self.rows(found, limit, now_s, reader), None)
@@ -266,7 +249,7 @@ class FilterSql:
     def _ordered(self, chosen: Selection, limit: int, order: str, *, complete: bool = True) -> Try:
         params = [*chosen.all_params, limit]
         if chosen.merges and self._parts.count <= MERGED_MAX:
-            exact = chosen.sql(COLUMNS, order + " LIMIT ?", [_floor(chosen)])
+            exact = chosen.sql(COLUMNS, order + " LIMIT ?", [chosen.floor()])
             quick = chosen.newest(COLUMNS) + " LIMIT ?"
             parts = self._parts.count
             return Try(spread(quick, parts), params, spread(exact, parts), complete)
@@ -329,10 +312,11 @@ class FilterSql:
         now_s: int,
         reader: frozenset[PublicKey],
     ) -> Try:
-        if not self._dialect.numbered:
-            merged = self._merged_tags if column == "tag.hash" else self._reaching
-            return merged(found, column, limit, now_s, reader)
+        if not self._dialect.numbered and column != "tag.hash":
+            return self._reaching(found, column, limit, now_s, reader)
         chosen = self._select(found, now_s, reader, over=column)
+        if chosen.merges:
+            return merged(chosen, self._wanted(found, column), limit, self._parts.count)
         # With ties: by time alone an index has them in order. Asked for the id's order too, the
         # planner sorts all rows of a value, since it takes a common one for an average one.
         inner = chosen.sql(
@@ -345,33 +329,6 @@ class FilterSql:
         )
         wanted = self._wanted(found, column)
         return Try(self._numbered(sql), [wanted, *chosen.all_params, limit, limit])
-
-    def _merged_tags(
-        self,
-        found: Filter,
-        column: str,
-        limit: int,
-        now_s: int,
-        reader: frozenset[PublicKey],
-    ) -> Try:
-        chosen = self._select(found, now_s, reader, over=column)
-        wanted = padded(self._wanted(found, column))
-        rows = ",".join(["(?)"] * len(wanted))
-
-        def of_each(inner: str) -> str:
-            return (
-                f"WITH wanted(value) AS (VALUES {rows}) SELECT {COLUMNS} FROM event "
-                "WHERE event.seq IN (SELECT each.seq FROM wanted CROSS JOIN event AS each "
-                f"WHERE each.seq IN ({inner} LIMIT ?)){ORDER} LIMIT ?"
-            )
-
-        params = [*wanted, *chosen.all_params, limit, limit]
-        if self._parts.count > MERGED_MAX:
-            return Try(of_each(chosen.sql("event.seq", chosen.order)), params)
-        quick = of_each(chosen.newest("event.seq"))
-        exact = of_each(chosen.sql("event.seq", chosen.order, [_floor(chosen, 1 + len(wanted))]))
-        parts = self._parts.count
-        return Try(spread(quick, parts), params, spread(exact, parts))
 
     def _reaching(
         self,
@@ -423,7 +380,7 @@ class FilterSql:
             f"SELECT {COLUMNS} FROM (SELECT seq, at FROM ("
             "SELECT event.seq AS seq, event.created_at AS at "
             f"FROM reach CROSS JOIN wanted CROSS JOIN event WHERE {near.conditions} "
-            f"AND event.created_at >= reach.at UNION ALL SELECT 0, {_NEVER} LIMIT ?) "
+            f"AND event.created_at >= reach.at UNION ALL SELECT 0, {NEVER} LIMIT ?) "
             "ORDER BY at DESC LIMIT ?) AS newest "
             "LEFT JOIN event ON event.seq = newest.seq ORDER BY newest.at DESC"
         )
@@ -545,13 +502,6 @@ class FilterSql:
 
     def _numbered(self, sql: str) -> str:
         return numbered(sql, mark="$") if self._dialect.numbered else sql
-
-
-def _floor(chosen: Selection, first: int = 1) -> str:
-    """A condition of the tag: not older than the last of the limit's rows. Its parameters are those
-    of the whole, which begin with this number and end with the limit."""
-    last = chosen.newest("tag.created_at") + f" LIMIT 1 OFFSET ?{first + len(chosen.params)} - 1"
-    return f"tag.created_at >= coalesce(({numbered(last, first)}), 0)"
 
 
 def _reach(whole: Selection, values: str, sample: str = "") -> str:

@@ -30,16 +30,16 @@ Shape = tuple[int, int, int, int, bool, bool, str]
 
 
 def shape_of(found: Filter, merges: bool) -> Shape | None:
-    """What decides the text of a filter's statement, if nothing of it is unusual: at most one tag
-    with one value, no search, no private kind. Last the column to merge over, if there is one;
-    none is plain unless the engine `merges` by `FilterSql._feed`."""
+    """What decides the text of a filter's statement, if nothing of it is unusual: at most one tag,
+    no search, no private kind. Last the column to merge over, if there is one; none is plain unless
+    the engine `merges` by `FilterSql._feed` and `tagged.gathered`."""
     ids, authors, wanted, tags = found.ids, found.authors, found.kinds, found.tags
     if found.search is not None or (ids is not None and tags) or len(tags) > 1:
         return None
     if (
         (ids is not None and not ids)
         or (authors is not None and not authors)
-        or (tags and len(tags[0][1]) != 1)
+        or (tags and not tags[0][1])
         or (wanted is not None and not (wanted and wanted.isdisjoint(kinds.PRIVATE)))
     ):
         return None
@@ -49,8 +49,10 @@ def shape_of(found: Filter, merges: bool) -> Shape | None:
             column = "event.pubkey" if len(authors) > 1 else ""
         elif wanted is not None and len(wanted) > 1:
             column = "event.kind"
-        if column and not merges:
-            return None
+    elif tags and len(tags[0][1]) > 1:
+        column = "tag.hash"
+    if column and not merges:
+        return None
     return (
         0 if ids is None else (len(ids) - 1).bit_length() + 1,
         0 if authors is None else (len(authors) - 1).bit_length() + 1,
@@ -65,14 +67,16 @@ def shape_of(found: Filter, merges: bool) -> Shape | None:
 def plain_params(
     found: Filter, limit: int, now_s: int, hash_of: Callable[[str, str], int], *, heads: bool
 ) -> list[Any]:
-    """Of a filter with a shape, in the order of `FilterSql._select`; `heads`: ids are looked up by
-    `Selection.by_id`."""
+    """Of a filter with a shape, in the order of `FilterSql._select`, but for several values of one
+    tag; `heads`: ids are looked up by `Selection.by_id`."""
     if found.ids is None:
         params = []
     else:
         params = id_params(raw_each(found.ids)) if heads else raw(found.ids)
-    for name, (value,) in found.tags:
-        params.append(hash_of(name, value))
+    for name, values in found.tags:
+        if len(values) == 1:
+            (value,) = values
+            params.append(hash_of(name, value))
     if found.kinds is not None:
         params += padded(sorted(found.kinds)) if len(found.kinds) > 1 else found.kinds
     if found.since is not None:

@@ -10,18 +10,42 @@ Where ids and tags are in parts (`parts.py`), a tag leads to events in two ways:
 import re
 from array import array
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 from apsw import carray
 
 from hanse.engines.storage.plain import id_params, padded
 
+COLUMNS = "event.seq, event.created_at, event.id, event.json"
 BY_ID = ", event.id ASC"
 ORDER = " ORDER BY event.created_at DESC" + BY_ID
 ARRAY = "SELECT value FROM carray(?)"
 
+SPREAD_MAX = 256
+"""Statements that are kept written out."""
+
 _UNNUMBERED = re.compile(r"\?(?!\d)")
 _EACH = re.compile(r"\[\[(.*?)\]\]")
+
+
+class Try(msgspec.Struct, frozen=True):
+    """One statement that may answer a filter.
+
+    `exact` is the same with ties in time ordered by id, where `sql` leaves them in any order: an
+    index gives the times in order for nothing, but to order by id costs a sort of whole rows. A
+    try that is not `complete` answers only if it yields as many rows as its limit, and the last two
+    are not of one second: it may have seen only some of that second.
+    """
+
+    sql: str
+    params: list[Any]
+    exact: str = ""
+    complete: bool = True
+    capped: bool = False
+    """Whether there may be too many rows to choose from. Unless there were, the first row is empty:
+    its columns are NULL."""
 
 
 class Selection:
@@ -95,11 +119,12 @@ class Selection:
         if seqs:
             self.add(f"event.seq NOT IN ({ARRAY})", [carray(array("q", seqs))])
 
-    def sql(self, columns: str, tail: str = "", also: Sequence[str] = ()) -> str:
-        """The statement, up to its limit; `also`: more conditions of the tag."""
+    def sql(self, columns: str, tail: str = "", also: Sequence[str] = (), *, lead: str = "") -> str:
+        """The statement, up to its limit; `also`: more conditions of the tag; `lead`: what leads to
+        the tag."""
         source, where = self.source, self.where
         if self.merges:
-            source = "part CROSS JOIN tag CROSS JOIN event"
+            source = f"{lead}part CROSS JOIN tag CROSS JOIN event"
             where = ["tag.part = part.n", *self._of_tag, *also, "event.seq = tag.seq", *where]
         distinct = "DISTINCT " if self.repeats else ""
         holds = f" WHERE {' AND '.join(where)}" if where else ""
@@ -114,6 +139,12 @@ class Selection:
             f"SELECT {columns} FROM ([[SELECT tag.created_at, tag.seq FROM tag WHERE {each}]] "
             f"ORDER BY 1 DESC LIMIT -1) AS tag CROSS JOIN event WHERE {where}"
         )
+
+    def floor(self, first: int = 1) -> str:
+        """A condition of the tag: not older than the last of the limit's `newest`. Its parameters
+        are those of the whole, which begin with this number and end with the limit."""
+        last = f"{self.newest('tag.created_at')} LIMIT 1 OFFSET ?{first + len(self.params)} - 1"
+        return f"tag.created_at >= coalesce(({numbered(last, first)}), 0)"
 
     @property
     def conditions(self) -> str:
@@ -137,6 +168,7 @@ def numbered(sql: str, first: int = 1, mark: str = "?") -> str:
     return head + "".join(f"{mark}{index}{part}" for index, part in enumerate(rest, first))
 
 
+@lru_cache(SPREAD_MAX)
 def spread(sql: str, parts: int) -> str:
     """The statement with what is in `[[ ]]` written out for each part."""
     return _EACH.sub(
