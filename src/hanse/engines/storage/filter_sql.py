@@ -8,7 +8,7 @@ one answer:
 
 - `merged`: take the newest `limit` of each value, sort those: bounded by values times limit. On
   SQLite `reaching` first asks the index how far back the answer can go, and sorts only what is
-  newer.
+  newer; values of a tag are first `gathered` (`tagged.py`).
 - `dense` (PostgreSQL): walk the newest events of one kind, keep those of the wanted authors. Good
   when they write much; looks at `window` events and is complete only if these hold the whole
   answer.
