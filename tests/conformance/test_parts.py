@@ -78,6 +78,20 @@ async def test_what_comes_late_stands_where_its_time_says(log: Words) -> None:
     assert await log.kept(both) == newest_first(events[::2])
 
 
+async def test_many_kinds_of_a_tag_are_all_looked_for_and_no_others(log: Words) -> None:
+    events = [
+        an_event(kind=kind, created_at=kind, tags=[["t", "a"], ["t", "b"]])
+        for kind in range(40, 100, 3)
+    ]
+    await log.keep(*events)
+    for tags in (TAGGED.tags, EITHER.tags):
+        for count in (15, 16, 17, 1000):
+            asked = Filter(tags=tags, kinds=frozenset(range(46, 46 + count)), limit=50)
+            passes = [event for event in events if 46 <= event.kind < 46 + count]
+            assert await log.kept(asked) == newest_first(passes)
+            assert await log.kept(asked, Filter(kinds=frozenset({3}))) == newest_first(passes)
+
+
 # --- over parts of a few events -----------------------------------------------------------------
 
 
@@ -155,6 +169,16 @@ async def test_no_number_of_parts_makes_a_limited_read_sort(tmp_path: Path) -> N
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {one.sql}", one.params)]
     assert sum("tag USING PRIMARY KEY (part=? AND hash=?" in step for step in plan) == 6
     assert not [step for step in plan if "TEMP B-TREE" in step or step.startswith("SCAN event")]
+
+
+def test_a_part_makes_a_statement_no_longer_for_having_many_kinds() -> None:
+    parts = Parts()
+    parts.count = 20
+    sql = FilterSql(b"key", SQLITE, parts)
+    for found in (TAGGED, EITHER):
+        asked = Filter(tags=found.tags, kinds=frozenset(range(1000)))
+        (one,) = sql.rows(asked, 9, 0, frozenset())
+        assert max(len(one.sql), len(one.exact)) < 20 * 300
 
 
 def test_a_statement_is_written_out_for_each_part_with_the_same_parameters() -> None:

@@ -1,6 +1,7 @@
 """Backup and restore by the command line: real nodes, real files, a disk that is full."""
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -153,6 +154,17 @@ def _unbalanced(path: Path) -> None:
     connection.close()
 
 
+def _unfindable(path: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.execute("UPDATE event_id SET part = 1 WHERE seq = (SELECT max(seq) FROM event)")
+        assert connection.changes() == 1
+
+
+def _found_without_being_there(path: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.execute("INSERT INTO event_id VALUES (0, zeroblob(8), 1)")
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -160,6 +172,8 @@ def _unbalanced(path: Path) -> None:
         (_cut, "is damaged"),
         (_scribbled, "is damaged"),
         (_other, "is no database of a node"),
+        (_unfindable, "is damaged: its index of ids"),
+        (_found_without_being_there, "is damaged: its index of ids"),
         (_unbalanced, "its books do not sum to zero"),
     ],
 )

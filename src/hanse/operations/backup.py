@@ -19,16 +19,27 @@ import msgspec
 from hanse.engines.storage.folder import DATABASE, alone
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.pages import has_fresh, left_beside
+from hanse.engines.storage.parts import BITS
 from hanse.errors import Invalid, NotFound, Unavailable
 from hanse.operations.files import Report, drafted, sync_folder
 
 PAGES = 2048
-"""Pages copied between two reports: 8 MiB."""
+"""Pages copied between two reports: 16 MiB."""
 
 OLD = "hanse.db.old"
 RESTORED = "hanse.db.restored"
 _STEPS = 1_000_000
 """Steps of a check between two chances for Ctrl-C."""
+
+PARTED = 21
+"""From this version on ids are in a table of their own, which SQLite does not check for us."""
+
+_UNFINDABLE = f"""
+SELECT EXISTS (SELECT 1 FROM event WHERE NOT EXISTS (
+    SELECT 1 FROM event_id AS found WHERE found.part = event.seq >> {BITS}
+    AND found.head = substr(event.id, 1, 8) AND found.seq = event.seq
+)) OR (SELECT count(*) FROM event_id) <> (SELECT count(*) FROM event)
+"""
 
 _ASIDE = """
 INSERT INTO fresh (last, count, events) SELECT * FROM (SELECT ? AS last, ?, ?)
@@ -101,6 +112,8 @@ def check(path: Path, report: Report, origin: Path | None = None) -> Copied:
         faults = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
         if faults != ["ok"]:
             raise Invalid.at(name, f"is damaged: {faults[0]}")
+        if version >= PARTED and one(_UNFINDABLE):
+            raise Invalid.at(name, "is damaged: its index of ids is not that of its events")
         if connection.execute("PRAGMA foreign_key_check").fetchone():
             raise Invalid.at(name, "is damaged: a row refers to one that is not there")
         posted = one("SELECT sum(credits_posted - debits_posted) FROM account")

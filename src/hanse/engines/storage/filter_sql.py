@@ -15,13 +15,16 @@ one answer:
 """
 
 import hashlib
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
+from apsw import carray
 
 from hanse.engines.storage.parts import Parts
 from hanse.engines.storage.plain import (
+    LISTED_MAX,
     Shape,
     alike,
     depth,
@@ -471,6 +474,9 @@ class FilterSql:
             kind = self._dialect.kind_of_author
         if over == "event.kind":
             chosen.add("event.kind = wanted.value")
+        elif found.kinds is not None and chosen.merges and len(found.kinds) > LISTED_MAX:
+            wanted = carray(array("q", found.kinds))
+            chosen.add(f"{kind} IN ({ARRAY})", [wanted], of_tag=True)
         elif found.kinds is not None:
             chosen.among(kind, sorted(found.kinds), of_tag=of_tag)
         if found.since is not None:

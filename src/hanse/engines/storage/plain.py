@@ -26,6 +26,10 @@ _SURPLUS = 5
 """Quarters of what the sample's share of the limit is: with a quarter more than that, 1 guess in
 300 falls short over authors who write very unlike amounts."""
 
+LISTED_MAX = 16
+"""Kinds of a tag that are listed in the statement. It names them for each part of the log, so more
+are one parameter."""
+
 Shape = tuple[int, int, int, int, bool, bool, str]
 
 
@@ -78,7 +82,12 @@ def plain_params(
             (value,) = values
             params.append(hash_of(name, value))
     if found.kinds is not None:
-        params += padded(sorted(found.kinds)) if len(found.kinds) > 1 else found.kinds
+        if len(found.kinds) == 1:
+            params += found.kinds
+        elif heads and found.tags and len(found.kinds) > LISTED_MAX:
+            params.append(carray(array("q", found.kinds)))
+        else:
+            params += padded(sorted(found.kinds))
     if found.since is not None:
         params.append(found.since)
     if found.until is not None:

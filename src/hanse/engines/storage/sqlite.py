@@ -562,8 +562,9 @@ def _nothing(_tx: Transaction) -> None:
 
 
 def _newest(connection: apsw.Connection) -> int:
-    ((seq,),) = SqliteTransaction(connection, {}).all("event_covered")
-    return int(seq)
+    tx = SqliteTransaction(connection, {})
+    ((kept,),), ((taken,),) = tx.all("event_covered"), tx.all("event_last_seq")
+    return max(int(kept), int(taken))
 
 
 def _migrate(connection: apsw.Connection) -> None:
@@ -588,4 +589,5 @@ def _migrate(connection: apsw.Connection) -> None:
                 f"the database cannot become version {number}: {exc}", hint="make room for a copy"
             ) from exc
     if done < newest:  # what was written anew stands there a second time
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with contextlib.suppress(apsw.Error):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
