@@ -586,7 +586,8 @@ def _migrate(connection: apsw.Connection) -> None:
                 connection.execute(f"PRAGMA user_version = {number}")
         except apsw.Error as exc:
             raise Unavailable(
-                f"the database cannot become version {number}: {exc}", hint="make room for a copy"
+                f"the database cannot become version {number}: {exc}",
+                hint="a full disk needs room for two copies",
             ) from exc
     if done < newest:  # what was written anew stands there a second time
         with contextlib.suppress(apsw.Error):
