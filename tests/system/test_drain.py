@@ -51,8 +51,9 @@ class Told:
             if heard[0] == "OK" and heard[2]:
                 self.accepted.add(heard[1])
                 enough.set()
-            elif heard[0] in ("OK", "NOTICE"):
-                self.refused.append(heard[-1])
+            elif heard[0] != "AUTH":
+                assert heard[0] == "OK", heard  # nothing else was asked
+                self.refused.append(heard[3])
         self.code = socket.close_code
 
 

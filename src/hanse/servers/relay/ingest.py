@@ -103,15 +103,8 @@ class Ingest:
 
     def submit(self, raw: bytes, respond: Respond, source: Source) -> None:
         """Take one event's JSON; `respond` gets its OK, or a NOTICE if it has no readable id."""
-        if self._closed:
-            self._turn_away(Closed("the node is shutting down"), respond)
-            return
-        if len(self._pending) >= self.waiting_max or self._waiting_bytes > WAITING_BYTES_MAX:
-            busy = RateLimited("too many events are waiting", hint="try again soon")
-            self._turn_away(busy, respond)
-            return
         try:
-            self._admission.arrive(source)
+            self._open_for(source)
         except HanseError as exc:
             self.outcomes.add(exc.word)
             respond(_refusal(raw, exc))
@@ -120,9 +113,12 @@ class Ingest:
         self._waiting_bytes += len(raw)
         self._kick_soon()
 
-    def _turn_away(self, reason: HanseError, respond: Respond) -> None:
-        self.outcomes.add(reason.word)
-        respond(message.notice(reason.wire))
+    def _open_for(self, source: Source) -> None:
+        if self._closed:
+            raise Closed("the node is shutting down")
+        if len(self._pending) >= self.waiting_max or self._waiting_bytes > WAITING_BYTES_MAX:
+            raise RateLimited("too many events are waiting", hint="wait 1 s")
+        self._admission.arrive(source)
 
     def _kick_soon(self) -> None:
         # At the end of this turn of the loop: all frames read in it form one batch.
