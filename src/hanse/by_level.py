@@ -87,7 +87,7 @@ class ByLevels:
     def policies(self) -> tuple[Policy, ...]:
         """The relay's last ones: whose keys ended, what levels permit, the operator's own."""
         return (
-            refuse_ended(self._trust.standings.speaks),
+            refuse_ended(self._trust.standings.spoke),
             *((self.policy,) if self.on else ()),
             *load_policies(self._config.policies),
         )

@@ -16,7 +16,7 @@ from tests.system.test_trust_doors import as_json
 from hanse.keyring import Keyring, new_secret
 from hanse.protocol import kinds
 from hanse.protocol.address import encode_npub
-from hanse.protocol.event import Event
+from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import SecretKey
 from hanse.trust.rotation import (
     DAY_S,
@@ -173,3 +173,40 @@ async def test_guardians_bring_an_owner_back_whom_a_thief_outran(
         assert await refused(statement(bob, End(reason="stolen"), now_s)) == ""
         await node.evidence.advance()
         assert await level(new) == 2
+
+
+async def test_a_relay_takes_nothing_that_a_stolen_key_signs_but_what_is_older_than_its_end(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    bob, now_s = new_secret(), int(time.time())
+    async with running_node(tmp_path / "data", operator) as node:
+        site = Site(node)
+
+        async def refused(
+            kind: int, draft: tuple[str, tuple[tuple[str, ...], ...]], ago_s: int
+        ) -> str:
+            event = sign_event(
+                bob, kind=kind, created_at=now_s - ago_s, content=draft[0], tags=draft[1]
+            )
+            _, found = await site.ask("POST", "/events", as_json(event))
+            assert isinstance(found, dict)
+            return "" if found["accepted"] else str(found["message"])
+
+        profile, note = ('{"name":"bob"}', ()), ("hello", ())
+        assert await refused(0, profile, 90) == ""
+        assert await refused(1, note, 90) == ""
+        _, found = await site.ask(
+            "POST", "/events", as_json(statement(bob, End(reason="stolen"), now_s - 30))
+        )
+        assert isinstance(found, dict)
+        assert found["accepted"]
+        await node.evidence.advance()
+        await node.trust.standings.advance()
+        says = "restricted: pubkey: was retired, stolen or moved: it speaks for nobody"
+        # Later, or with any date where an older word could replace what is kept.
+        assert (await refused(1, note, 0)).startswith(says)
+        assert (await refused(0, profile, 60)).startswith(says)
+        assert (await refused(30078, ("", (("d", "state"),)), 60)).startswith(says)
+        assert (await refused(20001, ("", ()), 60)).startswith(says)
+        assert await refused(1, ("written before", ()), 60) == ""
+        assert await refused(62, ("", (("relay", "ALL_RELAYS"),)), 0) == ""

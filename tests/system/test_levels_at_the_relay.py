@@ -93,7 +93,7 @@ async def test_a_stolen_key_writes_no_more_but_may_say_so(site: Site, operator: 
     said = statement_draft(FRIEND.public, End(reason="stolen"))
     assert await publish(site, signed(FRIEND, kinds.KEY_STATEMENT, said, now_s - 1)) == ""
     refused = await publish(site, note(FRIEND, "it is still me"))
-    assert refused.startswith("restricted: write: level 0 may not write publicly")
+    assert refused.startswith("restricted: pubkey: was retired, stolen or moved")
 
 
 async def test_the_relay_says_how_much_work_it_wants(site: Site) -> None:

@@ -86,6 +86,10 @@ class Standings:
         read."""
         return self._circles.spoke(key, self._clock.now_s())
 
+    def spoke(self, key: PublicKey, at_s: int) -> bool:
+        """The same of a time."""
+        return self._circles.spoke(key, at_s)
+
     def standing(self, viewer: PublicKey, operator: PublicKey) -> Level:
         """The level as permissions know it: a stranger's at least, but none for a key that speaks
         for nobody any more. Raises Unavailable before all is read."""
