@@ -129,6 +129,24 @@ async def test_retention_passes_over_all_that_receipts_name_however_much_that_is
     assert set(await log.kept()) == {receipt.id, article.id} | {event.id for event in named}
 
 
+async def test_what_expires_is_kept_unseen_while_a_receipt_names_it(log: Kept) -> None:
+    until = [["expiration", "50"]]
+    offer = an_event(BOB, kind=kinds.OFFER, tags=[["d", "greet"], *until])
+    called = an_event(BOB, kind=kinds.OFFER, tags=[["d", "wave"], *until])
+    others = [an_event(content=str(n), tags=until) for n in range(STEP + 20)]
+    await log.keep(offer, called, *others)
+    receipt = await ended(log, a_call(1, f"{kinds.OFFER}:{BOB.public}:greet"))
+    await log.stores.ledger.grant(b"more", ALICE.public, Amount(1000), "test", 1)
+    open_call = a_call(2, f"{kinds.OFFER}:{BOB.public}:wave")
+    await log.stores.calls.open_call(
+        msgspec.structs.replace(open_call, state=CallState.OPEN, fault=None)
+    )
+    assert await log.log.sweep(60) == len(others)
+    assert await log.all() == {offer.id, called.id, receipt.id}
+    assert await log.kept(now_s=60) == [receipt.id]
+    assert await log.log.sweep(60) == 0
+
+
 async def test_what_only_looks_like_a_receipt_keeps_nothing_else(log: Kept) -> None:
     note = an_event()
     await log.keep(note, an_event(BOB, kind=kinds.RECEIPT, tags=[["e", note.id]]))

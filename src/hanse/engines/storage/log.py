@@ -119,22 +119,16 @@ class EventLog:
         return await self._in_steps(vanish_step)
 
     async def sweep(self, now_s: int) -> int:
-        """Remove events that expired (NIP-40); how many went."""
+        """Remove events that expired (NIP-40); how many went. What receipts or the books refer to
+        stays, unseen: see `removal.KEPT`."""
         await self._move()
-        return await self._in_steps(remove_expired, now_s)
+        return await self._walk(remove_expired, now_s)
 
     async def retain(self, kind: int, before_s: int) -> int:
         """Remove events of a kind from before a time; how many went. Never those that receipts or
         the books refer to: see `removal.KEPT`."""
         await self._move()
-        total = 0
-        place: Place | None = START
-        while place is not None:
-            gone, place = await self._database.write(
-                remove_old, kind, before_s, place, hash=self._sql.hash
-            )
-            total += gone
-        return total
+        return await self._walk(remove_old, kind, before_s)
 
     async def trim(self, most: int) -> int:
         """Remove the oldest events by their own time, at most so many; how many went. What is least
@@ -176,6 +170,16 @@ class EventLog:
         total, more = 0, True
         while more:
             gone, more = await self._database.write(partial(step, hash=self._sql.hash), *args)
+            total += gone
+        return total
+
+    async def _walk(self, step: Callable[..., tuple[int, Place | None]], *args: object) -> int:
+        """The same, from place to place."""
+        total = 0
+        place: Place | None = START
+        while place is not None:
+            walk = partial(step, hash=self._sql.hash)
+            gone, place = await self._database.write(walk, *args, place)
             total += gone
         return total
 

@@ -1,7 +1,7 @@
 """What leaves the log: expired, old, erased and vanished events. Operations over a transaction.
 
-Whatever the settings say, an age or a bound never takes the receipts of our calls, what these name
-by `e` or `a`, or the offer of an open call.
+Whatever the settings say, an age, a bound or an expiry never takes the receipts of our calls, what
+these name by `e` or `a`, or the offer of an open call. Readers are shown none of it that expired.
 
 Each step takes at most STEP events and says whether there may be more, so that a long removal goes
 in many short commits.
@@ -17,7 +17,7 @@ from hanse.protocol import kinds
 STEP = 500
 
 Place = tuple[int, int]
-"""Where a walk over the events, oldest first, has come to: created_at and seq."""
+"""Where a walk over the events has come to: created_at, or when they expire, and seq."""
 
 START: Place = (-1, 0)
 
@@ -54,9 +54,12 @@ def remove(tx: Transaction, rows: list[Row], hash: TagHash) -> None:
     tx.leave(gone, tags)
 
 
-def remove_expired(tx: Transaction, now_s: int, *, hash: TagHash) -> tuple[int, bool]:
-    """One step of NIP-40: how many went, and whether there may be more."""
-    return _removed(tx, tx.all("events_expired", now_s, STEP), hash)
+def remove_expired(
+    tx: Transaction, now_s: int, place: Place, *, hash: TagHash
+) -> tuple[int, Place | None]:
+    """One step of NIP-40: how many went, and where to go on."""
+    rows = tx.all("events_expired", now_s, *place, STEP)
+    return _take(tx, rows, hash), _next(rows)
 
 
 def remove_old(
@@ -115,7 +118,7 @@ def vanish_step(tx: Transaction, *, hash: TagHash) -> tuple[int, bool]:
 
 
 def _take(tx: Transaction, rows: list[Row], hash: TagHash, most: int = STEP) -> int:
-    """Remove of (seq, id, created_at, kind, address) those that nothing of ours refers to."""
+    """Remove of (seq, id, when, kind, address) those that nothing of ours refers to."""
     names: dict[int, int] = {}
     receipts: dict[bytes, int] = {}
     offers: dict[str, int] = {}

@@ -42,7 +42,8 @@ DELETE FROM event WHERE seq = $1;
 SELECT seq, json FROM event WHERE seq > $1 ORDER BY seq LIMIT $2;
 
 -- name: events_expired
-SELECT seq, json FROM event WHERE expires <= $1 LIMIT $2;
+SELECT seq, id, expires, kind, address FROM event
+WHERE expires <= $1 AND (expires, seq) > ($2, $3) ORDER BY expires, seq LIMIT $4;
 
 -- name: events_of_author
 -- What an author wrote up to a time, oldest first.
