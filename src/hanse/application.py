@@ -26,7 +26,7 @@ from hanse.servers.relay.addresses import counted
 from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.answer import ANSWER_BYTES_MAX
 from hanse.servers.relay.context import Sender
-from hanse.servers.relay.info import only_info
+from hanse.servers.relay.info import limitation, only_info, relay_info
 from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.moderation import Moderation
 from hanse.servers.relay.relay import Relay
@@ -64,6 +64,25 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     secret: SecretKey
     changed: Callable[[float], Awaitable[None]]
     """Waits for the registry's next change, at most so many seconds."""
+
+
+def described(config: Config, node: PublicKey, operator: PublicKey) -> dict[str, Any]:
+    """The NIP-11 document that the settings make."""
+    return relay_info(
+        name=config.name,
+        words=config.words,
+        node=node,
+        operator=operator,
+        version=__version__,
+        limitation=limitation(
+            limit_max=config.query_limit_max,
+            rules=config.rules,
+            sockets=config.socket_limits,
+            sessions=config.session_limits,
+            reads=config.read_limits,
+            compares=config.compare_limits,
+        ),
+    )
 
 
 def application(

@@ -29,6 +29,7 @@ from hanse.servers.relay.compare import CompareLimits
 from hanse.servers.relay.reads import ReadLimits
 from hanse.servers.relay.relay import SocketLimits
 from hanse.servers.relay.rules import Rules
+from hanse.servers.relay.words import Words, check_word
 from hanse.trust.permissions import DEFAULT_LEVELS, Levels
 
 PORT = 7447
@@ -59,6 +60,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     port: int = PORT
     public_url: str | None = None
     name: str = "hanse"
+    words: Words = Words()
     fee: Fee = Fee()
     starting_grant: Amount = Amount(10_000_000)
     doors: frozenset[str] = DOORS
@@ -90,6 +92,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise Invalid.at("port", "must be 0 to 65535")
+        check_word("name", self.name)
         unknown = self.doors - DOORS
         if unknown:
             raise Invalid.at("doors", f"{sorted(unknown)} unknown", f"any of {sorted(DOORS)}")

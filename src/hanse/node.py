@@ -17,8 +17,7 @@ from typing import Any, Self
 
 import structlog
 
-from hanse import __version__
-from hanse.application import Behind, application
+from hanse.application import Behind, application, described
 from hanse.broker.desk import Desk
 from hanse.broker.model import Call
 from hanse.broker.service import Broker
@@ -62,7 +61,6 @@ from hanse.servers.port import bind, serving
 from hanse.servers.relay.admission import Admission
 from hanse.servers.relay.context import House, Sender
 from hanse.servers.relay.handshake import Entrance
-from hanse.servers.relay.info import relay_info
 from hanse.servers.relay.ingest import Ingest
 from hanse.servers.relay.lists import Lists
 from hanse.servers.relay.moderation import Moderation
@@ -203,7 +201,7 @@ class Node:
         )
         await self._announce()
         self.relay = await enter(self._door(hosts))
-        self._info = self._describe()
+        self._info = described(config, self.pubkey, self.operator)
         self._announce_work(self.by_level.policy.bits)
         self.moderation = self._moderation()
         await self.moderation.refresh()
@@ -430,19 +428,6 @@ class Node:
         )
         self.log.follow(peers.appended)
         return peers
-
-    def _describe(self) -> dict[str, Any]:
-        config = self.config
-        return relay_info(
-            name=config.name,
-            node=self.pubkey,
-            operator=self.operator,
-            version=__version__,
-            limit_max=config.query_limit_max,
-            rules=config.rules,
-            limits=config.socket_limits,
-            session_limits=config.session_limits,
-        )
 
     def _behind(self) -> Behind:
         return Behind(

@@ -17,6 +17,7 @@ from hanse.protocol import http_auth
 from hanse.protocol.keys import SecretKey
 from hanse.servers.relay.buckets import Rate
 from hanse.servers.relay.rules import Members, Rates, Rules, Work
+from hanse.servers.relay.words import Words
 
 RPC = "application/nostr+json+rpc"
 
@@ -125,6 +126,9 @@ async def test_an_admin_of_the_settings_may_manage_too(tmp_path: Path, operator:
         ("allowkind", [70000]),
         ("blockip", ["everywhere"]),
         ("changerelayname", ["x" * 201]),
+        ("changerelayname", [""]),
+        ("changerelaydescription", ["x" * 1001]),
+        ("changerelayicon", ["https://relay.example/\n"]),
     ],
 )
 async def test_a_wrong_method_or_parameter_is_an_error_and_changes_nothing(
@@ -223,6 +227,23 @@ async def test_decisions_and_the_relays_words_survive_a_restart(
         allowed = await manage(node, operator, "listallowedpubkeys")
         assert allowed == [{"pubkey": key.public, "reason": "said sorry"}]
         assert node.admission.lists.denied_kinds == {7: ""}
+
+
+async def test_the_relays_words_win_over_the_settings(tmp_path: Path, operator: SecretKey) -> None:
+    words = Words(
+        description="Before", icon="https://relay.example/1.png", contact="mailto:a@b.example"
+    )
+    async with running_node(tmp_path, operator, name="Old", words=words) as node:
+        found = await info(node)
+        assert (found["name"], found["description"]) == ("Old", "Before")
+        await manage(node, operator, "changerelayname", "New")
+        await manage(node, operator, "changerelaydescription", "After")
+        await manage(node, operator, "changerelayicon", "https://relay.example/2.png")
+    async with running_node(tmp_path, operator, name="Old", words=words) as node:
+        found = await info(node)
+        assert (found["name"], found["description"]) == ("New", "After")
+        assert found["icon"] == "https://relay.example/2.png"
+        assert found["contact"] == "mailto:a@b.example"
 
 
 # --- admission over a socket ----------------------------------------------------------------------

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hanse.cli.about import About, words
 from hanse.cli.keeping import (
     Gone,
     KeepOutputs,
@@ -113,6 +114,7 @@ def up(
     data: DataFolder = None,
     url: PublicUrl = None,
     name: Name = "hanse",
+    about: About = None,
     fee_ppm: FeePpm = 10_000,
     grant: Grant = "10000sat",
     rebuild: Rebuild = False,
@@ -186,6 +188,7 @@ def _config(ring: "Keyring", flags: dict[str, Any]) -> "Config":
         port=flags["port"],
         public_url=flags["url"],
         name=flags["name"],
+        words=words(flags["about"]),
         fee=Fee(flags["fee_ppm"]),
         starting_grant=Amount.parse(flags["grant"], "grant"),
         doors=frozenset(door for door in flags["doors"].split(",") if door),

@@ -12,7 +12,7 @@ import msgspec
 from fastapi import Request
 from fastapi.responses import Response
 
-from hanse.errors import AuthRequired, HanseError, Invalid, NotFound, Restricted, TooLarge
+from hanse.errors import AuthRequired, HanseError, Invalid, NotFound, Restricted
 from hanse.protocol.address import read_public_key
 from hanse.protocol.event import event_id
 from hanse.protocol.keys import PublicKey
@@ -20,8 +20,6 @@ from hanse.servers.api.reply import Callers, decoded, json, read
 
 RPC_JSON = "application/nostr+json+rpc"
 REASON_MAX = 1000
-NAME_MAX = 200
-ICON_MAX = 2000
 
 
 class Lists(Protocol):
@@ -116,9 +114,9 @@ class Management:
             "allowevent": self._allow_event,
             "banevent": self._ban_event,
             "listbannedevents": lambda _: self._list("denied_events", "id"),
-            "changerelayname": lambda found: self._rename("name", found, NAME_MAX),
-            "changerelaydescription": lambda found: self._rename("description", found, REASON_MAX),
-            "changerelayicon": lambda found: self._rename("icon", found, ICON_MAX),
+            "changerelayname": lambda found: self._rename("name", found),
+            "changerelaydescription": lambda found: self._rename("description", found),
+            "changerelayicon": lambda found: self._rename("icon", found),
             "allowkind": self._allow_kind,
             "disallowkind": self._deny_kind,
             "listallowedkinds": self._kinds,
@@ -195,11 +193,8 @@ class Management:
         await self._moderation.forget(name, item)
         return True
 
-    async def _rename(self, word: str, params: list[Any], most: int) -> bool:
-        text = _text(params, word)
-        if len(text) > most:
-            raise TooLarge(f"is over {most} characters", field=word)
-        await self._moderation.rename(word, text)
+    async def _rename(self, word: str, params: list[Any]) -> bool:
+        await self._moderation.rename(word, _text(params, word))
         return True
 
     async def _list(self, name: str, key: str) -> list[dict[str, str]]:

@@ -5,9 +5,15 @@ from typing import Any, Final
 import orjson
 
 from hanse.protocol import message, session
+from hanse.protocol.event import EVENT_BYTES_MAX
+from hanse.protocol.filter import ITEMS_MAX, SEARCH_MAX, VALUES_MAX
 from hanse.protocol.keys import PublicKey
+from hanse.servers.relay.buckets import Rate
+from hanse.servers.relay.compare import CompareLimits
+from hanse.servers.relay.reads import ReadLimits
 from hanse.servers.relay.relay import SocketLimits
 from hanse.servers.relay.rules import Rules
+from hanse.servers.relay.words import Words
 
 NOSTR_JSON = "application/nostr+json"
 
@@ -46,37 +52,91 @@ SUPPORTED: Final = tuple(sorted(NIPS))
 def relay_info(
     *,
     name: str,
+    words: Words,
     node: PublicKey,
     operator: PublicKey,
     version: str,
-    limit_max: int,
-    rules: Rules,
-    limits: SocketLimits,
-    session_limits: session.Limits,
+    limitation: dict[str, Any],
 ) -> dict[str, Any]:
     """The NIP-11 document. `self` is the node's own key, which signs receipts."""
     return {
         "name": name,
-        "description": "A Hanse node: a relay, a registry of paid services, and a broker of calls.",
-        "pubkey": operator,
+        **words.said(),
+        "pubkey": words.pubkey or operator,
         "self": node,
         "supported_nips": list(SUPPORTED),
         "version": version,
-        "limitation": {
-            "max_message_length": limits.message_bytes_max,
-            "max_subscriptions": session_limits.subscriptions_max,
-            "max_limit": limit_max,
-            "default_limit": limit_max,
-            "max_subid_length": message.SUBSCRIPTION_ID_MAX,
-            "max_filters": message.FILTERS_MAX,
-            "max_event_tags": rules.size.tags_max,
-            "max_content_length": rules.size.content_max,
-            "min_pow_difficulty": rules.work.bits,
-            "created_at_upper_limit": rules.times.future_s,
-            "auth_required": False,
-            "payment_required": False,
-            "restricted_writes": rules.restrict_writes,
-        },
+        "limitation": limitation,
+    }
+
+
+def limitation(
+    *,
+    limit_max: int,
+    rules: Rules,
+    sockets: SocketLimits,
+    sessions: session.Limits,
+    reads: ReadLimits,
+    compares: CompareLimits,
+) -> dict[str, Any]:
+    """Every bound that a client meets: NIP-11's fields, then ours (docs/settings.md). What is not
+    bounded is left out."""
+    found = {
+        "max_message_length": sockets.message_bytes_max,
+        "max_subscriptions": sessions.subscriptions_max,
+        "max_limit": limit_max,
+        "default_limit": limit_max,
+        "max_subid_length": message.SUBSCRIPTION_ID_MAX,
+        "max_filters": message.FILTERS_MAX,
+        "max_event_tags": rules.size.tags_max,
+        "max_content_length": rules.size.content_max,
+        "min_pow_difficulty": rules.work.bits,
+        "created_at_lower_limit": rules.times.past_s,
+        "created_at_upper_limit": rules.times.future_s,
+        "auth_required": False,
+        "payment_required": False,
+        "restricted_writes": rules.restrict_writes,
+        "created_at_ephemeral_limit": rules.times.ephemeral_window_s,
+        "max_event_length": EVENT_BYTES_MAX,
+        "max_search_length": SEARCH_MAX,
+        "max_list_values": ITEMS_MAX,
+        "max_request_values": VALUES_MAX,
+        **_of_connections(sockets, sessions),
+        "max_reads": reads.running_max,
+        "max_reads_waiting": reads.waiting_max,
+        "max_compared_events": compares.items_max,
+        "max_compared_events_of_all": compares.items_of_all_max,
+        "comparison_idle_s": compares.idle_s,
+        **_rate("address", rules.rates.address),
+        **_rate("key", rules.rates.key),
+        **_rate("operator", rules.rates.operator),
+        "allowed_kinds": sorted(rules.kinds.allow) or None,
+        "denied_kinds": sorted(rules.kinds.deny) or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _of_connections(sockets: SocketLimits, sessions: session.Limits) -> dict[str, Any]:
+    return {
+        "max_connections": sockets.connections_max,
+        "max_connections_of_address": sockets.of_one_address_max,
+        "max_unsent_bytes": sockets.unsent_bytes_max,
+        "ping_s": sockets.ping_s,
+        "max_filter_values": sockets.values_max,
+        "max_filter_values_of_address": sockets.values_of_address_max,
+        "max_filter_values_of_all": sockets.values_of_all_max,
+        "max_identities": sessions.identities_max,
+        "max_comparisons": sessions.comparisons_max,
+        "max_requests_per_s": sessions.requests_per_s,
+        "max_requests_at_once": sessions.requests_burst,
+        "max_unreadable_messages": sessions.refusals_max,
+    }
+
+
+def _rate(of: str, rate: Rate) -> dict[str, float]:
+    return {
+        f"max_events_of_{of}_per_s": rate.per_s,
+        f"max_events_of_{of}_at_once": rate.burst,
     }
 
 

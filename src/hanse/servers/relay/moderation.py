@@ -12,6 +12,7 @@ from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey, is_hex
 from hanse.servers.relay.lists import Entry, Lists
 from hanse.servers.relay.rules import Kinds
+from hanse.servers.relay.words import CHANGED, check_word
 
 ENTRIES_MAX = 100_000
 """Entries of one list: they are in memory, too."""
@@ -127,9 +128,11 @@ class Moderation:
         self.lists.remove(name, item)
 
     async def rename(self, word: str, text: str) -> None:
-        """Change `name`, `description` or `icon` in what the relay says of itself."""
-        if word not in ("name", "description", "icon"):
+        """Change `name`, `description` or `icon` in what the relay says of itself, whatever the
+        settings say. Raises NotFound, TooLarge or Invalid."""
+        if word not in CHANGED:
             raise NotFound("the relay has no such word", field=word)
+        check_word(word, text)
         await self._store.put((WORDS, word, text))
         self._info[word] = text
 
