@@ -180,15 +180,6 @@ async def test_a_reported_event_waits_for_a_decision_and_a_banned_one_is_gone(
         assert listed == [{"id": bad.id, "reason": "spam"}]
 
 
-async def test_kinds_are_closed_and_opened_again(node: Node, operator: SecretKey) -> None:
-    async with a_peer(node.url) as peer:
-        await manage(node, operator, "disallowkind", 7)
-        assert (await peer.publish(peer.note("+", kind=7)))[1].startswith("blocked: event.kind")
-        await manage(node, operator, "allowkind", 7)
-        await peer.keep(peer.note("+", kind=7))
-        assert await manage(node, operator, "listallowedkinds") == [7]
-
-
 async def test_a_blocked_address_is_turned_out_and_not_let_in(
     node: Node, operator: SecretKey
 ) -> None:

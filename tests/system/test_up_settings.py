@@ -38,6 +38,25 @@ async def test_words_and_limits_are_shown_and_held(tmp_path: Path) -> None:
             assert said == (False, "invalid: event.created_at: is over 3600 s old")
 
 
+async def test_a_node_is_started_for_chosen_kinds(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.json("init")
+    kinds = ("--kind", "1", "--kind", "7", "--deny-kind", "7")
+    with home.started("up", "--port", "0", "--json", *kinds) as running:
+        async with a_peer(json.loads(running.line())["url"]) as peer:
+            await peer.keep(peer.note("hello"))
+            for kind in (7, 30023):
+                said = await peer.publish(peer.note("hello", kind=kind))
+                assert said == (False, f"blocked: event.kind: kind {kind} is not taken here")
+
+
+def test_a_kind_that_cannot_be_denied_stops_the_start(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.json("init")
+    line = home.refused("up", "--port", "0", "--deny-kind", "62")
+    assert line.startswith("invalid: deny-kind: 62 is a request to vanish")
+
+
 def test_a_word_that_cannot_be_said_stops_the_start(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.json("init")

@@ -62,15 +62,56 @@ def test_only_kinds_that_the_settings_allow_are_taken() -> None:
     assert refusal(door, an_event()) == ""
     assert refusal(door, an_event(kind=7)).startswith("blocked: event.kind: kind 7 is not taken")
     assert refusal(door, an_event(kind=8)).startswith("blocked:")
-    door.lists.allowed_kinds[8] = ""
+    door.lists.only_kinds[8] = ""
     assert refusal(door, an_event(kind=8)) == ""
+    door.lists.denied_kinds[8] = ""
+    assert refusal(door, an_event(kind=8)).startswith("blocked:")
+
+
+def test_what_takes_back_is_taken_whatever_is_allowed() -> None:
+    door = Door(Rules(kinds=Kinds(allow=frozenset({1}))))
+    tags = [["relay", "ALL_RELAYS"], ["e", "1" * 64]]
+    for kind in (kinds.DELETION, kinds.VANISH):
+        assert refusal(door, an_event(kind=kind, tags=tags)) == ""
+    door.lists.denied_kinds[kinds.DELETION] = ""
+    assert refusal(door, an_event(kind=kinds.DELETION, tags=tags)).startswith("blocked:")
+
+
+def test_the_house_s_own_events_are_not_asked_for_their_kind() -> None:
+    door = Door(Rules(kinds=Kinds(allow=frozenset({1}), deny=frozenset({7}))))
+    for kind in (7, 8):
+        assert refusal(door, an_event(OPERATOR, kind=kind)) == ""
+        assert refusal(door, an_event(kind=kind), proved(AUTHOR, operator=OPERATOR)) == ""
+        for source in (FAR, proved(AUTHOR), proved(AUTHOR, operator=SOMEBODY)):
+            assert refusal(door, an_event(kind=kind), source).startswith("blocked:")
+    wrap = an_event(kind=kinds.GIFT_WRAP, tags=[["p", NODE.public]], content=SECRET_TEXT)
+    assert refusal(door, wrap, proved(OPERATOR)) == ""
+    assert refusal(door, wrap, proved(SOMEBODY, operator=OPERATOR)) == ""
+    assert refusal(door, wrap, proved(SOMEBODY)).startswith("blocked:")
+    assert refusal(door, an_event(OPERATOR, kind=kinds.TOKEN)).startswith("restricted:")
 
 
 @pytest.mark.parametrize("kind", sorted(kinds.NEVER_PUBLISHED))
 def test_proofs_of_identity_are_never_taken_whatever_was_allowed(kind: int) -> None:
     door = Door()
-    door.lists.allowed_kinds[kind] = ""
+    door.lists.only_kinds[kind] = ""
     assert refusal(door, an_event(kind=kind)).startswith("restricted:")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"allow": {70000}}, "kind: must be 0 to 65535"),
+        ({"deny": {-1}}, "deny-kind: must be 0 to 65535"),
+        ({"allow": {kinds.TOKEN}}, "kind: 27519 is a proof of identity"),
+        ({"deny": {kinds.VANISH}}, "deny-kind: 62 is a request to vanish"),
+        ({"allow": range(501)}, "kind: at most 500 of them"),
+    ],
+)
+def test_kinds_that_cannot_be_chosen_are_named(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(HanseError) as caught:
+        Kinds(**{name: frozenset(found) for name, found in settings.items()})
+    assert caught.value.text.startswith(says)
 
 
 def test_banned_keys_events_and_addresses_are_refused() -> None:

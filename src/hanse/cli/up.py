@@ -70,6 +70,12 @@ PolicyName = Annotated[
 Admin = Annotated[
     list[str] | None, typer.Option(help="A key that may manage the relay; may be repeated.")
 ]
+OnlyKind = Annotated[
+    list[int] | None, typer.Option("--kind", help="Take others' events of this kind; repeat it.")
+]
+DenyKind = Annotated[
+    list[int] | None, typer.Option(help="Take no others' events of this kind; repeat it.")
+]
 AddressRate = Annotated[str, typer.Option(help="Events of an address: a second, at once.")]
 KeyRate = Annotated[str, typer.Option(help="Events of a key: a second, at once.")]
 OperatorRate = Annotated[str, typer.Option(help="Events of all agents of an operator.")]
@@ -125,6 +131,8 @@ def up(
     policy: PolicyName = None,
     levels: LevelsFile = None,
     by_level: ByLevel = False,
+    kind: OnlyKind = None,
+    deny_kind: DenyKind = None,
     admin: Admin = None,
     rate_address: AddressRate = "200/2000",
     rate_key: KeyRate = "50/500",
@@ -246,9 +254,10 @@ def _pace(text: str) -> "Pace":
 
 def _rules(flags: dict[str, Any]) -> "Rules":
     from hanse.cli.quantities import event_rate
-    from hanse.servers.relay.rules import Members, Rates, Rules, Work
+    from hanse.servers.relay.rules import Kinds, Members, Rates, Rules, Work
 
     return Rules(
+        kinds=Kinds(allow=frozenset(flags["kind"] or ()), deny=frozenset(flags["deny_kind"] or ())),
         work=Work(bits=flags["work"]),
         members=Members(keys=_keys(flags["member"], "member"), only=flags["members_only"]),
         rates=Rates(

@@ -121,6 +121,8 @@ rest is gone, and where an identity went, or who steals a key could erase what i
 BINDING: Final = frozenset({DELETION, VANISH, RECEIPT, KEY_STATEMENT})
 """Regular kinds that change what else holds: what a log does next may depend on them."""
 
+KIND_MAX: Final = 65535
+
 NEVER_PUBLISHED: Final = frozenset({CLIENT_AUTH, HTTP_AUTH, TOKEN})
 """Proofs for one connection or request: whoever reads one could use it, so none is relayed."""
 

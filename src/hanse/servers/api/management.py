@@ -16,6 +16,7 @@ from hanse.errors import AuthRequired, HanseError, Invalid, NotFound, Restricted
 from hanse.protocol.address import read_public_key
 from hanse.protocol.event import event_id
 from hanse.protocol.keys import PublicKey
+from hanse.protocol.kinds import KIND_MAX
 from hanse.servers.api.reply import Callers, decoded, json, read
 
 RPC_JSON = "application/nostr+json+rpc"
@@ -80,7 +81,10 @@ class Moderation(Protocol):
         """(id, reason) of reported events that nobody decided on."""
 
     def kinds(self) -> list[int]:
-        """The kinds that are taken; empty for all."""
+        """The allow-list in force; empty if there is none."""
+
+    def denied_kinds(self) -> list[int]:
+        """The kinds that are denied."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -120,6 +124,7 @@ class Management:
             "allowkind": self._allow_kind,
             "disallowkind": self._deny_kind,
             "listallowedkinds": self._kinds,
+            "listdisallowedkinds": self._denied_kinds,
             "blockip": self._block,
             "unblockip": lambda found: self._forget("denied_addresses", _address(found)),
             "listblockedips": lambda _: self._list("denied_addresses", "ip"),
@@ -208,6 +213,9 @@ class Management:
     async def _kinds(self, _params: list[Any]) -> list[int]:
         return self._moderation.kinds()
 
+    async def _denied_kinds(self, _params: list[Any]) -> list[int]:
+        return self._moderation.denied_kinds()
+
 
 # --- parameters -------------------------------------------------------------------------------
 
@@ -231,8 +239,8 @@ def _key(params: list[Any]) -> PublicKey:
 
 def _kind(params: list[Any]) -> int:
     found = params[0] if params else None
-    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= 65535:
-        raise Invalid.at("kind", "must be 0 to 65535")
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= KIND_MAX:
+        raise Invalid.at("kind", f"must be 0 to {KIND_MAX}")
     return found
 
 

@@ -110,7 +110,7 @@ def limitation(
         **_rate("address", rules.rates.address),
         **_rate("key", rules.rates.key),
         **_rate("operator", rules.rates.operator),
-        "allowed_kinds": sorted(rules.kinds.allow) or None,
+        "allowed_kinds": sorted(rules.kinds.allow - rules.kinds.deny) or None,
         "denied_kinds": sorted(rules.kinds.deny) or None,
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -4,8 +4,14 @@ It changes only in `moderation.py`.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
+from hanse.protocol import kinds
 from hanse.protocol.keys import PublicKey
+from hanse.servers.relay.rules import Kinds
+
+BACK: Final = frozenset({kinds.DELETION, kinds.VANISH})
+"""What takes back is taken whatever an allow-list has: who may publish may change their mind."""
 
 Entry = tuple[str, str, str]
 """(list, item, reason) as it is stored."""
@@ -20,7 +26,8 @@ class Lists:
         self.denied_events: dict[str, str] = {}
         self.allowed_events: dict[str, str] = {}
         self.denied_kinds: dict[int, str] = {}
-        self.allowed_kinds: dict[int, str] = {}
+        # Not `allowed_kinds`: older versions kept kinds under that name that allowed nothing.
+        self.only_kinds: dict[int, str] = {}
         self.denied_addresses: dict[str, str] = {}
 
     def entries(self) -> Iterator[Entry]:
@@ -38,6 +45,24 @@ class Lists:
     def remove(self, name: str, item: str) -> None:
         """Take one off, if it is there."""
         getattr(self, name).pop(self._item(name, item), None)
+
+    def takes(self, kind: int, rules: Kinds) -> bool:
+        """Whether others' events of this kind are taken, by the settings and these lists."""
+        if kind in self.denied_kinds or kind in rules.deny:
+            return False
+        if not (rules.allow or self.only_kinds):
+            return True
+        return kind in rules.allow or kind in self.only_kinds or kind in BACK
+
+    def allowed(self, rules: Kinds) -> list[int] | None:
+        """The allow-list in force, None if there is none."""
+        if not (rules.allow or self.only_kinds):
+            return None
+        return sorted((rules.allow | set(self.only_kinds)) - rules.deny - set(self.denied_kinds))
+
+    def denied(self, rules: Kinds) -> list[int]:
+        """The kinds that are not taken, whatever is allowed."""
+        return sorted(rules.deny | set(self.denied_kinds))
 
     def _item(self, name: str, item: str) -> str | int:
         return int(item) if name.endswith("_kinds") else item

@@ -4,14 +4,14 @@ what is no longer wanted. NIP-86 comes in through `servers/api/management.py`.""
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from hanse.errors import NotFound, TooLarge
+from hanse.errors import Invalid, NotFound, TooLarge
 from hanse.ports import Clock, Log, Row
 from hanse.protocol import kinds
 from hanse.protocol.event import parse_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey, is_hex
 from hanse.servers.relay.lists import Entry, Lists
-from hanse.servers.relay.rules import Kinds
+from hanse.servers.relay.rules import Kinds, check_allowed, check_denied
 from hanse.servers.relay.words import CHANGED, check_word
 
 ENTRIES_MAX = 100_000
@@ -69,6 +69,7 @@ class Moderation:
         self._erase = erase
         self._clock = clock
         self._info = info
+        self._restricted = bool(info["limitation"]["restricted_writes"])
         self._blocked = blocked
         self._rules = rules
 
@@ -88,6 +89,7 @@ class Moderation:
             self.lists.put(entry)
             if entry[0] == "denied_addresses":
                 self._blocked(entry[1])
+        self._say_kinds()
 
     # --- decisions ----------------------------------------------------------------------------
 
@@ -110,12 +112,26 @@ class Moderation:
         await self._put("allowed_events", id, reason, "denied_events")
 
     async def deny_kind(self, kind: int) -> None:
-        """Take no more of this kind; what is here stays."""
-        await self._put("denied_kinds", str(kind), "", "allowed_kinds")
+        """Take no more of this kind; what is here stays. An allow-list that was begun here ends
+        with its last kind. Raises Invalid."""
+        check_denied(kind)
+        if self._rules.allow and self.lists.allowed(self._rules) == [kind]:
+            raise Invalid.at("kind", f"{kind} is the last one that is taken: nothing would be")
+        await self._put("denied_kinds", str(kind), "", "only_kinds")
+        self._say_kinds()
 
     async def allow_kind(self, kind: int) -> None:
-        """Take this kind, whatever the settings say."""
-        await self._put("allowed_kinds", str(kind), "", "denied_kinds")
+        """Put this kind on the allow-list: the first one begins it, and others are taken no more.
+        While there is none, a kind that was denied here is only taken again. Raises Invalid."""
+        check_allowed(kind)
+        if kind in self._rules.deny:
+            raise Invalid.at("kind", f"{kind} is denied by the node's settings (--deny-kind)")
+        is_open = self.lists.allowed(self._rules) is None
+        if kind in self._rules.allow or (is_open and kind in self.lists.denied_kinds):
+            await self.forget("denied_kinds", str(kind))
+        else:
+            await self._put("only_kinds", str(kind), "", "denied_kinds")
+        self._say_kinds()
 
     async def deny_address(self, address: str, reason: str) -> None:
         """Take nothing from there, and end its connections."""
@@ -147,11 +163,22 @@ class Moderation:
     # --- reading ------------------------------------------------------------------------------
 
     def kinds(self) -> list[int]:
-        """The kinds that are taken, if not all are: the settings' and those allowed since."""
-        if not self._rules.allow:
-            return sorted(self.lists.allowed_kinds)
-        found = self._rules.allow - self._rules.deny - set(self.lists.denied_kinds)
-        return sorted(found | set(self.lists.allowed_kinds))
+        """The allow-list in force: the settings' kinds and those allowed since. Empty if there is
+        none, and all kinds are taken but those denied."""
+        return self.lists.allowed(self._rules) or []
+
+    def denied_kinds(self) -> list[int]:
+        """The kinds that the settings or a decision deny."""
+        return self.lists.denied(self._rules)
+
+    def _say_kinds(self) -> None:
+        allowed, denied = self.lists.allowed(self._rules), self.denied_kinds()
+        limitation = self._info["limitation"]
+        for name, found in (("allowed_kinds", allowed), ("denied_kinds", denied)):
+            limitation.pop(name, None)
+            if found:
+                limitation[name] = found
+        limitation["restricted_writes"] = self._restricted or allowed is not None
 
     async def undecided(self) -> list[tuple[str, str]]:
         """(id, reason) of stored events that the newest reports (NIP-56) are about and that nobody

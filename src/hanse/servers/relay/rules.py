@@ -2,10 +2,15 @@
 
 import msgspec
 
+from hanse.errors import Invalid
+from hanse.protocol import kinds
 from hanse.protocol.keys import PublicKey
 from hanse.servers.relay.buckets import Rate
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+KINDS_MAX = 500
+"""Kinds that are allowed, and that are denied: NIP-11 names them all."""
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,10 +21,34 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kinds(msgspec.Struct, frozen=True, kw_only=True):
-    """Which kinds are taken: those of `allow` (all if it is empty), never those of `deny`."""
+    """Which kinds of others' events are taken: those of `allow` (all if it is empty) and what takes
+    back (`lists.BACK`), never those of `deny`. The house's own are not asked for their kind."""
 
     allow: frozenset[int] = frozenset()
     deny: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        for field, found in (("kind", self.allow), ("deny-kind", self.deny)):
+            if len(found) > KINDS_MAX:
+                raise Invalid.at(field, f"at most {KINDS_MAX} of them")
+            if not all(0 <= kind <= kinds.KIND_MAX for kind in found):
+                raise Invalid.at(field, f"must be 0 to {kinds.KIND_MAX}")
+        for kind in self.allow:
+            check_allowed(kind)
+        for kind in self.deny:
+            check_denied(kind, "deny-kind")
+
+
+def check_allowed(kind: int, field: str = "kind") -> None:
+    """Raises Invalid for a kind that no relay takes."""
+    if kind in kinds.NEVER_PUBLISHED:
+        raise Invalid.at(field, f"{kind} is a proof of identity, which is never taken")
+
+
+def check_denied(kind: int, field: str = "kind") -> None:
+    """Raises Invalid for a kind that every relay takes."""
+    if kind == kinds.VANISH:
+        raise Invalid.at(field, f"{kind} is a request to vanish, which is always heard (NIP-62)")
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,18 +21,23 @@ def size(event: Event, context: Context) -> None:
 
 def kind(event: Event, context: Context) -> None:
     """Proofs of identity are for one reader, so no relay takes them; other kinds as the operator
-    wants."""
-    number, rules, lists = event.kind, context.rules.kinds, context.lists
+    wants. The operator's own agents offer, call and rate here whatever others may."""
+    number = event.kind
     if number in kinds.NEVER_PUBLISHED:
         raise Restricted("a proof of identity is not published", field="event.kind")
-    if number in lists.allowed_kinds:
+    if context.lists.takes(number, context.rules.kinds) or _is_own(event, context):
         return
-    if (
-        number in lists.denied_kinds
-        or number in rules.deny
-        or (rules.allow and number not in rules.allow)
-    ):
-        raise Blocked(f"kind {number} is not taken here", field="event.kind")
+    raise Blocked(f"kind {number} is not taken here", field="event.kind")
+
+
+def _is_own(event: Event, context: Context) -> bool:
+    own, source = context.house.own, context.source
+    if event.pubkey in own or source.operators.get(event.pubkey) in own:
+        return True
+    if event.kind not in (kinds.GIFT_WRAP, kinds.EPHEMERAL_GIFT_WRAP):
+        return False
+    # Signed by a key made for it (NIP-59): what counts is who brings it.
+    return not own.isdisjoint(source.identities) or not own.isdisjoint(source.operators.values())
 
 
 def denied(event: Event, context: Context) -> None:
