@@ -82,6 +82,7 @@ def described(config: Config, node: PublicKey, operator: PublicKey) -> dict[str,
             reads=config.read_limits,
             compares=config.compare_limits,
         ),
+        is_bare="api" not in config.doors,
     )
 
 

@@ -1,6 +1,6 @@
 """What every route shares: a body read within its bound, an identity, an answer, a problem.
 
-Errors are problem+json (RFC 9457), made here and nowhere else.
+Errors are problem+json (RFC 9457), answered here and nowhere else.
 """
 
 import re
@@ -22,6 +22,7 @@ from hanse.protocol.event import field_error
 from hanse.protocol.http_gate import HttpGate
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import Principal
+from hanse.servers.api.problem import PROBLEM_JSON, problem_body
 
 BODY_BYTES_MAX = 256 * 1024
 RETRY_AFTER_S = 1
@@ -204,17 +205,10 @@ def refusal_headers(status: int, text: str) -> dict[str, str] | None:
 
 
 def _document(exc: HanseError, status: int) -> Response:
-    document = {
-        "type": f"urn:hanse:error:{exc.slug}",
-        "title": exc.slug,
-        "status": status,
-        "detail": exc.text,
-        **exc.as_dict(),
-    }
     return Response(
-        orjson.dumps(document),
+        problem_body(exc, status),
         status_code=status,
-        media_type="application/problem+json",
+        media_type=PROBLEM_JSON,
         headers=refusal_headers(status, exc.text),
     )
 

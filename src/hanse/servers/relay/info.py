@@ -20,7 +20,7 @@ NOSTR_JSON = "application/nostr+json"
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": "Content-Type, Accept, Authorization",
-    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, OPTIONS",
 }
 
 NIPS: Final[dict[int, str]] = {
@@ -48,6 +48,9 @@ NIPS: Final[dict[int, str]] = {
 
 SUPPORTED: Final = tuple(sorted(NIPS))
 
+BY_HTTP: Final = frozenset({86, 98})
+"""Those that a bare relay does not do."""
+
 
 def relay_info(
     *,
@@ -57,14 +60,16 @@ def relay_info(
     operator: PublicKey,
     version: str,
     limitation: dict[str, Any],
+    is_bare: bool,
 ) -> dict[str, Any]:
-    """The NIP-11 document. `self` is the node's own key, which signs receipts."""
+    """The NIP-11 document. `self` is the node's own key, which signs receipts; a bare relay has no
+    HTTP but this."""
     return {
         "name": name,
         **words.said(),
         "pubkey": words.pubkey or operator,
         "self": node,
-        "supported_nips": list(SUPPORTED),
+        "supported_nips": [nip for nip in SUPPORTED if not (is_bare and nip in BY_HTTP)],
         "version": version,
         "limitation": limitation,
     }
@@ -141,17 +146,14 @@ def _rate(of: str, rate: Rate) -> dict[str, float]:
 
 
 def only_info(info: dict[str, Any]) -> Any:
-    """A bare relay's HTTP, as an ASGI app: the NIP-11 document and nothing else."""
-    body = orjson.dumps(info)
+    """The NIP-11 document as an ASGI app, as it is when it is asked for."""
     cors = [(name.lower().encode(), value.encode()) for name, value in CORS.items()]
 
     async def app(scope: Any, _receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return
         asked = scope["method"] != "OPTIONS"
         headers = [(b"content-type", NOSTR_JSON.encode()), *cors] if asked else cors
         status = 200 if asked else 204
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body if asked else b""})
+        await send({"type": "http.response.body", "body": orjson.dumps(info) if asked else b""})
 
     return app
