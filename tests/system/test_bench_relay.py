@@ -3,24 +3,38 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from bench import loadgen
+from bench import loadgen, relay
 from bench.plot import write_plot
 from bench.stores import ROWS, fan_events, query_file, store_events
+from tests.conftest import running_node
 from tests.fakes.short_relay import Fault, short_relay
 
 from hanse.protocol.event import check_event, parse_event
 from hanse.protocol.filter import parse_filter
+from hanse.protocol.keys import SecretKey
 
 EVENTS = 400
+PROMISED = {
+    "verify_cpu_ms",
+    "ingest_cpu_ms_per_event",
+    "ingest_ok_per_s",
+    "ok_p50_ms",
+    "query_ROW_cpu_ms",
+    "fanout_us_per_delivery",
+    "fanout_p50_ms",
+    "idle_kib",
+}
 needs_compiler = pytest.mark.skipif(loadgen.compiler() is None, reason="needs a C compiler")
 
 
@@ -99,6 +113,38 @@ async def test_idle_connections_are_held_and_weighed() -> None:
         done = await under_load(port, "idle", 100, json.dumps({"kinds": [1]}))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["subscribed"] == 100
+
+
+@needs_compiler
+async def test_the_last_line_has_every_key_that_is_promised(
+    tmp_path: Path,
+    operator: SecretKey,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """All of it, as small as it can be: whoever compares figures reads them by these names."""
+    least = relay.Amounts(
+        events=EVENTS, query_s=0.02, rounds=1, notes=100, serial=10, fan=5, fan_serial=5, idle=80
+    )
+    monkeypatch.setattr(relay, "QUICK", least)
+    monkeypatch.setattr(relay, "SUBSCRIBERS", 5)
+    monkeypatch.setattr(relay, "OTHER_SUBSCRIPTIONS", 10)
+    async with running_node(tmp_path, operator, doors=frozenset()) as node:
+        # Whose CPU it is is not said: the generator would wait each time until that rests.
+        target = loadgen.Target(host="127.0.0.1", port=node.port, pids=())
+        monkeypatch.setattr(relay, "started", lambda: nullcontext(target))
+        monkeypatch.setattr(sys, "argv", ["bench.relay", "--quick"])
+        await asyncio.to_thread(relay.main)
+        figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    queries = {f"query_{row}_cpu_ms" for row in ROWS}
+    assert (PROMISED - {"query_ROW_cpu_ms"}) | queries <= set(figures)
+    assert all(isinstance(value, float) for value in figures.values())
+
+
+def test_the_keys_that_are_promised_are_the_documented_ones() -> None:
+    said = re.search(r"Last line: \{(.*?)…\}", relay.__doc__ or "", re.DOTALL)
+    assert said is not None
+    assert set(re.findall(r'"(\w+)"', said[1])) == PROMISED
 
 
 def test_made_events_are_signed_and_the_expected_answers_are_what_filters_match() -> None:
