@@ -511,8 +511,8 @@ class Node:
                 await self.broker.expire()
                 self.pass_minute()
                 await self.names.sweep()
-                if self.config.database is not None:
-                    await self.moderation.refresh()  # what was decided at other nodes
+                if self.config.database is not None:  # what was decided at other nodes
+                    await asyncio.gather(self.moderation.refresh(), self.peers.refresh())
             except Unavailable as exc:
                 log.warning("sweep.failed", reason=exc.reason)
 

@@ -24,11 +24,13 @@ from tests.servers import NatsServer, PostgresServer
 from hanse.agent import Agent, Result
 from hanse.broker.service import Bounds
 from hanse.config import SecretUrl
-from hanse.errors import HanseError, Invalid, Unavailable
+from hanse.errors import HanseError, Invalid, NotFound, Unavailable
 from hanse.keyring import new_secret
 from hanse.node import Node
 from hanse.protocol import kinds
 from hanse.protocol.keys import SecretKey
+from hanse.protocol.peer import Peer as Peered
+from hanse.protocol.peer import read_peer
 
 DAY = timedelta(days=1)
 
@@ -124,6 +126,22 @@ async def settled_books(node: Node) -> None:
     found = await node.payments.books()
     assert found.sum_msat == 0
     assert await node.payments.totals() == (0, 0)
+
+
+def peered(node: Node) -> list[str]:
+    """The URLs that a node mirrors."""
+    return [found["url"] for found in node.peers.statuses()]
+
+
+def mirrored(node: Node) -> str:
+    """How its only peer is."""
+    (found,) = node.peers.statuses()
+    return str(found["state"])
+
+
+async def holds(node: Node, count: int) -> bool:
+    """Whether so many events are in its log."""
+    return await node.log.total() == count
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -323,6 +341,63 @@ async def test_what_the_operator_denies_at_one_node_is_denied_at_the_other_after
     await a.moderation.forget("denied_keys", peer.secret.public)
     await b.moderation.refresh()
     await peer.keep(peer.note("again"))
+
+
+async def test_a_peer_added_or_removed_at_one_node_is_so_at_the_other_after_its_sweep(
+    cluster: Cluster,
+) -> None:
+    one, other = [Peered(url=f"ws://127.0.0.1:{port}") for port in (9, 19)]
+    b = await cluster.node("b")
+    async with cluster.running("a") as a:
+        await a.peers.add(one)
+        await b.peers.add(other)
+        assert peered(b) == [other.url, one.url]
+        await a.peers.refresh()
+        assert peered(a) == [other.url, one.url]
+        await a.peers.add(changed := read_peer(one.url, "out", [{"kinds": [1]}]))
+        await b.peers.refresh()
+        assert b.peers.statuses()[1].items() >= changed.as_dict().items()
+        await b.peers.remove(one.url)
+        with pytest.raises(NotFound, match="url: is no peer"):
+            await a.peers.remove(one.url)
+        await a.peers.refresh()
+        assert peered(a) == peered(b) == [other.url]
+    async with cluster.running("a") as a:
+        assert peered(a) == [other.url]
+        await a.peers.remove(other.url)
+    await b.peers.refresh()
+    assert peered(b) == []
+
+
+async def test_every_node_mirrors_a_peer_and_what_comes_twice_is_kept_once(
+    cluster: Cluster, two: tuple[Node, Node]
+) -> None:
+    async with running_node(cluster.folder / "elsewhere", cluster.operator) as elsewhere:
+        await two[0].peers.add(Peered(url=elsewhere.url))
+        await two[1].peers.refresh()
+        await eventually(lambda: [mirrored(node) for node in two] == ["live", "live"])
+        assert len(elsewhere.relay.connections) == 2
+        there, here = await cluster.peer(elsewhere), await cluster.peer(two[0])
+        notes = [await there.keep(there.note(str(number))) for number in range(20)]
+        notes.append(await here.keep(here.note("back")))
+        await eventually(lambda: holds(two[1], 21))
+        await eventually(lambda: holds(elsewhere, 21))
+        assert set(await there.ask()) == set(await here.ask()) == {note.id for note in notes}
+        await two[1].peers.remove(elsewhere.url)
+        await two[0].peers.refresh()
+        await eventually(lambda: len(elsewhere.relay.connections) == 1)  # the client above
+
+
+async def test_a_node_that_another_took_for_a_peer_does_not_mirror_itself(
+    cluster: Cluster, two: tuple[Node, Node]
+) -> None:
+    a, b = two
+    await a.peers.add(Peered(url=b.url))
+    await b.peers.refresh()
+    assert peered(b) == []
+    await b.peers.remove(b.url)
+    await a.peers.refresh()
+    assert peered(a) == []
 
 
 async def test_without_a_bus_events_still_cross(cluster: Cluster) -> None:

@@ -154,7 +154,7 @@ class Mirror:
 
     async def _catch_up(self, link: Link) -> None:
         began = self._now_s()
-        resume = await self._notes.load(self.peer.url)
+        resume = await self._notes.load(self.peer)
         whole = began - resume.whole >= self._pace.whole_s
         since = None if whole else max(0, resume.since - self._pace.overlap_s)
         sync = Sync(
@@ -167,7 +167,7 @@ class Mirror:
             self._count(sync.tally)
         if sync.tally.complete:
             self.synced_at = began
-            await self._notes.save(self.peer.url, Resume(began, began if whole else resume.whole))
+            await self._notes.save(self.peer, Resume(began, began if whole else resume.whole))
 
     def _count(self, tally: Tally) -> None:
         self.pulled += tally.pulled

@@ -1,6 +1,8 @@
 """The node's peers: those of its config and those that were added, each with its mirror.
 
-Adding and removing takes effect at once and is remembered. A sync on request runs beside them.
+Adding and removing takes effect at once and is remembered. Nodes that share a database share the
+list, and each mirrors every peer over a connection of its own: what comes twice is a duplicate, and
+when one stops, nobody has to notice. A sync on request runs beside them.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from hanse.engines.peers.link import Link
 from hanse.engines.peers.mirror import Mirror, Pace
 from hanse.engines.peers.ports import Kept, Notes, Paced, Submit
 from hanse.engines.peers.sync import Sync, Tally
-from hanse.errors import Conflict, Invalid, NotFound, RateLimited, TooLarge, Unavailable
+from hanse.errors import Conflict, Invalid, NotFound, RateLimited, Unavailable
 from hanse.protocol import kinds
 from hanse.protocol.event import Event, check_event, parse_event
 from hanse.protocol.filter import Filter
@@ -50,22 +52,24 @@ class Peers:
         self._jitter = jitter
         self._fixed = {found.url: found for found in fixed}
         self._pace = pace
-        self._added: dict[str, Peer] = {}
         self._mirrors: dict[str, tuple[Mirror, asyncio.Task[None]]] = {}
         self._pushed_to: list[Mirror] = []
         self._paces: WeakValueDictionary[str, Paced] = WeakValueDictionary()
         self._syncs = 0
+        self._turn = asyncio.Lock()
+        self._open = False
 
     async def __aenter__(self) -> Self:
         for found in self._fixed.values():
             self._check(found)
-        self._added = {found.url: found for found in await self._notes.peers()}
+        kept = await self._notes.peers()
         self._tasks = await asyncio.TaskGroup().__aenter__()
-        for found in (self._added | self._fixed).values():
-            self._start(found)
+        await self._mirror(kept)
+        self._open = True
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._open = False
         for _, task in self._mirrors.values():
             task.cancel()
         await self._tasks.__aexit__(None, None, None)
@@ -80,10 +84,7 @@ class Peers:
 
     def statuses(self) -> list[dict[str, Any]]:
         """Every peer, what is shared with it and how it is."""
-        return [
-            mirror.status() | {"source": "config" if url in self._fixed else "added"}
-            for url, (mirror, _) in sorted(self._mirrors.items())
-        ]
+        return [self._status(url) for url in sorted(self._mirrors)]
 
     async def add(self, peer: Peer) -> dict[str, Any]:
         """Mirror this peer from now on; one that was added before is changed. Raises Conflict for a
@@ -91,28 +92,27 @@ class Peers:
         self._check(peer)
         if peer.url in self._fixed:
             raise _fixed()
-        if peer.url not in self._added and len(self._mirrors) >= PEERS_MAX:
-            raise TooLarge(f"at most {PEERS_MAX}", field="peers")
-        wanted = self._added | {peer.url: peer}
-        await self._notes.keep(tuple(wanted.values()))
-        if self._added.get(peer.url) != peer:
-            # Another filter: what was left out until now is older than the resume point.
-            await self._notes.save(peer.url, None)
-        self._added = wanted
-        await self._stop(peer.url)
-        return self._start(peer).status() | {"source": "added"}
+        async with self._turn:
+            kept = await self._notes.put(peer, PEERS_MAX - len(self._fixed))
+            await self._stop(peer.url)
+            await self._mirror(kept)
+            return self._status(peer.url)
 
     async def remove(self, url: str) -> None:
         """Mirror it no more, and forget it. Raises NotFound, or Conflict for one of the config."""
         if url in self._fixed:
             raise _fixed()
-        if url not in self._added:
-            raise NotFound("is no peer of this node", field="url")
-        left = {known: found for known, found in self._added.items() if known != url}
-        await self._notes.keep(tuple(left.values()))
-        self._added = left
-        await self._stop(url)
-        await self._notes.save(url, None)
+        async with self._turn:
+            if url not in [found.url for found in await self._notes.peers()]:
+                raise NotFound("is no peer of this node", field="url")
+            await self._mirror(await self._notes.remove(url))
+
+    async def refresh(self) -> None:
+        """Take over what was added and removed at other nodes. Raises Unavailable."""
+        async with self._turn:
+            kept = await self._notes.peers()
+            if self._open:  # a sweep goes on until all else has stopped
+                await self._mirror(kept)
 
     async def relays(self, pubkey: PublicKey) -> list[tuple[str, Direction]]:
         """The relays this key names as its own (NIP-65), from our log and our peers. Raises
@@ -148,8 +148,26 @@ class Peers:
     # --- parts ----------------------------------------------------------------------------------
 
     def _check(self, peer: Peer) -> None:
-        if host_of(peer.url) in self._hosts:
+        if self._is_own(peer):
             raise Invalid.at("url", "is this node itself")
+
+    def _is_own(self, peer: Peer) -> bool:
+        return host_of(peer.url) in self._hosts
+
+    def _status(self, url: str) -> dict[str, Any]:
+        mirror, _ = self._mirrors[url]
+        return mirror.status() | {"source": "config" if url in self._fixed else "added"}
+
+    async def _mirror(self, kept: Iterable[Peer]) -> None:
+        """Mirror these and those of the config, as they are now, and no others. One that is this
+        node itself another node added: it may, we cannot."""
+        wanted = {found.url: found for found in kept if not self._is_own(found)} | self._fixed
+        for url, (mirror, _) in list(self._mirrors.items()):
+            if wanted.get(url) != mirror.peer:
+                await self._stop(url)
+        for url, found in wanted.items():
+            if url not in self._mirrors:
+                self._start(found)
 
     def _paced(self, url: str) -> Submit:
         """The way in of one peer's events, for its mirror and its syncs."""
@@ -159,7 +177,7 @@ class Peers:
             self._paces[url] = paced
         return paced
 
-    def _start(self, peer: Peer) -> Mirror:
+    def _start(self, peer: Peer) -> None:
         mirror = Mirror(
             peer,
             log=self._log,
@@ -173,7 +191,6 @@ class Peers:
         self._mirrors[peer.url] = mirror, self._tasks.create_task(mirror.run())
         if peer.direction.pushes:
             self._pushed_to.append(mirror)
-        return mirror
 
     async def _stop(self, url: str) -> None:
         found = self._mirrors.pop(url, None)

@@ -74,11 +74,15 @@ class Notes(Protocol):
     async def peers(self) -> list[Peer]:
         """The peers that were added."""
 
-    async def keep(self, peers: Sequence[Peer]) -> None:
-        """These are the peers that were added."""
+    async def put(self, peer: Peer, most: int) -> list[Peer]:
+        """Remember one, in place of an older one of its URL; all there are then. Raises TooLarge
+        for a new one if there are `most` already."""
 
-    async def load(self, url: str) -> Resume:
-        """Up to when a peer's log and ours were compared."""
+    async def remove(self, url: str) -> list[Peer]:
+        """Forget one, and its resume point; all there are then."""
 
-    async def save(self, url: str, resume: Resume | None) -> None:
-        """Remember it, or forget it."""
+    async def load(self, peer: Peer) -> Resume:
+        """Up to when this peer's log and ours were compared, as it is shared now."""
+
+    async def save(self, peer: Peer, resume: Resume) -> None:
+        """Remember it."""

@@ -1,13 +1,26 @@
-"""What the node remembers of its peers: who they are, and up to when the logs were compared."""
+"""What the node remembers of its peers: who they are, and up to when the logs were compared.
 
-from collections.abc import Sequence
+Nodes that share the database share both. So one peer at a time is changed, in a transaction that
+reads the list it changes.
+"""
+
+from typing import Any
 
 import msgspec
 
 from hanse.engines.storage.database import Database, Transaction
+from hanse.errors import TooLarge
 from hanse.protocol.peer import Peer, Resume, read_peer
 
 _LIST = "peers"
+
+
+class _Compared(msgspec.Struct, frozen=True):
+    """A resume point, and what was compared. One without is of an earlier version."""
+
+    since: int
+    whole: int
+    peer: dict[str, Any] = {}
 
 
 class StoredPeers:
@@ -18,30 +31,62 @@ class StoredPeers:
 
     async def peers(self) -> list[Peer]:
         """The peers that were added."""
-        found = await self._database.one("meta_get", _LIST)
-        rows = msgspec.json.decode(found[0]) if found else []
-        return [read_peer(row["url"], row["direction"], row["filters"]) for row in rows]
+        return await self._database.read(_peers)
 
-    async def keep(self, peers: Sequence[Peer]) -> None:
-        """These are the peers that were added."""
-        value = msgspec.json.encode([found.as_dict() for found in peers])
-        await self._database.write(lambda tx: tx.all("meta_set", _LIST, value))
+    async def put(self, peer: Peer, most: int) -> list[Peer]:
+        """Keep one, in place of an older one of its URL; all there are then. Raises TooLarge for
+        a new one if there are `most` already."""
+        return await self._database.write(_put, peer, most)
 
-    async def load(self, url: str) -> Resume:
-        """Up to when a peer's log and ours were compared."""
-        found = await self._database.one("meta_get", _name(url))
-        return msgspec.json.decode(found[0], type=Resume) if found else Resume()
+    async def remove(self, url: str) -> list[Peer]:
+        """Keep one no longer, nor its resume point; all there are then."""
+        return await self._database.write(_remove, url)
 
-    async def save(self, url: str, resume: Resume | None) -> None:
-        """Remember it, or forget it."""
+    async def load(self, peer: Peer) -> Resume:
+        """Up to when a peer's log and ours were compared, by these filters and in this direction:
+        what another one left out is older than its resume point."""
+        found = await self._database.one("meta_get", _name(peer.url))
+        if found is None:
+            return Resume()
+        kept = msgspec.json.decode(found[0], type=_Compared)
+        if not kept.peer or _read(kept.peer) != peer:
+            return Resume()
+        return Resume(kept.since, kept.whole)
 
-        def operation(tx: Transaction) -> None:
-            if resume is None:
-                tx.all("meta_delete", _name(url))
-            else:
-                tx.all("meta_set", _name(url), msgspec.json.encode(resume))
+    async def save(self, peer: Peer, resume: Resume) -> None:
+        """Remember it."""
+        kept = _Compared(resume.since, resume.whole, peer.as_dict())
+        await self._database.write(_set, _name(peer.url), kept)
 
-        await self._database.write(operation)
+
+def _peers(tx: Transaction) -> list[Peer]:
+    found = tx.one("meta_get", _LIST)
+    return [_read(row) for row in msgspec.json.decode(found[0])] if found else []
+
+
+def _put(tx: Transaction, peer: Peer, most: int) -> list[Peer]:
+    kept = {found.url: found for found in _peers(tx)}
+    if peer.url not in kept and len(kept) >= most:
+        raise TooLarge(f"at most {most}", field="peers")
+    return _keep(tx, [*(kept | {peer.url: peer}).values()])
+
+
+def _remove(tx: Transaction, url: str) -> list[Peer]:
+    tx.all("meta_delete", _name(url))
+    return _keep(tx, [found for found in _peers(tx) if found.url != url])
+
+
+def _keep(tx: Transaction, peers: list[Peer]) -> list[Peer]:
+    _set(tx, _LIST, [found.as_dict() for found in peers])
+    return peers
+
+
+def _set(tx: Transaction, name: str, value: Any) -> None:
+    tx.all("meta_set", name, msgspec.json.encode(value))
+
+
+def _read(row: dict[str, Any]) -> Peer:
+    return read_peer(row["url"], row["direction"], row["filters"])
 
 
 def _name(url: str) -> str:
