@@ -86,17 +86,13 @@ async def a_relay(log: MemoryLog, **settings: Any) -> AsyncIterator[Relay]:
 class Transport:
     """What `Connection` uses of picows' transport and of asyncio's beneath it."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self) -> None:
         self.underlying_transport = self
         self.is_close_frame_sent = False
         self.written: list[bytes] = []
         self.unread = 0
         self.ended: list[Any] = []
         self.pongs: list[bytes] = []
-
-    def get_extra_info(self, name: str) -> tuple[str, int]:
-        return (self.address, 1)
 
     def get_write_buffer_size(self) -> int:
         return self.unread
@@ -121,8 +117,8 @@ class Wire:
 
     def __init__(self, relay: Relay, address: str = "") -> None:
         self.relay = relay
-        self.connection = Connection(relay)
-        self.transport = Transport(address)
+        self.connection = Connection(relay, address)
+        self.transport = Transport()
         self.connection.on_ws_connected(self.transport)  # type: ignore[arg-type]
         assert self.heard() == [["AUTH", CHALLENGE]]
 

@@ -158,3 +158,7 @@ class Admission:
     def origin(self, peer: str, forwarded: str | None) -> str:
         """See `addresses.origin`."""
         return origin(peer, forwarded, self._proxies)
+
+    def is_proxy(self, address: str) -> bool:
+        """Whether this is a proxy of ours: what comes from there comes from others."""
+        return self._proxies.has(address)

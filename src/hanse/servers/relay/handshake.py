@@ -9,7 +9,8 @@ picows, and tests open, fragment, overflow and abort real connections.
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from picows import WSCloseCode, WSUpgradeRequest
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined]
@@ -59,10 +60,14 @@ _QUIET = Quiet()
 
 
 class Places:
-    """How many connections there are, in all and from each address."""
+    """How many connections there are, in all and for each address. A proxy's are everybody's: each
+    counts for whom it is, once that is known."""
 
-    def __init__(self, limits: SocketLimits) -> None:
+    def __init__(
+        self, limits: SocketLimits, is_proxy: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self._limits = limits
+        self._is_proxy = is_proxy
         self.taken = 0
         self._of: dict[str, int] = {}
 
@@ -70,17 +75,36 @@ class Places:
         """Take a place for a connection; False if there is none."""
         if self.taken >= self._limits.connections_max + SPARE_CONNECTIONS:
             return False
-        site = counted(address)
-        of_one = self._of.get(site, 0)
-        if of_one >= self._limits.of_one_address_max and not is_loopback(address):
+        if not self._count(address):
             return False
-        self._of[site] = of_one + 1
         self.taken += 1
+        return True
+
+    def move(self, before: str, now: str) -> bool:
+        """Count a connection for another address; False, and it stays, if that has its most."""
+        if before != now:
+            if not self._count(now):
+                return False
+            self._uncount(before)
         return True
 
     def leave(self, address: str) -> None:
         """Give a place back."""
         self.taken -= 1
+        self._uncount(address)
+
+    def _count(self, address: str) -> bool:
+        site = counted(address)
+        of_one = self._of.get(site, 0)
+        if of_one >= self._limits.of_one_address_max and not self._is_many(address):
+            return False
+        self._of[site] = of_one + 1
+        return True
+
+    def _is_many(self, address: str) -> bool:
+        return is_loopback(address) or self._is_proxy(address)
+
+    def _uncount(self, address: str) -> None:
         site = counted(address)
         left = self._of[site] - 1
         if left:
@@ -94,7 +118,7 @@ class Entrance:
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
-        self.places = Places(relay.limits)
+        self.places = Places(relay.limits, relay.admission.is_proxy)
         self._large: dict[UvicornSocket, None] = {}
 
     def http(self, *arguments: Any, **named: Any) -> "PatientHttp":
@@ -105,14 +129,14 @@ class Entrance:
         """uvicorn's `ws=` factory."""
         return UvicornSocket(self, server_state)
 
-    def accept(self, request: WSUpgradeRequest) -> Connection | None:
-        """The listener of a new WebSocket, or None to refuse it."""
+    def accept(self, request: WSUpgradeRequest, address: str) -> Connection | None:
+        """The listener of a new WebSocket from this address, or None to refuse it."""
         if request.path.split(b"?")[0] != b"/":
             return None
         relay = self.relay
         if relay.draining or len(relay.connections) >= relay.limits.connections_max:
             return None
-        return Connection(self.relay, request.headers.get("x-forwarded-for"))
+        return Connection(self.relay, address)
 
     def grew(self, socket: "UvicornSocket") -> None:
         """Its read buffer became large: over the bound, the one that grew first gives its up."""
@@ -136,16 +160,20 @@ class PatientHttp(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._entrance = entrance
         self._limits = entrance.relay.limits
-        self._address: str | None = None
+        self._peer = ""
+        self.address: str | None = None
+        """Whom the connection counts for, while it has a place."""
         self._alarm: asyncio.TimerHandle | None = None
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """asyncio."""
         super().connection_made(transport)
-        address = self.client[0] if self.client else ""
-        if self._entrance.places.take(address):
-            self._address = address
+        self._peer = self._origin(self.client[0] if self.client else "", None)
+        if self._entrance.places.take(self._peer):
+            self.address = self._peer
+            if self.client:  # uvicorn looks it up among the proxies as it is written
+                self.client = self._peer, self.client[1]
             self._wait()
         else:
             transport.abort()
@@ -153,8 +181,9 @@ class PatientHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio."""
         self._wait_no_more()
-        if self._address is not None:
-            self._entrance.places.leave(self._address)
+        if self.address is not None:
+            self._entrance.places.leave(self.address)
+            self.address = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -169,8 +198,11 @@ class PatientHttp(HttpToolsProtocol):
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        """httptools."""
+        """httptools. From here on it is known whom a proxy's connection is for."""
         self._head_bytes = -1
+        if not self._move(self._origin(self._peer, self._forwarded())):
+            self.transport.abort()
+            raise _NoPlace
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -178,6 +210,17 @@ class PatientHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._wait_no_more()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """uvicorn. A proxy keeps its connection, for whoever comes next."""
+        if not self.pipeline:
+            self._move(self._peer)
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn: what came is no HTTP, or was refused a place. That has no answer."""
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
 
     def handle_websocket_upgrade(self) -> None:
         """uvicorn: from here on picows reads; the place goes with the connection."""
@@ -188,6 +231,21 @@ class PatientHttp(HttpToolsProtocol):
         self.headers = []
         self.scope = None  # type: ignore[assignment]
 
+    def _origin(self, peer: str, forwarded: str | None) -> str:
+        return self._entrance.relay.admission.origin(peer, forwarded)
+
+    def _forwarded(self) -> str | None:
+        """All that X-Forwarded-For says: a proxy may add its line below one that a client sent."""
+        lines = [value for name, value in self.headers if name == b"x-forwarded-for"]
+        return b",".join(lines).decode("latin-1") if lines else None
+
+    def _move(self, address: str) -> bool:
+        """Count for this address from now on; False if it has no place."""
+        if self.address is None or not self._entrance.places.move(self.address, address):
+            return False
+        self.address = address
+        return True
+
     def _wait(self) -> None:
         self._alarm = self.loop.call_later(self._limits.request_s, self.transport.abort)
 
@@ -195,6 +253,10 @@ class PatientHttp(HttpToolsProtocol):
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+
+
+class _NoPlace(Exception):
+    """Ends the reading of a request whose client has no place."""
 
 
 class UvicornSocket(WSProtocol):  # type: ignore[misc]  # picows ships no types for its C classes
@@ -207,7 +269,7 @@ class UvicornSocket(WSProtocol):  # type: ignore[misc]  # picows ships no types 
             None,  # host and path: client side only
             None,
             False,
-            entrance.accept,
+            self._accept,
             _QUIET,
             True,  # disconnect when a listener raises
             5,  # handshake timeout, s
@@ -225,6 +287,9 @@ class UvicornSocket(WSProtocol):  # type: ignore[misc]  # picows ships no types 
         self._is_large = False
         self.address = ""
 
+    def _accept(self, request: WSUpgradeRequest) -> Connection | None:
+        return self._entrance.accept(request, self.address)
+
     def get_buffer(self, size_hint: int) -> memoryview:
         """asyncio: where to read to."""
         found: memoryview = _get_buffer(self, size_hint)
@@ -237,8 +302,8 @@ class UvicornSocket(WSProtocol):  # type: ignore[misc]  # picows ships no types 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio."""
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if isinstance(peer, tuple) else ""
+        # uvicorn's protocol has the connection until this one has read the request again.
+        self.address = cast("PatientHttp", transport.get_protocol()).address or ""
         self._server_state.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -24,7 +24,7 @@ LOOKED_AFTER_AT_ONCE = 200
 
 class SocketLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds on connections, their bytes and the values in their filters. Those of one address are
-    not for loopback, where a proxy stands for everybody."""
+    not for loopback, where a proxy stands for everybody, nor, of connections, for a proxy's own."""
 
     message_bytes_max: int = 1 << 20
     unsent_bytes_max: int = 16 << 20

@@ -37,15 +37,14 @@ class Connection(WSListener):
     __slots__ = (
         *("address", "operators"),
         *("_comparisons", "_line", "_out", "_out_size", "_parts", "_parts_size", "_quiet"),
-        *("_forwarded", "_relay", "_session", "_share", "_transport", "_under", "_watchers"),
+        *("_relay", "_session", "_share", "_transport", "_under", "_watchers"),
     )
 
     door = "socket"
 
-    def __init__(self, relay: Relay, forwarded: str | None = None) -> None:
+    def __init__(self, relay: Relay, address: str = "") -> None:
         self._relay = relay
-        self._forwarded = forwarded
-        self.address = ""
+        self.address = address
         self.operators = NO_OPERATORS
         self._session = session.Session(relay.new_challenge(), relay.hosts, relay.session_limits)
         self._transport: WSTransport | None = None
@@ -59,7 +58,7 @@ class Connection(WSListener):
         self._parts: list[bytes] | None = None
         self._watchers: dict[str, Watcher] | None = None
         self._comparisons: dict[str, Comparison] | None = None
-        self._share: Share  # made when the address is known
+        self._share = Share(relay.shares, address)
 
     @property
     def identities(self) -> frozenset[PublicKey]:
@@ -78,13 +77,7 @@ class Connection(WSListener):
         self._transport = transport
         self._under = transport.underlying_transport
         self._relay.connections.add(self)
-        peer = self._under.get_extra_info("peername")
-        peer = str(peer[0]) if isinstance(peer, tuple) else ""
-        admission = self._relay.admission
-        self.address = admission.origin(peer, self._forwarded)
-        self._forwarded = None
-        self._share = Share(self._relay.shares, self.address)
-        if self.address in admission.lists.denied_addresses:
+        if self.address in self._relay.admission.lists.denied_addresses:
             self.turn_out("this address may not connect")
             return
         self.send(self._session.greet())
