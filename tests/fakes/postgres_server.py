@@ -34,7 +34,7 @@ def stop() -> None:
 async def database_url(place: Path) -> str:
     """The URL of the database that belongs to a place; it is made when first asked for."""
     server = await asyncio.to_thread(_server)
-    name = "t" + hashlib.sha256(str(place).encode()).hexdigest()[:20]
+    name = _named(place)
     if name not in _made:
         if _MIGRATED not in _made:
             await _on(server, f"CREATE DATABASE {_MIGRATED}")
@@ -46,6 +46,15 @@ async def database_url(place: Path) -> str:
     return server.url(name)
 
 
+async def empty_url(place: Path) -> str:
+    """The URL of a new database that belongs to a place, with nothing in it."""
+    server = await asyncio.to_thread(_server)
+    name = _named(place)
+    await _on(server, f"CREATE DATABASE {name}")
+    _made.add(name)
+    return server.url(name)
+
+
 def drop() -> None:
     """Drop the databases of all places. Not within a running loop's thread: it waits."""
     names = _made - {_MIGRATED}
@@ -54,6 +63,10 @@ def drop() -> None:
             drops = [f"DROP DATABASE {name} WITH (FORCE)" for name in sorted(names)]
             thread.submit(asyncio.run, _on(_server(), *drops)).result()
         _made.difference_update(names)
+
+
+def _named(place: Path) -> str:
+    return "t" + hashlib.sha256(str(place).encode()).hexdigest()[:20]
 
 
 async def _on(server: PostgresServer, *orders: str) -> None:
