@@ -3,22 +3,27 @@
 The relay at the other end is a stranger. What it sends is bounded in size and number; what was not
 asked for is counted, and too much of it ends the connection. A link that ended stays ended: whoever
 needs another opens one. Redirects are not followed: no relay chooses where we connect.
+
+What a relay refuses because it wants to know who asks is asked once more when it knows (NIP-42).
 """
 
 import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Awaitable, Callable
+from typing import Any, Self, TypeVar
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
+from hanse.engines.peers.proof import Proof
 from hanse.errors import AuthRequired, HanseError, Invalid, RateLimited, Restricted, Unavailable
-from hanse.protocol import kinds, message
-from hanse.protocol.event import Event, sign_event
+from hanse.protocol import message
+from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import SecretKey
+
+T = TypeVar("T")
 
 OPEN_S = 10.0
 CLOSE_S = 2.0
@@ -107,17 +112,19 @@ class Link:
     def __init__(self, url: str, secret: SecretKey | None, now_s: Callable[[], int]) -> None:
         self.url = url
         self.transport: WSTransport | None = None
-        self._secret = secret
-        self._now_s = now_s
+        self._waits = secret is not None
+        self._proof = Proof(url, secret, now_s, self._proof_settled)
         self._number = 0
         self._asked = 0
         self._unasked = 0
-        self._proof = ""
         self._fetches: dict[str, _Fetch] = {}
         self._oks: dict[str, asyncio.Future[tuple[bool, str]]] = {}
         self._comparing: asyncio.Future[bytes] | None = None
         self._comparison = ""
         self._live: Receive | None = None
+        self._live_filters: tuple[Filter, ...] = ()
+        self._live_proofs = 0
+        self._live_refusal = ""
 
     async def __aenter__(self) -> Self:
         self._lost: asyncio.Future[Unavailable] = asyncio.get_running_loop().create_future()
@@ -139,10 +146,12 @@ class Link:
             self.fail("given up")
             raise
         try:
-            # A relay that wants to know who we are says so at once: let it know before we ask.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CHALLENGE_S):
-                    await self._challenged.wait()
+            # A relay may leave out without a word what is not for strangers: if it wants to know at
+            # once who we are, tell it before we ask anything.
+            if self._waits:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CHALLENGE_S):
+                        await self._challenged.wait()
         except BaseException:  # whatever it was goes on; the connection must not
             await self.__aexit__()
             raise
@@ -173,6 +182,9 @@ class Link:
 
     async def fetch(self, filter: Filter, most: int) -> list[Event]:
         """Stored events that the filter matches, `most` at most; no signature was checked."""
+        return await self._known(lambda: self._fetch(filter, most))
+
+    async def _fetch(self, filter: Filter, most: int) -> list[Event]:
         name = self._name()
         waiting = self._fetches[name] = _Fetch(most)
         try:
@@ -186,6 +198,12 @@ class Link:
 
     async def publish(self, id: str, json: bytes) -> tuple[bool, str]:
         """Send an event; whether it was accepted, and the relay's words."""
+        try:
+            return await self._known(lambda: self._publish(id, json))
+        except AuthRequired as exc:
+            return False, exc.wire
+
+    async def _publish(self, id: str, json: bytes) -> tuple[bool, str]:
         if id in self._oks:  # live and by a sync at once: one answer is for both
             both: tuple[bool, str] = await self._answer(self._oks[id], ANSWER_S)
             return both
@@ -199,12 +217,21 @@ class Link:
 
     async def compare(self, first: bytes, filter: Filter) -> bytes:
         """Open a comparison; the relay's first answer. Raises NoComparison if it makes none."""
+        try:
+            return await self._known(lambda: self._open_comparison(first, filter))
+        except AuthRequired as exc:
+            raise NoComparison(exc.wire) from exc
+
+    async def _open_comparison(self, first: bytes, filter: Filter) -> bytes:
         self._comparison = self._name()
         return await self._compared(message.neg_open(self._comparison, filter, first))
 
     async def compare_on(self, next: bytes) -> bytes:
         """The next question of the open comparison."""
-        return await self._compared(message.neg_more(self._comparison, next))
+        try:
+            return await self._compared(message.neg_more(self._comparison, next))
+        except AuthRequired as exc:
+            raise NoComparison(exc.wire) from exc
 
     def end_comparison(self) -> None:
         """The comparison is over."""
@@ -214,7 +241,12 @@ class Link:
     def watch(self, filters: tuple[Filter, ...], receive: Receive) -> None:
         """From now on hand new events that any of the filters matches to `receive`."""
         self._live = receive
-        self._send(message.request(LIVE, *filters))
+        self._live_filters = filters
+        self._watch()
+
+    def _watch(self) -> None:
+        self._live_proofs = self._proof.accepted
+        self._send(message.request(LIVE, *self._live_filters))
 
     async def until_lost(self) -> None:
         """Wait for the end of the link, then raise why."""
@@ -241,6 +273,7 @@ class Link:
         for answer in waiting:
             if not answer.done():
                 answer.set_exception(lost)
+        self._proof.end(reason)
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.disconnect(graceful=False)
@@ -256,6 +289,35 @@ class Link:
             self.fail("does not read what we send")
             raise self._lost.result()
         self.transport.send(WSMsgType.TEXT, text)
+
+    async def _known(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What was asked for; asked once more if the relay first had to know who asks."""
+        proofs = self._proof.accepted
+        try:
+            return await ask()
+        except AuthRequired as exc:
+            await self._proof.wait()
+            if self._lost.done():
+                raise self._lost.result() from exc
+            if self._proof.accepted == proofs:
+                raise AuthRequired(self._unproved(exc.reason)) from exc
+        return await ask()
+
+    def _unproved(self, reason: str) -> str:
+        refusal = self._proof.refusal
+        return f"{reason}; our proof was refused: {refusal}" if refusal else reason
+
+    def _proof_settled(self) -> None:
+        """Live events come first: none may fall between them and what is asked for again."""
+        why, self._live_refusal = self._live_refusal, ""
+        if not why or self._lost.done():
+            return
+        proved = self._live is not None and self._proof.accepted > self._live_proofs
+        if proved and word_of(why) == "auth-required":
+            with contextlib.suppress(Unavailable):  # then the link has failed, and says so
+                self._watch()
+        else:
+            self.fail(f"ended our subscription: {self._unproved(why)}")
 
     async def _answer(self, answer: asyncio.Future[Any], wait_s: float) -> Any:
         try:
@@ -294,15 +356,12 @@ class Link:
                 pass
             case message.RelayMessage("CLOSED", (str() as name, str() as why, *_)):
                 self._closed(name, why)
-            case message.RelayMessage("OK", (self._proof, *_)):
-                pass  # if it did not like the proof, it will refuse what we ask
             case message.RelayMessage("OK", (str() as id, bool() as taken, str() as why, *_)):
-                self._settle(self._oks.get(id), (taken, why[:300]))
+                self._ok(id, taken, why[:300])
             case message.RelayMessage("NEG-MSG", (self._comparison, str() as text, *_)):
                 self._settle(self._comparing, _unhexed(text))
             case message.RelayMessage("NEG-ERR", (self._comparison, str() as why, *_)):
-                kind = TooMuchToCompare if why.startswith("blocked") else NoComparison
-                self._refuse(self._comparing, kind(why[:300]))
+                self._refuse(self._comparing, _no_comparison(why[:300]))
             case message.RelayMessage("AUTH", (str() as challenge, *_)):
                 self._authenticate(challenge)
             case message.RelayMessage("NOTICE", (str() as why, *_)):
@@ -326,9 +385,21 @@ class Link:
         else:
             self._odd("sent an event that nobody asked for")
 
+    def _ok(self, id: str, taken: bool, why: str) -> None:
+        if self._proof.heard(id, taken, why):
+            return
+        answer = self._oks.get(id)
+        if not taken and word_of(why) == "auth-required":
+            self._refuse(answer, refusal(why))
+        else:
+            self._settle(answer, (taken, why))
+
     def _closed(self, name: str, why: str) -> None:
         if name == LIVE:
-            self.fail(f"ended our subscription: {why[:300]}")
+            self._live_refusal = why[:300] or "no reason given"
+            if not (word_of(why) == "auth-required" and self._proof.is_pending):
+                self._proof_settled()
+            return
         waiting = self._fetches.get(name)
         self._refuse(waiting.answer if waiting else None, refusal(why[:300]))
 
@@ -352,13 +423,9 @@ class Link:
 
     def _authenticate(self, challenge: str) -> None:
         self._odd("asked who we are again and again")
-        if self._secret is not None:
-            tags = (("relay", self.url), ("challenge", challenge))
-            event = sign_event(
-                self._secret, kind=kinds.CLIENT_AUTH, created_at=self._now_s(), tags=tags
-            )
-            self._proof = event.id
-            self._send(message.authenticate(event))
+        answer = self._proof.answer(challenge)
+        if answer is not None:
+            self._send(answer)
         self._challenged.set()
 
 
@@ -369,6 +436,14 @@ def refusal(text: str) -> HanseError:
         found.word: found for found in (AuthRequired, RateLimited, Restricted, Invalid)
     }
     return known.get(word, Unavailable)(reason.strip() or text or "no reason given")
+
+
+def _no_comparison(text: str) -> HanseError:
+    """A NEG-ERR as the error it means."""
+    word = word_of(text)
+    if word == "auth-required":
+        return refusal(text)
+    return TooMuchToCompare(text) if text.startswith("blocked") else NoComparison(text)
 
 
 def word_of(text: str) -> str:
