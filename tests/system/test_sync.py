@@ -27,6 +27,7 @@ from hanse.protocol.event import Event, encode_event, sign_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.http_auth import request_header
 from hanse.protocol.keys import SecretKey
+from hanse.protocol.negentropy import Negentropy
 from hanse.protocol.peer import Direction, Peer
 
 AUTHOR = new_secret()
@@ -320,9 +321,28 @@ async def huge_in_pieces(relay: ForeignRelay, socket: ServerConnection, found: l
     await socket.send("x" * (100 << 10) for _ in range(100))
 
 
-async def blocks_all(relay: ForeignRelay, socket: ServerConnection, found: list[Any]) -> None:
-    if found[0] == "NEG-OPEN":
+async def compares_only_seconds(
+    relay: ForeignRelay, socket: ServerConnection, found: list[Any]
+) -> None:
+    """Every span is too much to compare, and in every second there is nothing."""
+    if found[0] == "NEG-OPEN" and found[2].get("since", 0) < found[2].get("until", now() + 3000):
         await say(socket, "NEG-ERR", found[1], "blocked: too big")
+    elif found[0] == "NEG-OPEN":
+        empty = Negentropy(()).respond(bytes.fromhex(found[3]))
+        await say(socket, "NEG-MSG", found[1], empty.hex())
+
+
+async def lists_one_of_each_second(
+    relay: ForeignRelay, socket: ServerConnection, found: list[Any]
+) -> None:
+    """Every span is too much to compare, and every second has one event, which never comes."""
+    if found[0] == "REQ":
+        await say(socket, "EOSE", found[1])
+    elif found[0] == "NEG-OPEN" and "until" in found[2] and found[2]["since"] == found[2]["until"]:
+        one = Negentropy([(found[2]["since"], secrets.token_bytes(32))])
+        await say(socket, "NEG-MSG", found[1], one.respond(bytes.fromhex(found[3])).hex())
+    else:
+        await compares_only_seconds(relay, socket, found)
 
 
 LIARS = pytest.mark.parametrize(
@@ -336,7 +356,8 @@ LIARS = pytest.mark.parametrize(
         (never_agrees, "over 1000 rounds"),
         (huge, "sent a message over|broke"),
         (huge_in_pieces, "sent a message over"),
-        (blocks_all, "comparisons|within one second"),
+        (compares_only_seconds, "over 256 comparisons on end bring nothing"),
+        (lists_one_of_each_second, "over 256 comparisons on end bring nothing"),
     ],
 )
 

@@ -43,6 +43,10 @@ def sync(
                     out(f"  {count} refused {side}: {word}")
             if found["missing"]:
                 out(f"  {found['missing']} were listed by the relay, but not sent")
+            if found["crowded"]:
+                out(
+                    f"  {found['crowded']} seconds hold more than can be had at once: some may lack"
+                )
 
         answer(json, found, show)
 

@@ -18,6 +18,8 @@ from hanse.protocol.session import host_of
 
 URL_MAX: Final = 200
 FILTERS_MAX: Final = 10
+SPANS_MAX: Final = 16
+"""Spans of time that are remembered as not compared with one peer."""
 RELAYS_MAX: Final = 8
 """Relays taken from one key's list: NIP-65 asks for two to four of a kind."""
 
@@ -64,11 +66,34 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+Span = tuple[int, int | None]
+"""Seconds from one to another, both counted; None: without an end."""
+
+
 class Resume(msgspec.Struct, frozen=True):
-    """Up to when a peer's log and ours were compared: lately, and from the beginning of time."""
+    """Up to when a peer's log and ours were compared: lately, and from the beginning of time. But
+    for what is `left` of that, newest first."""
 
     since: int = 0
     whole: int = 0
+    left: tuple[Span, ...] = ()
+
+
+def merged(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """The same times in as few spans as there can be, newest first; over SPANS_MAX the newest ones
+    become one, with what lies between."""
+    found: list[Span] = []
+    for low, high in sorted(spans, key=lambda span: span[0]):
+        if found and (found[-1][1] is None or low <= found[-1][1] + 1):
+            first, last = found.pop()
+            found.append((first, None if last is None or high is None else max(last, high)))
+        else:
+            found.append((low, high))
+    found.reverse()
+    more = len(found) - SPANS_MAX
+    if more > 0:
+        found[: more + 1] = [(found[more][0], found[0][1])]
+    return tuple(found)
 
 
 def read_peer(url: str, direction: str, filters: Sequence[Any]) -> Peer:

@@ -23,7 +23,7 @@ from hanse.errors import HanseError, Invalid, Unavailable
 from hanse.protocol.event import Event, encode_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import SecretKey
-from hanse.protocol.peer import Peer, Resume, is_shared
+from hanse.protocol.peer import Peer, Resume, Span, is_shared, merged
 
 _log = logging.getLogger("hanse.peers")
 
@@ -32,6 +32,7 @@ QUEUE_BYTES_MAX = 32 << 20
 RECENT_MAX = 20_000
 BATCH = 100
 INVALID_MAX = 100
+SAVE_S = 10
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +82,7 @@ class Mirror:
         self._link: Link | None = None
         self._failures = 0
         self._invalid = 0
+        self._was_through = False
         self.state = "connecting"
         self.reason = ""
         self.synced_at = 0
@@ -153,21 +155,39 @@ class Mirror:
             await asyncio.sleep(self._pace.resync_s)
 
     async def _catch_up(self, link: Link) -> None:
-        began = self._now_s()
-        resume = await self._notes.load(self.peer)
-        whole = began - resume.whole >= self._pace.whole_s
-        since = None if whole else max(0, resume.since - self._pace.overlap_s)
-        sync = Sync(
-            link, self._log, self._submit, self.peer.direction, self._now_s, saw=self._remember
-        )
+        """Compare what is new and what an earlier sync left. What is done stays done, whatever
+        ends it."""
+        began = saved = self._now_s()
+        before = await self._notes.load(self.peer)
+        # What was broken off goes on first; what was only refused does not keep all from being due.
+        due = began - before.whole >= self._pace.whole_s
+        whole = due and (self._was_through or not before.left)
+        since = 0 if whole else max(0, before.since - self._pace.overlap_s)
+        spans = merged([(since, None), *(() if whole else before.left)])
+        self._was_through = False
+
+        async def save() -> None:
+            nonlocal saved
+            saved, left = self._now_s(), sync.left()
+            if not left or left[0][1] is not None:
+                resume = Resume(began, began if whole else before.whole, left)
+                await self._notes.save(self.peer, resume)
+
+        async def settled() -> None:
+            if self._now_s() - saved >= SAVE_S:
+                await save()
+
+        direction, saw = self.peer.direction, self._remember
+        sync = Sync(link, self._log, self._submit, direction, self._now_s, saw=saw, settled=settled)
+        parts = [_within(found, span) for span in spans for found in self.peer.filters]
         try:
-            for found in self.peer.filters:
-                await sync.run(_from(found, since))
+            await sync.run(*(found for found in parts if found is not None))
+            self._was_through = True
         finally:
             self._count(sync.tally)
+            await save()
         if sync.tally.complete:
             self.synced_at = began
-            await self._notes.save(self.peer, Resume(began, began if whole else resume.whole))
 
     def _count(self, tally: Tally) -> None:
         self.pulled += tally.pulled
@@ -245,10 +265,15 @@ class _Queue:
         return [event for event, _ in found]
 
 
-def _from(filter: Filter, since: int | None) -> Filter:
-    if since is None:
-        return filter
-    return msgspec.structs.replace(filter, since=max(since, filter.since or 0))
+def _within(filter: Filter, span: Span) -> Filter | None:
+    """What a filter finds in a span of time; None if it finds nothing there."""
+    low, high = span
+    since = max(low, filter.since or 0) or None
+    ends = [end for end in (high, filter.until) if end is not None]
+    until = min(ends, default=None)
+    if until is not None and until < (since or 0):
+        return None
+    return msgspec.structs.replace(filter, since=since, until=until)
 
 
 def _first(found: BaseException) -> BaseException:

@@ -13,10 +13,10 @@ from weakref import WeakValueDictionary
 from hanse.engines.peers.link import Link
 from hanse.engines.peers.mirror import Mirror, Pace
 from hanse.engines.peers.ports import Kept, Notes, Paced, Submit
-from hanse.engines.peers.sync import Sync, Tally
+from hanse.engines.peers.sync import Sync, Tally, holds
 from hanse.errors import Conflict, Invalid, NotFound, RateLimited, Unavailable
 from hanse.protocol import kinds
-from hanse.protocol.event import Event, check_event, parse_event
+from hanse.protocol.event import Event, parse_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey, SecretKey
 from hanse.protocol.peer import Direction, Peer, relays_of
@@ -209,17 +209,9 @@ class Peers:
                 found = await link.fetch(asked, 10)
         except (Unavailable, TimeoutError):
             return []
-        return [event for event in found if _holds(event)]
+        return [event for event in found if holds(event)]
 
 
 def _fixed() -> Conflict:
     hint = "start the node without that --peer"
     return Conflict("is set in this node's config", field="url", hint=hint)
-
-
-def _holds(event: Event) -> bool:
-    try:
-        check_event(event)
-    except Invalid:
-        return False
-    return True

@@ -15,12 +15,10 @@ from hanse.protocol.peer import Peer, Resume, read_peer
 _LIST = "peers"
 
 
-class _Compared(msgspec.Struct, frozen=True):
+class _Compared(Resume, frozen=True):
     """A resume point, and what was compared. One without is of an earlier version."""
 
-    since: int
-    whole: int
-    peer: dict[str, Any] = {}
+    peer: dict[str, Any] | None = None
 
 
 class StoredPeers:
@@ -49,13 +47,13 @@ class StoredPeers:
         if found is None:
             return Resume()
         kept = msgspec.json.decode(found[0], type=_Compared)
-        if not kept.peer or _read(kept.peer) != peer:
+        if kept.peer is None or _read(kept.peer) != peer:
             return Resume()
-        return Resume(kept.since, kept.whole)
+        return Resume(kept.since, kept.whole, kept.left)
 
     async def save(self, peer: Peer, resume: Resume) -> None:
         """Remember it."""
-        kept = _Compared(resume.since, resume.whole, peer.as_dict())
+        kept = _Compared(resume.since, resume.whole, resume.left, peer.as_dict())
         await self._database.write(_set, _name(peer.url), kept)
 
 
