@@ -27,6 +27,7 @@ from hanse.protocol.peer import Direction, Peer
 AUTHOR = new_secret()
 QUICK = Pace(pause_min_s=0.02, pause_max_s=0.1)
 ASKING = pytest.mark.parametrize("asks", [Asks.EARLY, Asks.LATE, Asks.ANEW])
+NONE = (Filter(kinds=frozenset({7})),)
 NOT_ON_LIST = "restricted: you are not on the list"
 
 
@@ -185,6 +186,22 @@ async def test_a_peer_that_refuses_our_proof_is_listed_with_its_reason(
     ):
         await eventually(lambda: NOT_ON_LIST in node.peers.statuses()[0]["reason"])
         assert "members only" in node.peers.statuses()[0]["reason"]
+
+
+async def test_a_peer_that_refuses_keeps_no_other_from_naming_a_keys_relays(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    named = note(1, kind=10002, tags=[["r", "wss://one.example", "write"]], content="")
+    async with (
+        foreign_relay(asks=Asks.NEVER) as closed,
+        foreign_relay(events=[named]) as open_to_all,
+        running_node(
+            tmp_path,
+            operator,
+            peers=(Peer(url=closed.url), Peer(url=open_to_all.url, filters=NONE)),
+        ) as node,
+    ):
+        assert await node.peers.relays(AUTHOR.public) == [("wss://one.example", Direction.IN)]
 
 
 async def test_who_refuses_and_never_asks_is_asked_once(node: Node) -> None:

@@ -14,7 +14,7 @@ from hanse.engines.peers.link import Link
 from hanse.engines.peers.mirror import Mirror, Pace
 from hanse.engines.peers.ports import Kept, Notes, Paced, Submit
 from hanse.engines.peers.sync import Sync, Tally, holds
-from hanse.errors import Conflict, Invalid, NotFound, RateLimited, Unavailable
+from hanse.errors import Conflict, HanseError, Invalid, NotFound, RateLimited
 from hanse.protocol import kinds
 from hanse.protocol.event import Event, parse_event
 from hanse.protocol.filter import Filter
@@ -203,11 +203,11 @@ class Peers:
         await asyncio.wait([task])
 
     async def _ask(self, url: str, asked: Filter) -> list[Event]:
-        """A peer's answer, of events that hold; nothing if it has none in time."""
+        """A peer's answer, of events that hold; nothing if it has none in time, or refuses."""
         try:
             async with asyncio.timeout(ASK_S), Link(url, self._secret, self._now_s) as link:
                 found = await link.fetch(asked, 10)
-        except (Unavailable, TimeoutError):
+        except (HanseError, TimeoutError):
             return []
         return [event for event in found if holds(event)]
 
