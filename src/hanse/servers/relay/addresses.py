@@ -3,6 +3,7 @@ which count as one."""
 
 import functools
 import ipaddress
+import re
 from collections.abc import Iterable
 
 from hanse.errors import Invalid
@@ -14,6 +15,9 @@ REMEMBERED_MAX = 10_000
 
 FORWARDED_MAX = 20
 """Addresses read of an X-Forwarded-For header."""
+
+_WITH_PORT = re.compile(r"\s*(?:\[(?P<six>[^]]+)\]|(?P<four>[\d.]+)):\d{1,5}\s*")
+"""As some proxies write an address."""
 
 
 class Networks:
@@ -88,7 +92,8 @@ def origin(peer: str, forwarded: str | None, proxies: Networks) -> str:
     if not forwarded or not proxies.has(found):
         return found
     for text in reversed(forwarded.split(",")[-FORWARDED_MAX:]):
-        read = plain(text)
+        ported = _WITH_PORT.fullmatch(text)
+        read = plain(ported["six"] or ported["four"] if ported else text)
         if read is None:
             return found
         found = read
