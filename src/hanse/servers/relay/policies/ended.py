@@ -4,12 +4,15 @@ Trust leaves out what such a key dates after its end; a thief would date it befo
 of what replaces and deletes, and of what is only passed on, a relay that heard of the end takes no
 more, whatever the date. Notes from before the end may still come: history is copied late. Peers'
 logs are copied as they are.
+
+Right after a start, before it is read whose keys ended, evidence is refused and all else taken: the
+answer of a call under way cannot wait.
 """
 
 from collections.abc import Callable
 from typing import Final
 
-from hanse.errors import Restricted
+from hanse.errors import Restricted, Unavailable
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
 from hanse.protocol.keys import PublicKey
@@ -26,6 +29,12 @@ def refuse_ended(spoke: Callable[[PublicKey, int], bool]) -> Policy:
     """A policy, after the signature check. `spoke` says whether a key still spoke for somebody at a
     time; it may raise Unavailable."""
 
+    def known(key: PublicKey, at_s: int) -> bool:
+        try:
+            return spoke(key, at_s)
+        except Unavailable:
+            return True
+
     def ended_keys(event: Event, context: Context) -> None:
         # Key statements and requests to vanish: an identity can still be got back, or leave.
         if event.kind in kinds.LASTING or context.source.door == "peer":
@@ -33,7 +42,7 @@ def refuse_ended(spoke: Callable[[PublicKey, int], bool]) -> Policy:
         evidence, at_s = event.kind in EVIDENCE, context.now_s
         if not evidence and kind_class(event.kind) is KindClass.REGULAR:
             at_s = event.created_at
-        if not spoke(event.pubkey, at_s):
+        if not (spoke if evidence else known)(event.pubkey, at_s):
             raise Restricted(
                 "was retired, stolen or moved: it speaks for nobody",
                 field="pubkey",
