@@ -70,11 +70,13 @@ async def test_right_answers_pass_and_are_counted() -> None:
         figures = json.loads(done.stdout)
         assert done.returncode == 0, done.stderr
         assert (figures["accepted"], figures["refused"], figures["odd"]) == (EVENTS, 0, 0)
-        assert figures["server_cpu_ms"] > 0
+        spent_s = figures["server_cpu_s"]
         queries = query_file(store_events(), EVENTS)
         for row in ("ids20", "tag_t", "home", "range", "miss"):
             done = await under_load(port, "query", queries, row, 2, 0.05)
             assert done.returncode == 0, (row, done.stderr)
+            spent_s += json.loads(done.stdout)["server_cpu_s"]
+        assert spent_s > 0  # of all together: a system's clock may show no single one
 
 
 @needs_compiler
