@@ -87,15 +87,15 @@ async def lives(settings: Settings, folder: Path) -> AsyncIterator[Lives]:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
     )
     found = Lives(settings, process)
     try:
         yield found
     finally:
-        if found.pid:
-            os.kill(found.pid, signal.SIGKILL)
-        assert process.stdin is not None
-        process.stdin.close()
+        # With the node that it may just be starting: who waits for that one would wait for good.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         async with asyncio.timeout(PATIENCE_S):
             await process.wait()
 
