@@ -10,6 +10,7 @@ import orjson
 import pytest
 from tests.conftest import People, running_node
 from tests.relay_peer import WAIT_S, a_peer, eventually, now
+from websockets.exceptions import InvalidStatus
 
 from hanse.keyring import new_secret
 from hanse.node import Node
@@ -188,7 +189,7 @@ async def test_a_blocked_address_is_turned_out_and_not_let_in(
         await manage(node, operator, "blockip", "::ffff:203.0.113.7", "flood")
         assert await peer.close_code() == 1008
         await near.keep(near.note())
-        with pytest.raises(AssertionError):
+        with pytest.raises(InvalidStatus, match="403"):
             async with a_peer(node.url, **afar):
                 pass
         found = await manage(node, operator, "listblockedips")

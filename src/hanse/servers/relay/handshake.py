@@ -16,7 +16,9 @@ from picows import WSCloseCode, WSUpgradeRequest
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined]
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from hanse.errors import Blocked, HanseError, RateLimited
 from hanse.servers.relay.addresses import counted, is_loopback
+from hanse.servers.relay.refusal import Refusal, Refusals
 from hanse.servers.relay.relay import Relay, SocketLimits
 from hanse.servers.relay.socket import Connection
 
@@ -73,12 +75,15 @@ class Places:
 
     def take(self, address: str) -> bool:
         """Take a place for a connection; False if there is none."""
-        if self.taken >= self._limits.connections_max + SPARE_CONNECTIONS:
-            return False
-        if not self._count(address):
+        if self.is_full or not self._count(address):
             return False
         self.taken += 1
         return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is none for anybody."""
+        return self.taken >= self._limits.connections_max + SPARE_CONNECTIONS
 
     def move(self, before: str, now: str) -> bool:
         """Count a connection for another address; False, and it stays, if that has its most."""
@@ -119,6 +124,7 @@ class Entrance:
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.places = Places(relay.limits, relay.admission.is_proxy)
+        self.refusals = Refusals()
         self._large: dict[UvicornSocket, None] = {}
 
     def http(self, *arguments: Any, **named: Any) -> "PatientHttp":
@@ -163,6 +169,7 @@ class PatientHttp(HttpToolsProtocol):
         self._peer = ""
         self.address: str | None = None
         """Whom the connection counts for, while it has a place."""
+        self._refusal: Refusal | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._head_bytes = 0
 
@@ -175,12 +182,16 @@ class PatientHttp(HttpToolsProtocol):
             if self.client:  # uvicorn looks it up among the proxies as it is written
                 self.client = self._peer, self.client[1]
             self._wait()
-        else:
+        elif self._entrance.places.is_full:
             transport.abort()
+        else:
+            self._refusal = self._entrance.refusals.begin(transport, self._too_many())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio."""
         self._wait_no_more()
+        if self._refusal is not None:
+            self._refusal.over()
         if self.address is not None:
             self._entrance.places.leave(self.address)
             self.address = None
@@ -188,6 +199,9 @@ class PatientHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio."""
+        if self._refusal is not None:
+            self._refusal.heard(len(data))
+            return
         if self._head_bytes >= 0:
             self._head_bytes += len(data)
             if self._head_bytes > self._limits.request_head_bytes_max + len(data):
@@ -201,7 +215,7 @@ class PatientHttp(HttpToolsProtocol):
         """httptools. From here on it is known whom a proxy's connection is for."""
         self._head_bytes = -1
         if not self._move(self._origin(self._peer, self._forwarded())):
-            self.transport.abort()
+            self._refuse(self._too_many())
             raise _NoPlace
         super().on_headers_complete()
 
@@ -218,12 +232,15 @@ class PatientHttp(HttpToolsProtocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn: what came is no HTTP, or was refused a place. That has no answer."""
-        if not self.transport.is_closing():
+        """uvicorn: what came is no HTTP, or was refused a place. That has its answer, or none."""
+        if self._refusal is None and not self.transport.is_closing():
             super().send_400_response(msg)
 
     def handle_websocket_upgrade(self) -> None:
         """uvicorn: from here on picows reads; the place goes with the connection."""
+        if self.address in self._entrance.relay.admission.lists.denied_addresses:
+            self._refuse(Blocked("this address may not connect"))
+            return
         self._wait_no_more()
         super().handle_websocket_upgrade()
         # Nothing more comes here, and what this holds is more than the WebSocket's own state.
@@ -245,6 +262,20 @@ class PatientHttp(HttpToolsProtocol):
             return False
         self.address = address
         return True
+
+    def _too_many(self) -> RateLimited:
+        return RateLimited(f"at most {self._limits.of_one_address_max} connections of one address")
+
+    def _refuse(self, reason: HanseError) -> None:
+        """Answer a request with this and take nothing more. One behind another that is not answered
+        yet is cut off with it: whose answer comes first would not be told apart."""
+        self._wait_no_more()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        self._refusal = self._entrance.refusals.begin(self.transport, reason)
+        if self._refusal is not None:
+            self._refusal.answer()
 
     def _wait(self) -> None:
         self._alarm = self.loop.call_later(self._limits.request_s, self.transport.abort)

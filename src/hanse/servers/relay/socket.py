@@ -77,9 +77,6 @@ class Connection(WSListener):
         self._transport = transport
         self._under = transport.underlying_transport
         self._relay.connections.add(self)
-        if self.address in self._relay.admission.lists.denied_addresses:
-            self.turn_out("this address may not connect")
-            return
         self.send(self._session.greet())
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
