@@ -74,4 +74,4 @@ def _followed(lines: Iterator[dict[str, Any]], *, quiet: bool) -> dict[str, Any]
             for name, side in (("pull", "here"), ("push", "there")):
                 done = now.get(f"{name}ed", 0) + sum(now.get(f"refused_{side}", {}).values())
                 bars.update(tasks[name], completed=done, total=now.get(f"to_{name}") or None)
-    raise Unavailable("the sync broke off", hint="run it again: what was done is not done twice")
+    raise Unavailable("the sync broke off", hint="run it again: what was moved stays")
