@@ -11,7 +11,7 @@ WIDTH, HEIGHT = 900, 560
 LEFT, TOP, RIGHT, BOTTOM = 80, 50, 190, 60
 _COLOURS = (
     "#1b6ca8 #c1440e #2a9d50 #8e44ad #b8860b #00838f #c2185b #5d4037 #546e7a #7cb342 #3949ab "
-    "#e67e22 #212121"
+    "#e67e22 #9e9e9e #212121"
 )
 COLOURS = _COLOURS.split()
 
