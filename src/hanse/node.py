@@ -33,13 +33,14 @@ from hanse.engines.peers.ports import submitting
 from hanse.engines.storage.calls import StoredCalls
 from hanse.engines.storage.catalog import StoredCatalog
 from hanse.engines.storage.database import Database
-from hanse.engines.storage.folder import DATABASE, alone
+from hanse.engines.storage.folder import alone
 from hanse.engines.storage.indexing import Indexing
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.moderation import StoredModeration
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.peers import StoredPeers
+from hanse.engines.storage.replacement import in_place
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Upkeep
@@ -361,7 +362,7 @@ class Node:
 
     def _engine(self) -> AbstractAsyncContextManager[Database]:
         if self.config.database is None:
-            return SqliteDatabase(str(self.config.data / DATABASE))
+            return SqliteDatabase(str(in_place(self.config.data)))
         try:
             from hanse.engines.storage.postgres import PostgresDatabase
         except ImportError as exc:

@@ -10,8 +10,8 @@ from hanse.cli.progress import Folder, bar, data_folder, readable
 from hanse.cli.terminal import Json, err, out, run, told
 
 if TYPE_CHECKING:
+    from hanse.engines.storage.files import Report
     from hanse.operations.export import Exported
-    from hanse.operations.files import Report
     from hanse.protocol.filter import Filter
 
 
@@ -49,7 +49,7 @@ def export(
 def _written(file: str, data: Path | None, wanted: "Filter", report: "Report") -> "Exported":
     import sys
 
-    from hanse.operations.files import drafted
+    from hanse.engines.storage.files import drafted
 
     if file == "-":
         return _run(sys.stdout.buffer, data, wanted, report)

@@ -13,7 +13,7 @@ from hanse.cli.terminal import Json, NodeUrl, answer, err, out, quoted, run, tol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from hanse.operations.files import Report
+    from hanse.engines.storage.files import Report
     from hanse.operations.imports.listing import Reading
     from hanse.operations.imports.logbook import Book
     from hanse.operations.imports.sources import Source
@@ -335,6 +335,7 @@ async def _keeper(folder: Path, node: str | None, secret: Any) -> "AsyncIterator
     from hanse.engines.storage.folder import DATABASE, alone, holder
     from hanse.engines.storage.log import EventLog
     from hanse.engines.storage.moderation import StoredModeration
+    from hanse.engines.storage.replacement import none_waits
     from hanse.engines.storage.sqlite import SqliteDatabase
     from hanse.operations.intake import Store, Through
     from hanse.protocol.session import host_of
@@ -355,6 +356,7 @@ async def _keeper(folder: Path, node: str | None, secret: Any) -> "AsyncIterator
             database = await enter(PostgresDatabase(url))
         else:
             stack.enter_context(alone(folder, "import"))
+            none_waits(folder)
             database = await enter(SqliteDatabase(str(folder / DATABASE)))
         log = EventLog(database, lambda: secrets.token_bytes(32))
         await log.open()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from hanse.operations.files import Report
+    from hanse.engines.storage.files import Report
 
 Folder = Annotated[
     Path | None, typer.Option("--data", help="Folder of the database (default: HOME/data).")

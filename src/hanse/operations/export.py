@@ -5,9 +5,9 @@ from typing import BinaryIO
 import msgspec
 
 from hanse.engines.storage.columns import decode_row
+from hanse.engines.storage.files import Report
 from hanse.engines.storage.pages import Pages
 from hanse.errors import Invalid, Unavailable
-from hanse.operations.files import Report
 from hanse.protocol.filter import Filter
 
 

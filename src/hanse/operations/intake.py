@@ -17,9 +17,9 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from hanse.engines.peers.link import Link, refusal
+from hanse.engines.storage.files import Report
 from hanse.engines.storage.log import EventLog
 from hanse.errors import Conflict, HanseError, Invalid, TooLarge
-from hanse.operations.files import Report
 from hanse.operations.lines import LINE_BYTES_MAX, Lines
 from hanse.ports import Clock
 from hanse.protocol.event import Event, check_event, encode_event, parse_event

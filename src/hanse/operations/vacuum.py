@@ -14,9 +14,9 @@ from pathlib import Path
 import apsw
 import msgspec
 
+from hanse.engines.storage.files import Report
 from hanse.engines.storage.folder import DATABASE, alone, holder
 from hanse.errors import NotFound, Unavailable
-from hanse.operations.files import Report
 
 MERGE_PAGES = 200
 """Pages of the search index put in order in one step."""

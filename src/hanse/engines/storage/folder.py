@@ -2,23 +2,28 @@
 
 HOME/data/hanse.db       the database, with -wal and -shm beside it while it is open, and with
                          -fresh: events on their way into it
+HOME/data/hanse.db.next  a backup that takes its place when a node starts (`replacement.py`)
+HOME/data/hanse.db.old   what a restore replaced, with what lay beside it
 HOME/data/node.lock      held by who has the folder; a node writes its own address into it
 """
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from hanse.errors import Unavailable
 
 DATABASE = "hanse.db"
+NEXT = "hanse.db.next"
+OLD = "hanse.db.old"
 LOCK = "node.lock"
 NOTE_MAX = 200
 
 
 @contextlib.contextmanager
-def alone(folder: Path, note: str = "") -> Iterator[None]:
+def alone(folder: Path, note: str = "", hint: str = "stop it, or use --data") -> Iterator[None]:
     """One node to a data folder: a second would refund the calls of the first. The system drops the
     lock with the process, however that ends. `note` tells others who has it. Makes the folder if
     there is none. Raises Unavailable."""
@@ -31,11 +36,37 @@ def alone(folder: Path, note: str = "") -> Iterator[None]:
             found = file.read(NOTE_MAX)
             who = f"`hanse {found}`" if found and "://" not in found else "another node"
             text = f"{who} runs on this folder"
-            raise Unavailable(text, field=str(folder), hint="stop it, or use --data") from exc
+            raise Unavailable(text, field=str(folder), hint=hint) from exc
         file.truncate(0)
         file.write(note)
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def restoring(folder: Path) -> Iterator[None]:
+    """One at a time puts databases in place here, whether or not a node runs. On the folder itself:
+    `node.lock` is the node's for all its life. Raises Unavailable."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            hint = "wait until it has ended"
+            raise Unavailable("a restore works here", field=str(folder), hint=hint) from exc
+        except OSError as exc:
+            raise Unavailable(f"cannot be locked: {exc.strerror}", field=str(folder)) from exc
+        yield
+    finally:
+        os.close(handle)
+
+
+def beside(database: Path) -> list[Path]:
+    """All that may lie beside a database and is a part of it: under the name of another it would be
+    taken for that one's."""
+    ends = ("-journal", "-wal", "-shm", "-fresh", "-fresh-journal", "-fresh-wal", "-fresh-shm")
+    return [Path(f"{database}{end}") for end in ends]
 
 
 def holder(folder: Path) -> str | None:

@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from hanse.engines.peers.link import Link
+from hanse.engines.storage.files import Report
 from hanse.engines.web.reader import Web
 from hanse.errors import HanseError, Invalid, NotFound, Unavailable
-from hanse.operations.files import Report
 from hanse.operations.imports import a2a, announced, ard, mcp, openapi, x402, yaml_text
 from hanse.operations.imports.listing import Listing, Reading, held
 from hanse.protocol.address import encode_npub

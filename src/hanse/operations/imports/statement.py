@@ -19,8 +19,8 @@ from typing import Protocol
 
 import msgspec
 
+from hanse.engines.storage.files import Report
 from hanse.errors import HanseError
-from hanse.operations.files import Report
 from hanse.operations.imports.listing import Listing, Reading
 from hanse.operations.imports.sources import RELAY_PAGE, Source, listings_of, pages
 from hanse.operations.intake import Outcome
