@@ -95,12 +95,16 @@ async def test_a_folder_without_a_database_gets_the_one_that_waits(
     assert await events_in(tmp_path / "new" / "hanse.db") == SAVED
 
 
+@pytest.mark.parametrize("when", ["now", "at the next start"])
 async def test_what_a_lost_database_left_beside_it_is_not_taken_for_the_new_ones(
-    data: Path, copy: Path
+    data: Path, copy: Path, when: str
 ) -> None:
     (data / "hanse.db").unlink()
-    prepare(copy, data, quiet)
-    in_place(data)
+    if when == "now":
+        restore(copy, data, quiet, keep_old=True)
+    else:
+        prepare(copy, data, quiet)
+        in_place(data)
     assert "hanse.db-wal" not in files(data)
     assert "hanse.db.old-wal" in files(data)
     assert await events_in(data / "hanse.db") == SAVED
@@ -245,12 +249,24 @@ async def test_an_old_database_that_somebody_keeps_is_never_replaced(
     old.unlink()
     prepare(copy, data, quiet)
     old.write_bytes(b"kept")
-    before = files(data)
-    with pytest.raises(Conflict, match=r"hanse\.db\.old: is there already"):
-        in_place(data)
-    assert files(data) == before
+    for _ in range(2):
+        before = files(data)
+        with pytest.raises(Conflict, match=r"hanse\.db\.old: is there already"):
+            in_place(data)
+        assert files(data) == before
+        (data / "hanse.db").unlink(missing_ok=True)  # what it leaves goes to no other's side
     forget(data)
     assert old.read_bytes() == b"kept"
+
+
+async def test_without_a_database_a_restore_leaves_the_old_one_that_somebody_keeps(
+    data: Path, copy: Path
+) -> None:
+    for path in data.glob("hanse.db*"):
+        path.unlink()
+    (data / "hanse.db.old").write_bytes(b"kept")
+    restore(copy, data, quiet, keep_old=True)
+    assert (data / "hanse.db.old").read_bytes() == b"kept"
 
 
 async def test_while_one_waits_no_other_is_taken(data: Path, copy: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import apsw
 
 from hanse.engines.storage.files import Report, drafted, sync_folder
-from hanse.engines.storage.folder import DATABASE, OLD, alone, beside, restoring
+from hanse.engines.storage.folder import DATABASE, OLD, alone, any_of, beside, restoring
 from hanse.engines.storage.pages import has_fresh, left_beside
 from hanse.engines.storage.replacement import ASIDE, none_waits
 from hanse.engines.storage.whole import Copied, check, opened
@@ -53,8 +53,7 @@ def restore(source: Path, folder: Path, report: Report, *, keep_old: bool = Fals
             check(source, report)
             copy(source, draft, report)
             found = check(draft, report, source)
-        if database.exists():
-            _set_aside(database, old)
+        _set_aside(database, old)
         os.replace(ready, database)
         sync_folder(folder)
         if not keep_old:
@@ -98,13 +97,16 @@ def _set_aside(database: Path, old: Path) -> None:
         if has_fresh(db):
             db.executemany(ASIDE, left_beside(db, database, 0))
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    if not any_of(database):
+        return
     for left in (old, *beside(old)):
         left.unlink(missing_ok=True)
-    # A log that is left (the old one is damaged) would be taken for the new database's own.
+    # A log that is left (the old one is damaged, or lost) would be taken for the new one's own.
     for path, kept in zip(beside(database), beside(old), strict=True):
         if path.exists():
             os.replace(path, kept)
-    try:
-        os.link(database, old)
-    except OSError:  # a file system without links
-        shutil.copy2(database, old)
+    if database.exists():
+        try:
+            os.link(database, old)
+        except OSError:  # a file system without links
+            shutil.copy2(database, old)

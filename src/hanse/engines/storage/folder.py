@@ -69,6 +69,11 @@ def beside(database: Path) -> list[Path]:
     return [Path(f"{database}{end}") for end in ends]
 
 
+def any_of(database: Path) -> bool:
+    """Whether it is there, or anything that lay beside it."""
+    return any(path.exists() for path in (database, *beside(database)))
+
+
 def holder(folder: Path) -> str | None:
     """What the process that has the folder noted; None if nobody has it."""
     try:

@@ -15,7 +15,7 @@ import apsw
 import structlog
 
 from hanse.engines.storage.files import sync_folder
-from hanse.engines.storage.folder import DATABASE, NEXT, OLD, beside, restoring
+from hanse.engines.storage.folder import DATABASE, NEXT, OLD, any_of, beside, restoring
 from hanse.engines.storage.pages import has_fresh, left_beside
 from hanse.engines.storage.whole import Copied, check, opened
 from hanse.errors import Conflict, Invalid, NotFound, Unavailable
@@ -62,9 +62,9 @@ def forget(folder: Path) -> Path:
         if not waits(folder):
             raise NotFound("nothing waits for the next start", field=str(folder))
         # What a start that was cut short has done.
-        if old.exists() and not database.exists():
+        if old.exists() and not any_of(database):
             os.rename(old, database)
-        elif old.exists() and old.samefile(database):
+        elif old.exists() and database.exists() and old.samefile(database):
             old.unlink()
         sync_folder(folder)
         waiting.unlink()
@@ -76,9 +76,10 @@ def _replace(folder: Path) -> None:
     waiting, database, old = folder / NEXT, folder / DATABASE, folder / OLD
     found = _checked(waiting)
     there = database.exists()
+    # One that a start which was cut short put there is the database itself, or all there is of it.
+    if old.exists() and any_of(database) and not (there and old.samefile(database)):
+        raise Conflict("is there already", field=str(old), hint=f"move it away, or {BACK}")
     if there:
-        if old.exists() and not old.samefile(database):
-            raise Conflict("is there already", field=str(old), hint=f"move it away, or {BACK}")
         _gather(database)
     # Nothing of the old one may lie beside the new. What is in these is in the old one's file, too.
     for path, kept in zip(beside(database), beside(old), strict=True):
