@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 from tests.conformance.events import ALICE, BOB, Words, an_event
 
@@ -14,6 +15,7 @@ from hanse.engines.storage.parts import BITS, Parts
 from hanse.engines.storage.selection import spread
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.tagged import MERGED_MAX
+from hanse.keyring import new_secret
 from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
 
@@ -90,6 +92,38 @@ async def test_many_kinds_of_a_tag_are_all_looked_for_and_no_others(log: Words) 
             passes = [event for event in events if 46 <= event.kind < 46 + count]
             assert await log.kept(asked) == newest_first(passes)
             assert await log.kept(asked, Filter(kinds=frozenset({3}))) == newest_first(passes)
+
+
+async def test_a_feed_finds_who_fell_silent_long_ago_and_nobody_else(log: Words) -> None:
+    """Of many, of few, dated in their order, against it and in none."""
+    keys = [new_secret() for _ in range(90)]
+    silent, loud = keys[:30], keys[30:]
+    events = [an_event(key, created_at=at) for at, key in enumerate(silent, 10)]
+    events += [
+        an_event(key, kind=kind, created_at=at)
+        for n, key in enumerate(loud)
+        for kind, at in ((1, 1000 + n), (3, 900 - n), (1, 500 + n * 37 % 60))
+    ]
+    await log.keep(*events)
+    for asked, limit in ((keys, 7), (keys, 130), (keys, 500), (silent, 5), (keys[25:35], 40)):
+        for kind in (None, 1, 3):
+            passes = [
+                event
+                for event in events
+                if event.pubkey in {key.public for key in asked} and kind in (None, event.kind)
+            ]
+            found = Filter(
+                authors=frozenset(key.public for key in asked),
+                kinds=None if kind is None else frozenset({kind}),
+                limit=limit,
+            )
+            assert await log.kept(found) == newest_first(passes)[:limit]
+            within = msgspec.structs.replace(found, since=15, until=1020)
+            passes = [event for event in passes if 15 <= event.created_at <= 1020]
+            assert await log.kept(within) == newest_first(passes)[:limit]
+            assert await log.kept(within, Filter(ids=frozenset())) == newest_first(passes)[:limit]
+            proven = frozenset({silent[0].public})
+            assert await log.kept(within, reader=proven) == newest_first(passes)[:limit]
 
 
 # --- over parts of a few events -----------------------------------------------------------------

@@ -159,7 +159,9 @@ class FilterSql:
     ) -> tuple[Try, list[Any]] | None:
         """The first of `rows`, and its parameters. What filters of one plain shape have in common
         is built once."""
-        shape = None if reader else shape_of(found, not self._dialect.numbered)
+        # Who proved a key may see more of what names no kinds: what has a shape names no private one.
+        may_see_more = reader and found.kinds is None
+        shape = None if may_see_more else shape_of(found, not self._dialect.numbered)
         if shape is None:
             first = next(self.rows(found, limit, now_s, reader), None)
             return None if first is None else (first, first.params)
