@@ -159,7 +159,7 @@ class FilterSql:
     ) -> tuple[Try, list[Any]] | None:
         """The first of `rows`, and its parameters. What filters of one plain shape have in common
         is built once."""
-        # Who proved a key may see more of what names no kinds: what has a shape names no private one.
+        # Who proved a key may see more where no kinds are named: a shape names no private ones.
         may_see_more = reader and found.kinds is None
         shape = None if may_see_more else shape_of(found, not self._dialect.numbered)
         if shape is None:
