@@ -14,6 +14,7 @@ from hanse.engines.storage.database import Database
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.offers import StoredOffers
+from hanse.engines.storage.parts import Slices
 from hanse.engines.storage.postgres import PostgresDatabase
 from hanse.engines.storage.quality import StoredQuality
 from hanse.engines.storage.sqlite import SqliteDatabase
@@ -42,8 +43,8 @@ def _memory(_folder: Path) -> AbstractAsyncContextManager[Database]:
 
 
 def _parted(_folder: Path) -> AbstractAsyncContextManager[Database]:
-    """Four events fill a part of what finds them, where it takes a million in a node."""
-    return SqliteDatabase(":memory:", part_bits=2)
+    """Of what finds events a third moves with every other one, where a node has 64 slices."""
+    return SqliteDatabase(":memory:", slices=Slices(3, 2))
 
 
 @asynccontextmanager

@@ -32,7 +32,9 @@ async def rows_left(kept: Stores) -> tuple[int, int]:
     await kept.database.settle()
     tags = await kept.database.select("SELECT 1 FROM tag", ())
     texts = await kept.database.select("SELECT 1 FROM event_text", ())
-    return len(tags), len(texts)
+    # Where authors stand among the tags, each event has one of them.
+    authors = await kept.log.total() if kept.database.dialect.parted else 0
+    return len(tags) - authors, len(texts)
 
 
 async def test_an_operation_that_fails_undoes_only_itself(kept: Stores) -> None:

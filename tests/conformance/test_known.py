@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from tests.conformance.events import an_event
 
 from hanse.engines.storage import known
 from hanse.engines.storage.known import Known
+from hanse.engines.storage.log import EventLog
+from hanse.engines.storage.parts import Slices
 from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.engines.storage.sqlite_transaction import SqliteTransaction, connect
 from hanse.ports import Found
 from hanse.protocol.filter import Filter
 
@@ -79,6 +83,44 @@ async def test_ids_of_an_earlier_process_and_of_this_one_stay_duplicates(tmp_pat
         assert await kept.log.append_many(events) == [None] * 300
         await kept.database.settle()
         assert await kept.log.append_many(events) == [None] * 300
+
+
+async def test_ids_that_move_while_they_are_read_are_known_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody ends the writer while the ids of earlier processes are read, a page at a time."""
+    monkeypatch.setattr(known, "PAGE", 2)
+    path = str(tmp_path / "hanse.db")
+    events = [an_event(created_at=number) for number in range(60)]
+    async with SqliteDatabase(path) as database:
+        log = EventLog(database, lambda: bytes(32))
+        await log.open()
+        await log.append_many(events)
+    moving, reading = connect(path), connect(path)
+    parts = "SELECT part, count(*) FROM event_id GROUP BY part"
+    assert moving.execute(parts).fetchall() == [(1, 60)]
+    tx, slices = SqliteTransaction(moving, {}), Slices(16, 1)
+
+    class Moving(threading.Event):
+        """Whom it asks between two pages whether to go on moves a slice meanwhile."""
+
+        asked = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.asked += 1
+            for first, last in slices.due(self.asked):
+                tx.merge(first, last)
+            return False
+
+    found = Known()
+    found._stop = Moving()
+    found._read(reading)
+    assert moving.execute(parts).fetchall() == [(0, 60)]
+    wanted = [bytes.fromhex(event.id) for event in events]
+    assert found.filled
+    assert set(found.possible(wanted)) == set(wanted)
+    for connection in (moving, reading):
+        connection.close()
 
 
 async def test_an_id_that_is_kept_nowhere_is_answered_without_the_tables(

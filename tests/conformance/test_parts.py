@@ -1,5 +1,7 @@
-"""Logs of several parts (`parts.py`): nothing is missed in any, twice, or in the wrong order."""
+"""What finds events, in a large part and a small one (`parts.py`): all is found, once and in order,
+wherever it has moved."""
 
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,12 +11,13 @@ import msgspec
 import pytest
 from tests.conformance.events import ALICE, BOB, Words, an_event
 
+from hanse.engines.storage.database import Transaction
 from hanse.engines.storage.filter_sql import SQLITE, FilterSql
 from hanse.engines.storage.log import EventLog
-from hanse.engines.storage.parts import BITS, Parts
+from hanse.engines.storage.parts import EVERY, SLICES, Slices
 from hanse.engines.storage.selection import spread
 from hanse.engines.storage.sqlite import SqliteDatabase
-from hanse.engines.storage.tagged import MERGED_MAX
+from hanse.errors import Conflict
 from hanse.keyring import new_secret
 from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
@@ -32,9 +35,11 @@ def newest_first(events: list[Event]) -> list[str]:
 
 
 @asynccontextmanager
-async def parted(path: Path | str, bits: int = 2) -> AsyncIterator[tuple[SqliteDatabase, Words]]:
-    """A log of small parts, with nothing aside once it is settled."""
-    async with SqliteDatabase(str(path), part_bits=bits) as database:
+async def parted(
+    path: Path | str, slices: int = 3, every: int = 2
+) -> AsyncIterator[tuple[SqliteDatabase, Words]]:
+    """A log in which so many slices of what finds events move, one with every few of them."""
+    async with SqliteDatabase(str(path), slices=Slices(slices, every)) as database:
         log = EventLog(database, lambda: bytes(range(32)))
         await log.open()
         yield database, Words(log)
@@ -131,19 +136,61 @@ async def test_a_feed_finds_who_fell_silent_long_ago_and_nobody_else(log: Words)
 
 async def test_what_is_opened_again_finds_each_event_in_its_part(tmp_path: Path) -> None:
     events = [an_event(created_at=n, tags=[["t", "a"]]) for n in range(21)]
+    by_alice = Filter(authors=frozenset({ALICE.public}))
     async with parted(tmp_path / "hanse.db") as (_, log):
         await log.keep(*events[:18])
     async with parted(tmp_path / "hanse.db") as (database, log):
-        assert await rows(database, "part") == 5
         for event in events[:18]:
             assert await log.kept(Filter(ids=frozenset({event.id}))) == [event.id]
             assert await log.append(event) is None
-        assert await log.kept(TAGGED) == newest_first(events[:18])
+        for asked in (TAGGED, by_alice):
+            assert await log.kept(asked) == newest_first(events[:18])
         await log.keep(*events[18:])
         await database.settle(queued=True)
         assert await log.kept(Filter(ids=frozenset(e.id for e in events))) == newest_first(events)
-        assert await log.kept(limited(TAGGED, 5)) == newest_first(events)[:5]
-        assert [await rows(database, table) for table in ("part", "event_id")] == [6, 21]
+        for asked in (TAGGED, by_alice):
+            assert (
+                await log.kept(msgspec.structs.replace(asked, limit=5))
+                == (newest_first(events)[:5])
+            )
+        assert [await rows(database, table) for table in ("event_id", "tag")] == [21, 42]
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 5, 19])
+async def test_all_moves_to_the_large_part_within_a_round(tmp_path: Path, together: int) -> None:
+    events = [an_event(content=str(n), tags=[["t", "a"], ["t", str(n)]]) for n in range(100)]
+    async with parted(tmp_path / "hanse.db", slices=4, every=3) as (database, log):
+        for start in range(0, len(events), together):
+            await log.keep(*events[start : start + together])
+            await database.settle(queued=True)
+            for table in ("event_id", "tag"):
+                small = f"SELECT count(*), min(seq) FROM {table} WHERE part = 1"
+                [(count, oldest)] = await database.select(small, ())
+                assert count > 0
+                assert oldest >= start + 1 - 4 * 3 - together
+        assert [await rows(database, table) for table in ("event_id", "tag")] == [100, 300]
+        for n, event in enumerate(events):
+            own = Filter(tags=(("t", frozenset({str(n)})),))
+            assert await log.kept(own) == [event.id]
+        assert await log.kept(TAGGED) == newest_first(events)
+
+
+async def test_what_an_undone_write_moved_stays_where_it_was(tmp_path: Path) -> None:
+    events = [an_event(created_at=n, tags=[["t", "a"]]) for n in range(40)]
+
+    def fails(tx: Transaction) -> None:
+        tx.settle()
+        raise Conflict("not now")
+
+    async with parted(tmp_path / "hanse.db") as (database, log):
+        for start in range(0, 40, 3):
+            await log.keep(*events[start : start + 3])
+            with pytest.raises(Conflict):
+                await database.write(fails)
+            assert await log.kept(TAGGED) == newest_first(events[: start + 3])
+        await database.settle(queued=True)
+        assert [await rows(database, table) for table in ("event_id", "tag")] == [40, 80]
+        assert await log.kept(TAGGED) == newest_first(events)
 
 
 async def test_what_leaves_the_log_leaves_nothing_in_its_part(tmp_path: Path) -> None:
@@ -153,8 +200,10 @@ async def test_what_leaves_the_log_leaves_nothing_in_its_part(tmp_path: Path) ->
         assert isinstance(log.log, EventLog)
         assert await log.log.erase(ids=[event.id for event in events[2:]]) == 8
         tables = ("event", "event_id", "tag")
-        assert [await rows(database, table) for table in tables] == [2, 2, 4]
+        assert [await rows(database, table) for table in tables] == [2, 2, 6]
         assert set(await log.kept(EITHER)) == {event.id for event in events[:2]}
+        assert await log.log.erase(pubkey=ALICE.public) == 2
+        assert [await rows(database, table) for table in tables] == [0, 0, 0]
 
 
 async def test_ids_that_begin_alike_are_told_apart(tmp_path: Path) -> None:
@@ -172,50 +221,55 @@ async def test_ids_that_begin_alike_are_told_apart(tmp_path: Path) -> None:
         assert await log.append(events[0]) is None
 
 
-async def test_more_parts_than_one_statement_takes_are_read_all_the_same() -> None:
-    events = [an_event(created_at=n % 50, content=str(n), tags=[["t", "a"]]) for n in range(520)]
-    async with parted(":memory:", bits=0) as (database, log):
-        await log.keep(*events)
-        assert database.parts.count > MERGED_MAX
-        for found in (TAGGED, EITHER):
-            assert await log.kept(limited(found, 20)) == newest_first(events)[:20]
+async def test_an_author_is_no_tag_that_anybody_can_write(tmp_path: Path) -> None:
+    """`=` and the key is what an author is hashed as."""
+    async with parted(tmp_path / "hanse.db") as (_, log):
+        likes = [
+            an_event(BOB, tags=[["=", ALICE.public], ["a", ALICE.public], ["", ALICE.public]]),
+            an_event(BOB, tags=[["=" + ALICE.public[0], ALICE.public[1:]]]),
+        ]
+        await log.keep(*likes)
+        assert await log.kept(Filter(authors=frozenset({ALICE.public}))) == []
+        assert await log.kept(Filter(authors=frozenset({BOB.public}))) == newest_first(likes)
 
 
-def test_a_part_is_listed_before_the_one_before_it_is_full() -> None:
-    parts, size = Parts(), 1 << BITS
-    counts = []
-    for seq in (1, size // 2, size * 3 // 4 - 1, size * 3 // 4, size - 1, size, size * 5):
-        parts.reach(seq)
-        counts.append(parts.count)
-    assert counts == [1, 1, 1, 2, 2, 2, 6]
-    parts.reach(1)
-    assert parts.count == 6
+def test_a_round_moves_every_hash_once() -> None:
+    slices, start = Slices(), EVERY * 1000
+    slices.open(start)
+    assert slices.due(start + EVERY - 1) == []
+    moved = [due for n in range(1, SLICES + 1) for due in slices.due(start + EVERY * n)]
+    assert slices.due(start) == slices.due(start + EVERY * SLICES) == []
+    assert len(moved) == SLICES
+    ends = sorted(moved)
+    assert (ends[0][0], ends[-1][1]) == (0, 2**64 - 1)
+    assert all(last + 1 == first for (_, last), (first, _) in itertools.pairwise(ends))
+    # However much enters at once, no slice is due twice.
+    assert sorted(slices.due(start + EVERY * SLICES * 9)) == ends
 
 
-async def test_no_number_of_parts_makes_a_limited_read_sort(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "found", [TAGGED, Filter(authors=frozenset({ALICE.public}))], ids=["tag", "author"]
+)
+async def test_a_limited_read_sorts_nothing(tmp_path: Path, found: Filter) -> None:
     async with parted(tmp_path / "hanse.db"):
         pass
-    parts = Parts()
-    parts.count = 6
-    sql = FilterSql(b"key", SQLITE, parts)
-    one = next(sql.rows(limited(TAGGED, 9), 9, 0, frozenset()))
+    sql = FilterSql(b"key", SQLITE)
+    one = next(sql.rows(msgspec.structs.replace(found, limit=9), 9, 0, frozenset()))
     connection = apsw.Connection(str(tmp_path / "hanse.db"))
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {one.sql}", one.params)]
-    assert sum("tag USING PRIMARY KEY (part=? AND hash=?" in step for step in plan) == 6
+    assert sum("tag USING PRIMARY KEY (part=? AND hash=?" in step for step in plan) == 2
     assert not [step for step in plan if "TEMP B-TREE" in step or step.startswith("SCAN event")]
 
 
-def test_a_part_makes_a_statement_no_longer_for_having_many_kinds() -> None:
-    parts = Parts()
-    parts.count = 20
-    sql = FilterSql(b"key", SQLITE, parts)
-    for found in (TAGGED, EITHER):
-        asked = Filter(tags=found.tags, kinds=frozenset(range(1000)))
+def test_a_statement_is_no_longer_for_having_many_kinds() -> None:
+    sql = FilterSql(b"key", SQLITE)
+    for found in (TAGGED, EITHER, Filter(authors=frozenset({ALICE.public}))):
+        asked = msgspec.structs.replace(found, kinds=frozenset(range(1000)))
         (one,) = sql.rows(asked, 9, 0, frozenset())
-        assert max(len(one.sql), len(one.exact)) < 20 * 300
+        assert max(len(one.sql), len(one.exact)) < 2000
 
 
 def test_a_statement_is_written_out_for_each_part_with_the_same_parameters() -> None:
-    assert spread("SELECT ? FROM ([[x OF $part WHERE y = ?]]) LIMIT ?7", 2) == (
+    assert spread("SELECT ? FROM ([[x OF $part WHERE y = ?]]) LIMIT ?7") == (
         "SELECT ?1 FROM (x OF 0 WHERE y = ?2 UNION ALL x OF 1 WHERE y = ?2) LIMIT ?7"
     )

@@ -167,6 +167,11 @@ def _found_without_being_there(path: Path) -> None:
         connection.execute("INSERT INTO event_id VALUES (0, zeroblob(8), 1)")
 
 
+def _without_its_author(path: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.execute("DELETE FROM tag WHERE seq = (SELECT max(seq) FROM event)")
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -176,6 +181,7 @@ def _found_without_being_there(path: Path) -> None:
         (_other, "is no database of a node"),
         (_unfindable, "is damaged: its index of ids"),
         (_found_without_being_there, "is damaged: its index of ids"),
+        (_without_its_author, "is damaged: its index of authors"),
         (_unbalanced, "its books do not sum to zero"),
     ],
 )

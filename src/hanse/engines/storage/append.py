@@ -274,7 +274,7 @@ def insert(tx: Transaction, runs: list[Run], hash: TagHash) -> None:
         if event.content and event.kind in kinds.SEARCHED and row[0] not in replaced
     ]
     # A tag that stands twice in one event gives its row twice: the second is ignored.
-    tx.enter(rows, tags)
+    tx.enter(rows, tags, hash)
     if texts:
         tx.many("text_insert", texts)
     for run in runs:

@@ -12,7 +12,6 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from hanse.counters import Commits
 from hanse.engines.storage.filter_sql import Dialect, TagHash
-from hanse.engines.storage.parts import Parts
 from hanse.engines.storage.tail import Run, Tail
 from hanse.errors import HanseError, Unavailable
 from hanse.protocol.event import Event
@@ -78,11 +77,16 @@ class Transaction(Protocol):
     def known_among(self, ids: list[bytes]) -> set[bytes]:
         """Which of these ids are kept, in the tables or aside."""
 
-    def enter(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
+    def enter(self, rows: Sequence[Row], tags: Sequence[Row], hash: TagHash) -> None:
         """Put events into the tables, as `Run` has them: at least one, in their order."""
 
-    def leave(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
-        """Take events, (seq, id), and their tags, (hash, created_at, seq), out of the tables."""
+    def leave(
+        self, events: Sequence[tuple[int, Event]], tags: Sequence[Row], hash: TagHash
+    ) -> None:
+        """Take events and their tags, (hash, created_at, seq), out of the tables."""
+
+    def author(self, pubkey: bytes, hash: TagHash) -> Any:
+        """What queries of an author's events take for the author."""
 
     def after(
         self, seq: int, kinds: Collection[int], most: int
@@ -150,10 +154,6 @@ class Database(Protocol):
 
     def select_now(self, sql: str, params: Sequence[Any]) -> list[Row] | None:
         """The same on the spot; None if it would take long, or must wait. Raises Closed."""
-
-    @property
-    def parts(self) -> Parts:
-        """How many parts its ids and tags are in."""
 
     def may_have(self, ids: Collection[str]) -> bool:
         """Whether any event with one of these ids may be in the tables: no is certain, for all that

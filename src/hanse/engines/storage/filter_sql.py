@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 from apsw import carray
 
-from hanse.engines.storage.parts import Parts
+from hanse.engines.storage.parts import PARTS
 from hanse.engines.storage.plain import (
     LISTED_MAX,
     Shape,
@@ -46,7 +46,7 @@ from hanse.engines.storage.selection import (
     numbered,
     spread,
 )
-from hanse.engines.storage.tagged import MERGED_MAX, NEVER, gathered, gathered_params, merged
+from hanse.engines.storage.tagged import NEVER, gathered, gathered_params, merged
 from hanse.protocol import kinds
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
@@ -64,18 +64,18 @@ RANKED_MAX = 2000
 
 _ARRAYS = {"event.pubkey": "bytea", "tag.hash": "bigint", "event.kind": "integer"}
 
-_LISTED = " AND ".join(
-    f"event.kind <> {kind}"
-    for kind in sorted(kinds.PRIVATE)
-    if kind_class(kind) is not KindClass.EPHEMERAL
+_KEPT_PRIVATE = sorted(
+    kind for kind in kinds.PRIVATE if kind_class(kind) is not KindClass.EPHEMERAL
 )
-"""Not of a private kind: of those that are kept at all, so that it is one comparison or two."""
+"""Private kinds that are kept at all: so it is one comparison or two."""
 
 _CACHED_MAX = 200_000
 
+_AUTHOR = "="
+"""Names an author among the tags: no letter, as all other names are."""
+
 NOBODY: frozenset[PublicKey] = frozenset()
 
-_NTH = " ORDER BY event.created_at DESC LIMIT 1 OFFSET ?"
 
 SHAPES_MAX = 512
 """Statements of plain filters whose text is kept."""
@@ -92,9 +92,7 @@ class Dialect(msgspec.Struct, frozen=True):
     numbered: bool
     """Whether parameters are `$1, $2, …` and not `?`."""
     parted: bool
-    """Whether ids and tags are in parts: see `parts.py`."""
-    kind_of_author: str
-    """The kind beside an author: what keeps the planner on the authors' index, which has both."""
+    """Whether what finds events is in parts, authors with the tags: see `parts.py`."""
 
 
 SQLITE = Dialect(
@@ -105,7 +103,6 @@ SQLITE = Dialect(
     conjunction=" ",
     numbered=False,
     parted=True,
-    kind_of_author="+event.kind",
 )
 POSTGRES = Dialect(
     search=(
@@ -116,7 +113,6 @@ POSTGRES = Dialect(
     conjunction=" & ",
     numbered=True,
     parted=False,
-    kind_of_author="event.kind",
 )
 
 
@@ -127,32 +123,48 @@ class TagHash:
     def __init__(self, key: bytes) -> None:
         self._state = hashlib.blake2b(digest_size=8, key=key)
         self._known: dict[tuple[str, str], int] = {}
+        self._authors: dict[str, int] = {}
 
     def __call__(self, name: str, value: str) -> int:
         """The hash; those of late are remembered, since topics and people come again."""
         pair = (name, value)
         found = self._known.get(pair)
         if found is None:
-            state = self._state.copy()
-            state.update(f"{name}{value}".encode())
-            found = int.from_bytes(state.digest(), "little", signed=True)
             if len(self._known) >= _CACHED_MAX:
                 self._known.clear()
-            self._known[pair] = found
+            found = self._known[pair] = self._of(f"{name}{value}")
         return found
+
+    def authors(self, pubkeys: Iterable[str]) -> list[int]:
+        """The hashes by which authors, in hex, stand among the tags, in their order."""
+        wanted = list(pubkeys)
+        try:
+            return list(map(self._authors.__getitem__, wanted))
+        except KeyError:
+            return [self._author(pubkey) for pubkey in wanted]
+
+    def _author(self, pubkey: str) -> int:
+        found = self._authors.get(pubkey)
+        if found is None:
+            if len(self._authors) >= _CACHED_MAX:
+                self._authors.clear()
+            found = self._authors[pubkey] = self._of(f"{_AUTHOR}{pubkey}")
+        return found
+
+    def _of(self, text: str) -> int:
+        state = self._state.copy()
+        state.update(text.encode())
+        return int.from_bytes(state.digest(), "little", signed=True)
 
 
 class FilterSql:
     """Builds statements for one database."""
 
-    def __init__(self, key: bytes, dialect: Dialect, parts: Parts, window: int = WINDOW) -> None:
+    def __init__(self, key: bytes, dialect: Dialect, window: int = WINDOW) -> None:
         self.hash = TagHash(key)
         self._dialect = dialect
-        self._parts = parts
         self._window = window
         self._plain_tries: dict[Shape, Try] = {}
-        self._built_for = 0
-        """So many parts."""
 
     def first(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
@@ -167,15 +179,12 @@ class FilterSql:
             return None if first is None else (first, first.params)
         column = shape[-1]
         if column == "tag.hash":
-            conditions = plain_params(found, limit, now_s, self.hash, heads=True)[:-1]
+            conditions = plain_params(found, limit, now_s, self.hash, parted=True)[:-1]
             params = gathered_params(self._wanted(found, column), conditions, limit)
         elif column:
-            params = feed_params(found, column, limit, now_s)
+            params = feed_params(found, column, limit, now_s, self.hash)
         else:
-            params = plain_params(found, limit, now_s, self.hash, heads=self._dialect.parted)
-        if self._parts.count != self._built_for:
-            self._plain_tries.clear()
-            self._built_for = self._parts.count
+            params = plain_params(found, limit, now_s, self.hash, parted=self._dialect.parted)
         known = self._plain_tries.get(shape)
         if known is None:
             if column == "tag.hash":
@@ -216,7 +225,7 @@ class FilterSql:
     ) -> tuple[str, list[Any]]:
         """How many events pass any of the filters, limits aside, but for those numbers."""
         head = "SELECT count(*) FROM"
-        sql, params = self._union(filters, "event.seq", head, now_s, reader, gone)
+        sql, params = self._union(filters, "", head, now_s, reader, gone)
         return self._numbered(sql), params
 
     def pubkeys(
@@ -229,7 +238,7 @@ class FilterSql:
     ) -> tuple[str, list[Any]]:
         """The authors of what passes, each once, but for those numbers."""
         head = "SELECT DISTINCT pubkey FROM"
-        sql, params = self._union([found], "event.seq, event.pubkey", head, now_s, reader, gone)
+        sql, params = self._union([found], ", event.pubkey", head, now_s, reader, gone)
         return self._numbered(f"{sql} LIMIT ?"), [*params, limit]
 
     def outline(
@@ -245,21 +254,22 @@ class FilterSql:
             return self._numbered("SELECT created_at, id FROM event WHERE seq < 0 LIMIT ?"), [limit]
         chosen = self._select(found, now_s, reader)
         chosen.leave_out(gone)
-        sql = chosen.sql("event.created_at, event.id", f"{ORDER} LIMIT ?")
         wanted = limit if found.limit is None else min(limit, found.limit)
-        return self._numbered(sql), [*chosen.all_params, wanted]
+        floor = [chosen.floor()] if chosen.merges and not self._merge_over(found) else []
+        sql = chosen.sql("event.created_at, event.id", f"{ORDER} LIMIT ?", floor)
+        sql = spread(sql) if floor else self._numbered(sql)
+        return sql, [*chosen.all_params, wanted]
 
     # --- ways to read -------------------------------------------------------------------------
 
     def _ordered(self, chosen: Selection, limit: int, order: str, *, complete: bool = True) -> Try:
         params = [*chosen.all_params, limit]
-        if chosen.merges and self._parts.count <= MERGED_MAX:
+        if chosen.merges:
             exact = chosen.sql(COLUMNS, order + " LIMIT ?", [chosen.floor()])
             quick = chosen.newest(COLUMNS) + " LIMIT ?"
-            parts = self._parts.count
-            return Try(spread(quick, parts), params, spread(exact, parts), complete)
+            return Try(spread(quick), params, spread(exact), complete)
         exact = self._numbered(chosen.sql(COLUMNS, order + " LIMIT ?"))
-        if not order.endswith(BY_ID) or chosen.repeats or chosen.merges:
+        if not order.endswith(BY_ID) or chosen.repeats:
             return Try(exact, params, complete=complete)
         if chosen.single:
             return Try(self._numbered(chosen.sql(COLUMNS, " LIMIT ?")), params)
@@ -269,7 +279,7 @@ class FilterSql:
     def _union(
         self,
         filters: Sequence[Filter],
-        columns: str,
+        also: str,
         head: str,
         now_s: int,
         reader: frozenset[PublicKey],
@@ -280,9 +290,9 @@ class FilterSql:
             if not self._is_empty(found, reader):
                 chosen = self._select(found, now_s, reader)
                 chosen.leave_out(gone)
-                parts.append(chosen.sql(columns))
+                parts.append(chosen.sql(chosen.seq + also))
                 params += chosen.all_params
-        union = " UNION ".join(parts) or f"SELECT {columns} FROM event WHERE event.seq < 0"
+        union = " UNION ".join(parts) or f"SELECT event.seq{also} FROM event WHERE event.seq < 0"
         return f"{head} ({union}) AS found", params
 
     def _merge_over(self, found: Filter) -> str:
@@ -299,6 +309,8 @@ class FilterSql:
         if column == "tag.hash":
             name, wanted = _narrowest(found)
             return sorted(self.hash(name, value) for value in wanted)
+        if column == "event.pubkey" and self._dialect.parted:
+            return sorted(self.hash.authors(found.authors or ()))
         if column == "event.pubkey":
             return sorted(raw_each(found.authors or ()))
         return sorted(found.kinds or ())
@@ -321,7 +333,7 @@ class FilterSql:
             return self._reaching(found, column, limit, now_s, reader)
         chosen = self._select(found, now_s, reader, over=column)
         if chosen.merges:
-            return merged(chosen, self._wanted(found, column), limit, self._parts.count)
+            return merged(chosen, self._wanted(found, column), limit)
         # With ties: by time alone an index has them in order. Asked for the id's order too, the
         # planner sorts all rows of a value, since it takes a common one for an average one.
         inner = chosen.sql(
@@ -347,28 +359,28 @@ class FilterSql:
 
         If `count` values have `deep` events each since some time, and `count` times `deep` is the
         limit, then nothing older belongs. Of each value at most `limit` are sorted all the same:
-        one may have written a million since the others fell silent.
+        one may have written a million since the others fell silent. A value in one part counts as
+        one by itself.
         """
         values = self._wanted(found, column)
         deep, count = depth(limit, len(values))
         whole = self._select(found, now_s, reader, over=column)
         near = self._select(msgspec.structs.replace(found, since=None), now_s, reader, over=column)
-        own = near.sql("event.created_at", " AND event.created_at >= reach.at" + _NTH)
+        own = _nth(near, "reach.at")
         rows = padded(values, None)
-        head = (
-            f"{_reach(whole, 'VALUES ' + ','.join(['(?)'] * len(rows)))} "
-            f"SELECT {COLUMNS} FROM (SELECT event.seq, event.created_at "
-            "FROM reach CROSS JOIN wanted CROSS JOIN event "
-            f"WHERE {near.conditions} AND event.created_at >= coalesce(({own}), reach.at) "
-            "ORDER BY event.created_at DESC"
-        )
-        tail = (
-            " LIMIT ?) AS newest CROSS JOIN event WHERE event.seq = newest.seq "
-            "ORDER BY newest.created_at DESC"
-        )
+
+        def sorted_by(ties: str) -> str:
+            return (
+                f"{_reach(whole, 'VALUES ' + ','.join(['(?)'] * len(rows)))} SELECT {COLUMNS} "
+                f"FROM (SELECT {near.seq}, {near.time} FROM {_within(near, ties)} "
+                f"AND {near.time} >= coalesce(({own}), reach.at) ORDER BY {near.time} DESC{ties} "
+                "LIMIT ?) AS newest CROSS JOIN event WHERE event.seq = newest.seq "
+                f"ORDER BY newest.created_at DESC{ties}"
+            )
+
         params = [*rows, *whole.params, deep - 1, count - 1, found.since or 0]
         params += [*near.params, *near.params, limit - 1, limit]
-        return Try(head + tail, params, f"{head}{BY_ID}{tail}{BY_ID}")
+        return Try(sorted_by(""), params, sorted_by(BY_ID))
 
     def _feed(self, found: Filter, column: str, now_s: int) -> Try:
         """`_reaching` without a look at how much each value has: that costs as much as the rest,
@@ -383,9 +395,8 @@ class FilterSql:
         sql = (
             f"{_reach(whole, ARRAY, ARRAY if guessed else '')} "
             f"SELECT {COLUMNS} FROM (SELECT seq, at FROM ("
-            "SELECT event.seq AS seq, event.created_at AS at "
-            f"FROM reach CROSS JOIN wanted CROSS JOIN event WHERE {near.conditions} "
-            f"AND event.created_at >= reach.at UNION ALL SELECT 0, {NEVER} LIMIT ?) "
+            f"SELECT {near.seq} AS seq, {near.time} AS at FROM {_within(near)} "
+            f"AND {near.time} >= reach.at UNION ALL SELECT 0, {NEVER} LIMIT ?) "
             "ORDER BY at DESC LIMIT ?) AS newest "
             "LEFT JOIN event ON event.seq = newest.seq ORDER BY newest.at DESC"
         )
@@ -405,7 +416,8 @@ class FilterSql:
         chosen.source_params = wanted.all_params
         chosen.among("newest.pubkey", [bytes.fromhex(author) for author in found.authors or ()])
         chosen.add("event.seq = newest.seq")
-        self._visible(chosen, found, now_s, reader)
+        chosen.add("(event.expires IS NULL OR event.expires > ?)", [now_s])
+        self._visible(chosen, found, reader)
         return self._ordered(
             chosen, limit, " ORDER BY newest.created_at DESC" + BY_ID, complete=False
         )
@@ -432,30 +444,37 @@ class FilterSql:
             chosen.by_id(raw_each(found.ids))
         if _words(found):
             self._search(chosen, _words(found), capped=ranked and _only_words(found))
-        elif found.ids is None and found.tags:
-            first = _narrowest(found)
-            others.remove(first)
+        elif found.ids is None and (found.tags or self._by_author(found)):
             chosen.by_tag()
+            if found.tags:
+                first = _narrowest(found)
+                others.remove(first)
+                hashes = [self.hash(first[0], value) for value in first[1]]
+                chosen.repeats = len(hashes) > 1 and not over
+            else:
+                hashes = self.hash.authors(found.authors or ())
             if over:
                 chosen.add("tag.hash = wanted.value", of_tag=True)
             else:
-                hashes = [self.hash(first[0], value) for value in first[1]]
                 chosen.among("tag.hash", hashes, of_tag=True)
-                chosen.repeats = len(first[1]) > 1
-        self._plain(chosen, found, over)
+        self._plain(chosen, found, over, now_s)
         for name, values in others:
             self._carries(chosen, "", [self.hash(name, value) for value in values])
-        self._visible(chosen, found, now_s, reader)
+        self._visible(chosen, found, reader)
         return chosen
+
+    def _by_author(self, found: Filter) -> bool:
+        """Whether authors lead to the events, as tags do."""
+        return self._dialect.parted and found.authors is not None and not found.tags
 
     def _carries(self, chosen: Selection, unless: str, hashes: Iterable[int]) -> None:
         """The event has one of these tags, unless something else holds."""
         wanted = padded(hashes)
-        part = f"also.part = event.seq >> {self._parts.bits} AND " if self._dialect.parted else ""
+        part = f"also.part IN {PARTS} AND " if self._dialect.parted else ""
         chosen.add(
             f"({unless}EXISTS (SELECT 1 FROM tag AS also WHERE {part}"
             f"also.hash IN ({marks(wanted)}) "
-            "AND also.created_at = event.created_at AND also.seq = event.seq))",
+            f"AND also.created_at = {chosen.time} AND also.seq = {chosen.seq}))",
             wanted,
         )
 
@@ -468,12 +487,9 @@ class FilterSql:
         chosen.add("event.seq = found.seq")
         chosen.order = " ORDER BY found.score DESC, event.created_at DESC"
 
-    def _plain(self, chosen: Selection, found: Filter, over: str) -> None:
-        """Kinds, times and authors, in this order: `plain.plain_params`."""
-        of_tag = chosen.tagged
-        kind = "tag.kind" if of_tag else "event.kind"
-        if found.authors is not None and not of_tag:
-            kind = self._dialect.kind_of_author
+    def _plain(self, chosen: Selection, found: Filter, over: str, now_s: int) -> None:
+        """Kinds, times, expiry and authors, in this order: `plain.plain_params`."""
+        of_tag, kind = chosen.tagged, chosen.kind
         if over == "event.kind":
             chosen.add("event.kind = wanted.value")
         elif found.kinds is not None and chosen.merges and len(found.kinds) > LISTED_MAX:
@@ -485,22 +501,24 @@ class FilterSql:
             chosen.add(f"{chosen.time} >= ?", [found.since], of_tag=of_tag)
         if found.until is not None:
             chosen.add(f"{chosen.time} <= ?", [found.until], of_tag=of_tag)
+        unexpired = f"({chosen.expires} IS NULL OR {chosen.expires} > ?)"
+        chosen.add(unexpired, [now_s], of_tag=chosen.merges)
+        if chosen.tagged and not found.tags:
+            return  # its author led here
         if over == "event.pubkey":
             chosen.add("event.pubkey = wanted.value")
         elif found.authors is not None:
             chosen.among("event.pubkey", [bytes.fromhex(author) for author in found.authors])
 
-    def _visible(
-        self, chosen: Selection, found: Filter, now_s: int, reader: frozenset[PublicKey]
-    ) -> None:
-        """Not expired, and private kinds only for a recipient that proved itself."""
-        chosen.add("(event.expires IS NULL OR event.expires > ?)", [now_s])
+    def _visible(self, chosen: Selection, found: Filter, reader: frozenset[PublicKey]) -> None:
+        """Private kinds only for a recipient that proved itself."""
         if found.kinds is not None and found.kinds.isdisjoint(kinds.PRIVATE):
             return
-        if not reader:
-            chosen.add(_LISTED)
-            return
-        self._carries(chosen, f"{_LISTED} OR ", [self.hash("p", key) for key in reader])
+        public = " AND ".join(f"{chosen.kind} <> {kind}" for kind in _KEPT_PRIVATE)
+        if reader:
+            self._carries(chosen, f"{public} OR ", [self.hash("p", key) for key in reader])
+        else:
+            chosen.add(public, of_tag=chosen.merges)
 
     def _is_empty(self, found: Filter, reader: frozenset[PublicKey]) -> bool:
         lists = [found.ids, found.authors, found.kinds, *(wanted for _, wanted in found.tags)]
@@ -515,17 +533,36 @@ class FilterSql:
 def _reach(whole: Selection, values: str, sample: str = "") -> str:
     """How far back an answer can reach: from the values that a query gives, or a sample of them, by
     their index alone."""
-    nth = whole.sql("event.created_at", _NTH)
+    nth = _nth(whole)
     some = ""
     if sample:
         some = f"some(value) AS ({sample}), "
         nth = nth.replace("wanted.value", "some.value")
+    parts = " CROSS JOIN part" if whole.merges else ""
     return (
         f"WITH wanted(value) AS ({values}), {some}"
         "reach(at) AS MATERIALIZED (SELECT coalesce((SELECT at FROM (SELECT "
-        f"({nth}) AS at FROM {'some' if some else 'wanted'}) "
+        f"({nth}) AS at FROM {'some' if some else 'wanted'}{parts}) "
         "ORDER BY at DESC LIMIT 1 OFFSET ?), ?))"
     )
+
+
+def _nth(chosen: Selection, since: str = "") -> str:
+    """The time of the event so far back from one value's newest, in one part if there are any."""
+    newer = f" AND {chosen.time} >= {since}" if since else ""
+    return (
+        f"SELECT {chosen.time} FROM {chosen.index} WHERE {chosen.conditions}{newer} "
+        f"ORDER BY {chosen.time} DESC LIMIT 1 OFFSET ?"
+    )
+
+
+def _within(near: Selection, ties: str = "") -> str:
+    """Source and conditions of what is within reach of each value, to be ordered like that."""
+    if not near.merges:
+        return f"reach CROSS JOIN wanted CROSS JOIN event WHERE {near.conditions}"
+    event, joins = near.event(ties)
+    where = " AND ".join([near.conditions, *joins])
+    return f"reach CROSS JOIN part CROSS JOIN wanted CROSS JOIN tag{event} WHERE {where}"
 
 
 def _words(found: Filter) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import apsw
 
 from hanse.engines.storage.database import Row
+from hanse.engines.storage.parts import SMALL
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction, connect
 
 _log = logging.getLogger("hanse.storage")
@@ -139,7 +140,7 @@ class Known:
         tx = SqliteTransaction(connection, {})
         ((count,),) = tx.all("event_count")
         layer = _Layer(count)
-        last: Row = (0, b"", 0)
+        last: Row = (SMALL + 1, b"", 0)
         while rows := tx.all("event_heads", *last, PAGE):
             layer.add([head for _, head, _ in rows])
             last = rows[-1]

@@ -82,7 +82,7 @@ class EventLog:
 
         key, self._announced = await self._database.write(operation)
         database = self._database
-        self._sql = FilterSql(key, database.dialect, database.parts, self._window)
+        self._sql = FilterSql(key, database.dialect, self._window)
         self._database.follow(self._saw)
 
     def _saw(self, seq: int, _event: Event) -> None:

@@ -8,7 +8,7 @@ import struct
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from apsw import carray
 
@@ -27,7 +27,7 @@ _SURPLUS = 5
 300 falls short over authors who write very unlike amounts."""
 
 LISTED_MAX = 16
-"""Kinds of a tag that are listed in the statement. It names them for each part of the log, so more
+"""Kinds of a tag or author that are listed in the statement. It names them for each part, so more
 are one parameter."""
 
 Shape = tuple[int, int, int, int, bool, bool, str]
@@ -68,15 +68,28 @@ def shape_of(found: Filter, merges: bool) -> Shape | None:
     )
 
 
+class Hash(Protocol):
+    """`filter_sql.TagHash`."""
+
+    def __call__(self, name: str, value: str) -> int:
+        """Of a tag's value."""
+
+    def authors(self, pubkeys: Iterable[str]) -> list[int]:
+        """Of each author."""
+
+
 def plain_params(
-    found: Filter, limit: int, now_s: int, hash_of: Callable[[str, str], int], *, heads: bool
+    found: Filter, limit: int, now_s: int, hash_of: Hash, *, parted: bool
 ) -> list[Any]:
     """Of a filter with a shape, in the order of `FilterSql._select`, but for several values of one
-    tag; `heads`: ids are looked up by `Selection.by_id`."""
-    if found.ids is None:
-        params = []
+    tag and several authors; `parted`: see `Selection`."""
+    authors = found.authors
+    if found.ids is not None:
+        params = id_params(raw_each(found.ids)) if parted else raw(found.ids)
+    elif parted and authors is not None and not found.tags:
+        params, authors = hash_of.authors(authors), None
     else:
-        params = id_params(raw_each(found.ids)) if heads else raw(found.ids)
+        params = []
     for name, values in found.tags:
         if len(values) == 1:
             (value,) = values
@@ -84,7 +97,12 @@ def plain_params(
     if found.kinds is not None:
         if len(found.kinds) == 1:
             params += found.kinds
-        elif heads and found.tags and len(found.kinds) > LISTED_MAX:
+        elif (
+            parted
+            and found.ids is None
+            and (found.tags or found.authors)
+            and len(found.kinds) > LISTED_MAX
+        ):
             params.append(carray(array("q", found.kinds)))
         else:
             params += padded(sorted(found.kinds))
@@ -92,19 +110,21 @@ def plain_params(
         params.append(found.since)
     if found.until is not None:
         params.append(found.until)
-    if found.authors is not None:
-        params += raw(found.authors)
     params.append(now_s)
+    if authors is not None:
+        params += raw(authors)
     params.append(limit)
     return params
 
 
-def feed_params(found: Filter, column: str, limit: int, now_s: int) -> list[Any]:
+def feed_params(found: Filter, column: str, limit: int, now_s: int, hash_of: Hash) -> list[Any]:
     """Of a filter with a shape that has a column, in the order of `FilterSql._feed`."""
     conditions: list[Any] = []
     if column == "event.pubkey":
-        values: tuple[bytes, ...] | array[int] = raw_each(found.authors or ())
-        if found.kinds is not None:
+        values = array("q", hash_of.authors(found.authors or ()))
+        if found.kinds is not None and len(found.kinds) > LISTED_MAX:
+            conditions = [carray(array("q", found.kinds))]
+        elif found.kinds is not None:
             conditions = padded(found.kinds)
     else:
         values = array("q", found.kinds or ())

@@ -32,7 +32,6 @@ from hanse.engines.storage.database import (
 )
 from hanse.engines.storage.filter_sql import POSTGRES, TagHash
 from hanse.engines.storage.migrations import migrations
-from hanse.engines.storage.parts import Parts
 from hanse.engines.storage.postgres_transaction import (
     PostgresTransaction,
     check_texts,
@@ -122,7 +121,6 @@ class PostgresDatabase:
         self._writing: Any = None
         self.commits = Commits()
         self.tail = Tail()
-        self.parts = Parts()
 
     async def __aenter__(self) -> Self:
         try:

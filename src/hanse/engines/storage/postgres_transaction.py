@@ -76,16 +76,22 @@ class PostgresTransaction:
         """See `database.Transaction`."""
         return {row[0] for row in self.among("events_known", ids)}
 
-    def enter(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
+    def enter(self, rows: Sequence[Row], tags: Sequence[Row], _hash: TagHash) -> None:
         """See `database.Transaction`."""
         self.many("event_insert", rows)
         if tags:
             self.many("tag_insert", tags)
 
-    def leave(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
+    def leave(
+        self, events: Sequence[tuple[int, Event]], tags: Sequence[Row], _hash: TagHash
+    ) -> None:
         """See `database.Transaction`."""
         self.many("tag_delete", tags)
-        self.many("event_delete", [(seq,) for seq, _ in rows])
+        self.many("event_delete", [(seq,) for seq, _ in events])
+
+    def author(self, pubkey: bytes, _hash: TagHash) -> bytes:
+        """See `database.Transaction`."""
+        return pubkey
 
     def after(
         self, seq: int, kinds: Collection[int], most: int

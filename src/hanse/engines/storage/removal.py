@@ -13,8 +13,12 @@ from hanse.engines.storage.columns import decode_row, indexed_tags
 from hanse.engines.storage.database import Row, Transaction
 from hanse.engines.storage.filter_sql import TagHash
 from hanse.protocol import kinds
+from hanse.protocol.event import Event
 
 STEP = 500
+
+_STAYING = (kinds.VANISH, kinds.KEY_STATEMENT)
+_NO_KINDS = (-1, -1)
 
 Place = tuple[int, int]
 """Where a walk over the events has come to: created_at, or when they expire, and seq."""
@@ -39,19 +43,19 @@ class Reach(enum.IntEnum):
 
 def remove(tx: Transaction, rows: list[Row], hash: TagHash) -> None:
     """Remove events, given as (seq, json), with all that finds them."""
-    gone: list[Row] = []
+    gone: list[tuple[int, Event]] = []
     tags: list[Row] = []
     texts: list[Row] = []
     for seq, json in rows:
         event = decode_row(json)
-        gone.append((seq, bytes.fromhex(event.id)))
+        gone.append((seq, event))
         tags += [
             (hash(name, value), event.created_at, seq) for name, value in indexed_tags(event.tags)
         ]
         if event.kind in kinds.SEARCHED and event.content:
             texts.append((seq,))
     tx.many("text_delete", texts)
-    tx.leave(gone, tags)
+    tx.leave(gone, tags, hash)
 
 
 def remove_expired(
@@ -89,7 +93,8 @@ def _reach_of(kind: int, address: str | None) -> Reach:
 
 def erase_author(tx: Transaction, pubkey: bytes, *, hash: TagHash) -> tuple[int, bool]:
     """One step of removing all that an author wrote."""
-    return _removed(tx, tx.all("events_of_author", pubkey, 2**53 - 1, STEP), hash)
+    author = tx.author(pubkey, hash)
+    return _removed(tx, tx.all("events_of_author", author, 2**53 - 1, *_NO_KINDS, STEP), hash)
 
 
 def erase_ids(tx: Transaction, ids: list[str], hash: TagHash) -> int:
@@ -105,7 +110,7 @@ def vanish_step(tx: Transaction, *, hash: TagHash) -> tuple[int, bool]:
     wraps addressed to them. Their requests stay, to say so, and their key statements."""
     gone = 0
     for pubkey, until in tx.all("vanishing"):
-        rows = tx.all("events_to_vanish", pubkey, until, kinds.VANISH, kinds.KEY_STATEMENT, STEP)
+        rows = tx.all("events_of_author", tx.author(pubkey, hash), until, *_STAYING, STEP)
         tag = hash("p", bytes(pubkey).hex())
         wraps = tx.all("events_tagged", tag, until, kinds.GIFT_WRAP, STEP)
         remove(tx, rows + [row for row in wraps if row not in rows], hash)

@@ -1,10 +1,12 @@
 """FROM and WHERE of one filter, built piece by piece in the order of their parameters.
 
-Where ids and tags are in parts (`parts.py`), a tag leads to events in two ways:
+Where what finds events is in parts (`parts.py`), a tag or author leads to events in two ways:
 
 - part after part: in no order, which is for counts, and for orders that no index has;
 - `newest`: all parts at once, merged by time as they are read, so that a limit ends the reading
   early. The statement names each part: `spread` writes them out.
+
+There a row of `tag` has all that most conditions ask for: the event is read only for the others.
 """
 
 import re
@@ -16,6 +18,7 @@ from typing import Any
 import msgspec
 from apsw import carray
 
+from hanse.engines.storage.parts import PARTS
 from hanse.engines.storage.plain import id_params, padded
 
 COLUMNS = "event.seq, event.created_at, event.id, event.json"
@@ -49,7 +52,7 @@ class Try(msgspec.Struct, frozen=True):
 
 
 class Selection:
-    """One SELECT. `parted`: ids and tags are in parts."""
+    """One SELECT. `parted`: what finds events is in parts, authors with the tags."""
 
     def __init__(self, *, parted: bool = False) -> None:
         self.source = "event"
@@ -57,6 +60,9 @@ class Selection:
         self.where: list[str] = []
         self.params: list[Any] = []
         self.time = "event.created_at"
+        self.kind = "event.kind"
+        self.expires = "event.expires"
+        self.seq = "event.seq"
         self.order = ORDER
         self.repeats = False
         self.single = False
@@ -70,10 +76,10 @@ class Selection:
         """Whether its parts have to be merged, or it is in no order."""
         return self.tagged and self._parted
 
-    def add(self, condition: str, values: Iterable[Any] = (), *, of_tag: bool = False) -> None:
+    def add(self, condition: str, values: Sequence[Any] = (), *, of_tag: bool = False) -> None:
         """One more condition, all of which must hold; those `of_tag` first."""
         if of_tag and self.merges:
-            assert not self.where, "parameters come in the order of the text"
+            assert not (values and self.where), "parameters come in the order of the text"
             self._of_tag.append(condition)
         else:
             self.where.append(condition)
@@ -86,11 +92,15 @@ class Selection:
         self.add(holds, wanted, of_tag=of_tag)
 
     def by_tag(self) -> None:
-        """A tag leads to the events; the conditions on it follow."""
+        """A tag leads to the events, or an author as one; the conditions on it follow."""
         self.tagged = True
         self.time = "tag.created_at"
+        self.kind = "tag.kind"
         self.order = " ORDER BY tag.created_at DESC" + BY_ID
-        if not self._parted:
+        if self._parted:
+            self.expires = "tag.expires"
+            self.seq = "tag.seq"
+        else:
             self.source = "tag CROSS JOIN event"
             self.add("event.seq = tag.seq")
 
@@ -117,15 +127,16 @@ class Selection:
     def leave_out(self, seqs: Collection[int]) -> None:
         """Not these numbers. On SQLite alone: no other engine keeps anything aside."""
         if seqs:
-            self.add(f"event.seq NOT IN ({ARRAY})", [carray(array("q", seqs))])
+            self.add(f"{self.seq} NOT IN ({ARRAY})", [carray(array("q", seqs))])
 
     def sql(self, columns: str, tail: str = "", also: Sequence[str] = (), *, lead: str = "") -> str:
         """The statement, up to its limit; `also`: more conditions of the tag; `lead`: what leads to
         the tag."""
         source, where = self.source, self.where
         if self.merges:
-            source = f"{lead}part CROSS JOIN tag CROSS JOIN event"
-            where = ["tag.part = part.n", *self._of_tag, *also, "event.seq = tag.seq", *where]
+            event, joins = self.event(columns, tail)
+            source = f"{lead}part CROSS JOIN tag{event}"
+            where = ["tag.part = part.n", *self._of_tag, *also, *joins, *where]
         distinct = "DISTINCT " if self.repeats else ""
         holds = f" WHERE {' AND '.join(where)}" if where else ""
         return f"SELECT {distinct}{columns} FROM {source}{holds}{tail}"
@@ -134,11 +145,18 @@ class Selection:
         """The same of one tag's value, newest first, ties in any order: see `spread`. The rows come
         in the order of what they are joined to; asked for it, SQLite would sort all of them."""
         each = " AND ".join(["tag.part = $part", *self._of_tag])
-        where = " AND ".join(["event.seq = tag.seq", *self.where])
+        event, joins = self.event(columns)
+        where = " AND ".join([*joins, *self.where]) or "1"
         return (
-            f"SELECT {columns} FROM ([[SELECT tag.created_at, tag.seq FROM tag WHERE {each}]] "
-            f"ORDER BY 1 DESC LIMIT -1) AS tag CROSS JOIN event WHERE {where}"
+            f"SELECT {columns} FROM ([[SELECT tag.created_at, tag.seq, tag.kind FROM tag "
+            f"WHERE {each}]] ORDER BY 1 DESC LIMIT -1) AS tag{event} WHERE {where}"
         )
+
+    def event(self, *asked: str) -> tuple[str, list[str]]:
+        """What joins the event, if a condition or what else is asked for needs it."""
+        if any("event." in text for text in (*asked, *self.where)):
+            return " CROSS JOIN event", ["event.seq = tag.seq"]
+        return "", []
 
     def floor(self, first: int = 1) -> str:
         """A condition of the tag: not older than the last of the limit's `newest`. Its parameters
@@ -148,8 +166,15 @@ class Selection:
 
     @property
     def conditions(self) -> str:
-        """What must hold, without the word WHERE."""
-        return " AND ".join(self.where)
+        """What must hold, without the word WHERE; of `part` and `tag` only, if it `merges`."""
+        return " AND ".join(
+            ["tag.part = part.n", *self._of_tag, *self.where] if self.merges else self.where
+        )
+
+    @property
+    def index(self) -> str:
+        """What `conditions` are of."""
+        return "tag" if self.merges else "event"
 
     @property
     def all_params(self) -> list[Any]:
@@ -169,11 +194,9 @@ def numbered(sql: str, first: int = 1, mark: str = "?") -> str:
 
 
 @lru_cache(SPREAD_MAX)
-def spread(sql: str, parts: int) -> str:
+def spread(sql: str) -> str:
     """The statement with what is in `[[ ]]` written out for each part."""
     return _EACH.sub(
-        lambda each: " UNION ALL ".join(
-            each[1].replace("$part", str(number)) for number in range(parts)
-        ),
+        lambda each: " UNION ALL ".join(each[1].replace("$part", str(number)) for number in PARTS),
         numbered(sql),
     )

@@ -40,11 +40,11 @@ from hanse.engines.storage.database import (
 from hanse.engines.storage.filter_sql import SQLITE, TagHash
 from hanse.engines.storage.keeper import Keeper, beside, gathered
 from hanse.engines.storage.known import Known
-from hanse.engines.storage.migrations import migrations
-from hanse.engines.storage.parts import BITS, Parts
+from hanse.engines.storage.parts import Slices
+from hanse.engines.storage.sqlite_schema import migrate, newest
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction, connect
 from hanse.engines.storage.tail import DEFER_S, DIRECT_S, FEW, Run, Tail, in_steps
-from hanse.errors import Closed, HanseError, TooBroad, Unavailable
+from hanse.errors import Closed, TooBroad, Unavailable
 from hanse.protocol.event import Event
 
 _log = logging.getLogger("hanse.storage")
@@ -139,7 +139,7 @@ class _Reading:
 class SqliteDatabase:
     """Owns the file. `async with` opens it, migrates it and starts the writer. ":memory:" keeps
     everything in this process and forgets it at the end. `direct_s`: see `tail.DIRECT_S`;
-    `part_bits`: see `parts.BITS`, always the same for one file."""
+    `slices`: see `parts.py`, not necessarily the same each time."""
 
     dialect = SQLITE
     reads_wait = False
@@ -150,7 +150,7 @@ class SqliteDatabase:
         budget_ms: float = BUDGET_MS,
         *,
         direct_s: float = DIRECT_S,
-        part_bits: int = BITS,
+        slices: Slices | None = None,
     ) -> None:
         # A shared name, or the readers would each see an empty database of their own.
         self.path = f"file:/hanse-{id(self)}?vfs=memdb" if path == ":memory:" else path
@@ -172,7 +172,7 @@ class SqliteDatabase:
         # In memory there are no pages to spare.
         aside = path != ":memory:"
         self._known = Known()
-        self.parts = Parts(part_bits)
+        self._slices = slices or Slices()
         self._keeper = Keeper(self.path, self._told, self._full, self._known) if aside else None
 
     async def __aenter__(self) -> Self:
@@ -180,8 +180,8 @@ class SqliteDatabase:
         self._writing = connect(self.path)
         self._writing.execute(f"PRAGMA cache_size=-{WRITER_KIB}").fetchall()
         try:
-            _migrate(self._writing)
-            self.parts.reach(_newest(self._writing))
+            migrate(self._writing)
+            self._slices.open(newest(self._writing))
             if self._keeper is not None:
                 self._keeper.open()
         except BaseException:  # whatever it was goes on; the file is let go
@@ -420,7 +420,7 @@ class SqliteDatabase:
         runs = keeper.to_move()
         if not runs:
             return
-        tx = SqliteTransaction(self._writing, self._remembered, keeper, self._known, self.parts)
+        tx = SqliteTransaction(self._writing, self._remembered, keeper, self._known, self._slices)
         moved: list[Run] = []
         try:
             with self._transaction():
@@ -482,7 +482,7 @@ class SqliteDatabase:
         self, jobs: list[Job], perform: Callable[[SqliteTransaction, Job], None]
     ) -> SqliteTransaction:
         keeper = self._keeper
-        tx = SqliteTransaction(self._writing, self._remembered, keeper, self._known, self.parts)
+        tx = SqliteTransaction(self._writing, self._remembered, keeper, self._known, self._slices)
         try:
             with self._transaction():
                 for job in jobs:
@@ -560,36 +560,3 @@ def _settle(tx: Transaction) -> None:
 
 def _nothing(_tx: Transaction) -> None:
     pass
-
-
-def _newest(connection: apsw.Connection) -> int:
-    tx = SqliteTransaction(connection, {})
-    ((kept,),), ((taken,),) = tx.all("event_covered"), tx.all("event_last_seq")
-    return max(int(kept), int(taken))
-
-
-def _migrate(connection: apsw.Connection) -> None:
-    """Apply each numbered migration once, in order, each in its own transaction."""
-    found = connection.execute("PRAGMA user_version").fetchone()
-    done = int(found[0]) if found else 0
-    known = migrations("sqlite")
-    newest = known[-1][0]
-    if done > newest:
-        raise HanseError(f"the database is of a newer version ({done})", hint="upgrade hanse")
-    if 0 < done < newest:
-        _log.warning("the database becomes version %d: a minute for 3 million events", newest)
-    for number, sql in known:
-        if number <= done:
-            continue
-        try:
-            with connection:
-                connection.execute(sql)
-                connection.execute(f"PRAGMA user_version = {number}")
-        except apsw.Error as exc:
-            raise Unavailable(
-                f"the database cannot become version {number}: {exc}",
-                hint="a full disk needs room for two copies",
-            ) from exc
-    if done < newest:  # what was written anew stands there a second time
-        with contextlib.suppress(apsw.Error):
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

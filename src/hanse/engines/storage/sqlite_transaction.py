@@ -18,7 +18,7 @@ from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import SPAN, ConstraintBroken, Row
 from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.overlay import Overlay
-from hanse.engines.storage.parts import Parts
+from hanse.engines.storage.parts import SMALL, Slices
 from hanse.engines.storage.plain import padded
 from hanse.engines.storage.queries import load_queries
 from hanse.engines.storage.tail import Deferred, Run, in_steps
@@ -85,12 +85,12 @@ class SqliteTransaction:
         remembered: dict[str, int],
         keeper: "Aside | None" = None,
         known: "Ids | None" = None,
-        parts: Parts | None = None,
+        slices: Slices | None = None,
         engine: str = "sqlite",
     ) -> None:
-        """`parts`: for one that writes. `engine`: whose queries it runs, see `load_queries`."""
+        """`slices`: for one that writes. `engine`: whose queries it runs, see `load_queries`."""
         self._connection = connection
-        self._parts = parts
+        self._slices = slices
         self._queries = load_queries(engine)
         self.keeper = keeper
         self.known = known
@@ -154,28 +154,49 @@ class SqliteTransaction:
         possible = self.known.possible(ids) if self.known is not None else ids
         return {bytes(row[0]) for row in self.among("events_known", possible)}
 
-    def enter(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
+    def enter(self, rows: Sequence[Row], tags: Sequence[Row], hash: TagHash) -> None:
         """See `database.Transaction`."""
-        parts = self._parts
-        assert parts is not None
+        assert self._slices is not None
         if self.known is not None:
             self.known.add([row[1] for row in rows])
-        first, last = rows[0][0], rows[-1][0]
-        parts.reach(last)
-        self.many("part_insert", [(part,) for part in range(parts.of(first), parts.of(last) + 1)])
+        for first, last in self._slices.due(rows[-1][0]):
+            self.merge(first, last)
         self.many("event_insert", rows)
         # Clustered tables, written in their order: 12 % cheaper.
-        self.many("id_insert", sorted([(parts.of(row[0]), row[1][:8], row[0]) for row in rows]))
-        if tags:
-            self.many("tag_insert", sorted([(parts.of(tag[2]), *tag) for tag in tags]))
+        self.many("id_insert", sorted([(SMALL, row[1][:8], row[0]) for row in rows]))
+        authors = hash.authors([row[2].hex() for row in rows])
+        found: list[Row] = [
+            (author, row[3], row[0], row[4]) for author, row in zip(authors, rows, strict=True)
+        ]
+        found += tags
+        ends = {row[0]: row[5] for row in rows if row[5] is not None}
+        placed = [(SMALL, *tag, ends.get(tag[2])) for tag in found]
+        self.many("tag_insert", sorted(placed))
 
-    def leave(self, rows: Sequence[Row], tags: Sequence[Row]) -> None:
+    def merge(self, first: int, last: int) -> None:
+        """Move a slice of the small part to the large one: the first and last of its hashes."""
+        heads = first.to_bytes(8), last.to_bytes(8)
+        hashes = first - (1 << 63), last - (1 << 63)
+        for table, bounds in (("id", heads), ("tag", hashes)):
+            self.all(f"{table}_copy", *bounds)
+            self.all(f"{table}_drop", *bounds)
+
+    def leave(
+        self, events: Sequence[tuple[int, Event]], tags: Sequence[Row], hash: TagHash
+    ) -> None:
         """See `database.Transaction`."""
-        parts = self._parts
-        assert parts is not None
-        self.many("tag_delete", sorted([(parts.of(tag[2]), *tag) for tag in tags]))
-        self.many("id_delete", [(parts.of(seq), id[:8], seq) for seq, id in rows])
-        self.many("event_delete", [(seq,) for seq, _ in rows])
+        authors = hash.authors([event.pubkey for _, event in events])
+        found = [
+            (author, event.created_at, seq)
+            for author, (seq, event) in zip(authors, events, strict=True)
+        ]
+        self.many("tag_delete", sorted([*found, *tags]))
+        self.many("id_delete", [(bytes.fromhex(event.id)[:8], seq) for seq, event in events])
+        self.many("event_delete", [(seq,) for seq, _ in events])
+
+    def author(self, pubkey: bytes, hash: TagHash) -> int:
+        """See `database.Transaction`."""
+        return hash.authors([pubkey.hex()])[0]
 
     def after(
         self, seq: int, kinds: Collection[int], most: int

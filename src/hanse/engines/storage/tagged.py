@@ -1,4 +1,4 @@
-"""Statements for what has one of several values of a tag, over all parts of a log on SQLite.
+"""Statements for what has one of several values of a tag, over all parts on SQLite.
 
 Most such lists find little: replies to the notes on a page, say. So first all that has any of the
 values is gathered and sorted, as long as it is not too much (`gathered`). If it is, the newest of
@@ -15,10 +15,6 @@ from hanse.engines.storage.selection import ARRAY, BY_ID, COLUMNS, ORDER, Select
 
 EACH = 2
 """So many times its limit is gathered, at most: each costs 1 µs, for nothing if there are more."""
-
-MERGED_MAX = 400
-"""Parts that are merged by time as they are read (SQLite takes up to 500). Of more, all that has
-the tag is sorted."""
 
 NEVER = 1 << 62
 
@@ -43,7 +39,7 @@ def gathered_params(hashes: list[int], conditions: list[Any], limit: int) -> lis
     return [carray(array("q", hashes)), *conditions, EACH * limit, limit + 1]
 
 
-def merged(chosen: Selection, hashes: list[int], limit: int, parts: int) -> Try:
+def merged(chosen: Selection, hashes: list[int], limit: int) -> Try:
     """The newest of each value, of a selection whose tag's hash is `wanted.value`."""
     wanted = padded(sorted(hashes))
     rows = ",".join(["(?)"] * len(wanted))
@@ -56,8 +52,6 @@ def merged(chosen: Selection, hashes: list[int], limit: int, parts: int) -> Try:
         )
 
     params = [*wanted, *chosen.params, limit, limit]
-    if parts > MERGED_MAX:
-        return Try(of_each(chosen.sql("event.seq", chosen.order)), params)
     exact = chosen.sql("event.seq", chosen.order, [chosen.floor(1 + len(wanted))])
     quick = chosen.newest("event.seq")
-    return Try(spread(of_each(quick), parts), params, spread(of_each(exact), parts))
+    return Try(spread(of_each(quick)), params, spread(of_each(exact)))

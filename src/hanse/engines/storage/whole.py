@@ -13,7 +13,7 @@ import msgspec
 from hanse.engines.storage.files import Report
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.pages import has_fresh
-from hanse.engines.storage.parts import BITS
+from hanse.engines.storage.sqlite_schema import hash_authors
 from hanse.errors import Invalid, Unavailable
 
 _STEPS = 1_000_000
@@ -22,11 +22,22 @@ _STEPS = 1_000_000
 PARTED = 21
 """From this version on ids are in a table of their own, which SQLite does not check for us."""
 
-_UNFINDABLE = f"""
+TAGGED = 22
+"""From this one on authors are, too."""
+
+_UNFINDABLE = """
 SELECT EXISTS (SELECT 1 FROM event WHERE NOT EXISTS (
-    SELECT 1 FROM event_id AS found WHERE found.part = event.seq >> {BITS}
+    SELECT 1 FROM event_id AS found WHERE found.part IN (SELECT n FROM part)
     AND found.head = substr(event.id, 1, 8) AND found.seq = event.seq
 )) OR (SELECT count(*) FROM event_id) <> (SELECT count(*) FROM event)
+"""
+
+_UNSIGNED = """
+SELECT EXISTS (SELECT 1 FROM event WHERE NOT EXISTS (
+    SELECT 1 FROM tag WHERE tag.part IN (SELECT n FROM part)
+    AND tag.hash = author_hash(event.pubkey)
+    AND tag.created_at = event.created_at AND tag.seq = event.seq
+))
 """
 
 
@@ -52,6 +63,8 @@ def check(path: Path, report: Report, origin: Path | None = None) -> Copied:
             found = connection.execute(sql).fetchone()
             return int(found[0] or 0) if found else 0
 
+        hash_authors(connection)
+
         version = one("PRAGMA user_version")
         tables = one("SELECT count(*) FROM sqlite_schema WHERE name IN ('event','account','call')")
         if tables != 3:
@@ -63,6 +76,8 @@ def check(path: Path, report: Report, origin: Path | None = None) -> Copied:
             raise Invalid.at(name, f"is damaged: {faults[0]}")
         if version >= PARTED and one(_UNFINDABLE):
             raise Invalid.at(name, "is damaged: its index of ids is not that of its events")
+        if version >= TAGGED and one(_UNSIGNED):
+            raise Invalid.at(name, "is damaged: its index of authors is not that of its events")
         if connection.execute("PRAGMA foreign_key_check").fetchone():
             raise Invalid.at(name, "is damaged: a row refers to one that is not there")
         posted = one("SELECT sum(credits_posted - debits_posted) FROM account")

@@ -46,11 +46,7 @@ SELECT seq, id, expires, kind, address FROM event
 WHERE expires <= $1 AND (expires, seq) > ($2, $3) ORDER BY expires, seq LIMIT $4;
 
 -- name: events_of_author
--- What an author wrote up to a time, oldest first.
-SELECT seq, json FROM event WHERE pubkey = $1 AND created_at <= $2 ORDER BY created_at LIMIT $3;
-
--- name: events_to_vanish
--- The same, but for the requests themselves, which say why the rest is gone, and key statements.
+-- What an author wrote up to a time, but for two kinds.
 SELECT seq, json FROM event
 WHERE pubkey = $1 AND created_at <= $2 AND kind <> $3 AND kind <> $4 LIMIT $5;
 
