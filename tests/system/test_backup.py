@@ -168,8 +168,9 @@ def _found_without_being_there(path: Path) -> None:
 
 
 def _without_its_author(path: Path) -> None:
+    _unfindable(path)
     with contextlib.closing(apsw.Connection(str(path))) as connection:
-        connection.execute("DELETE FROM tag WHERE seq = (SELECT max(seq) FROM event)")
+        connection.execute("INSERT INTO event_id VALUES (0, zeroblob(8), ?)", (1 << 40,))
 
 
 @pytest.mark.parametrize(
