@@ -9,7 +9,7 @@ counts as theirs; queries begin when it rests.
 
     verify      one bare Schnorr check, in this process: the floor under an event
     load        the store goes in, 8 connections × 32 under way
-    query       12 rows over that store, 8 connections, one query under way on each
+    query       14 rows over that store, 8 connections, one query under way on each
     ingest      notes, 8 connections × 16 under way; and one connection, one at a time
     mixed       the same, of which a tenth replaces or deletes something
     10k idle    the same with 10,000 open subscriptions that match nothing

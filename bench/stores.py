@@ -211,7 +211,7 @@ class Query(msgspec.Struct):
 
 def query_file(events: Events, count: int) -> Path:
     """The queries over a store of `count` events with their answers, a line each."""
-    path = cache_folder() / f"v{FORMAT}-queries-{events.seed}-{count}.tsv"
+    path = cache_folder() / f"v{FORMAT}-queries{len(ROWS)}-{events.seed}-{count}.tsv"
     if path.exists():
         return path
     files = events.files(count)
@@ -320,6 +320,21 @@ ROWS: dict[str, Make] = {
         "limit": 20,
     },
     "miss": lambda draw, *_: {"ids": [f"{draw.getrandbits(256):064x}"]},
+    "paged": lambda draw, sample, begins, ends: {
+        "authors": sorted({event["pubkey"] for event in draw.sample(sample, 100)}),
+        "kinds": [1],
+        "until": draw.randint(begins, ends),
+        "limit": 100,
+    },
+    "strangers": lambda draw, sample, *_: {
+        "authors": sorted(
+            {draw.choice(sample)["pubkey"] for _ in range(5)}
+            | {f"{draw.getrandbits(256):064x}" for _ in range(95)}
+        ),
+        "kinds": [1],
+        "limit": 100,
+    },
 }
 """The rows of queries: by id, one author's notes, a topic, notifications, replies, the newest, a
-home feed of 100 authors, a stretch of time of one author, a page further back, an unknown id."""
+home feed of 100 authors, a stretch of time of one author, a page further back, an unknown id, a
+page further back in a feed, a feed of 100 authors nearly all of whom write elsewhere."""
