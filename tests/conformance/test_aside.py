@@ -23,11 +23,11 @@ from tests.conformance.events import (
 from hanse.engines.storage import sqlite, tail
 from hanse.engines.storage.append import append_all
 from hanse.engines.storage.database import Job, Row, Transaction
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.keeper import Keeper
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.pages import SqlitePages
 from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.errors import HanseError, Restricted, Unavailable
 from hanse.operations.backup import back_up, restore
 from hanse.operations.export import export

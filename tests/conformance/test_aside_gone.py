@@ -23,9 +23,9 @@ from tests.conformance.test_aside import aside, keeper_of, killed, notes
 
 from hanse.engines.storage import pages
 from hanse.engines.storage.append import left_aside
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.overlay import Overlay
 from hanse.engines.storage.pages import SqlitePages
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import Deferred
 from hanse.errors import Conflict, Restricted
 from hanse.operations.export import export

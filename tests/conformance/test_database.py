@@ -20,7 +20,7 @@ from tests.conformance.events import (
 
 from hanse.engines.storage.append import append_all
 from hanse.engines.storage.database import Transaction
-from hanse.engines.storage.filter_sql import TagHash
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.errors import Closed, Invalid, NotFound, Restricted, Unavailable
 from hanse.protocol import kinds
 from hanse.protocol.event import Event

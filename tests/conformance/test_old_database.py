@@ -9,11 +9,11 @@ import pytest
 from tests.conformance.events import ALICE, BOB, Words, a_deletion, an_event
 from tests.fakes.offers import offer
 
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.upkeep import Keeping, Upkeep
 from hanse.errors import Unavailable
 from hanse.protocol import kinds

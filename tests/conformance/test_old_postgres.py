@@ -22,7 +22,6 @@ from hanse.engines.storage.columns import (
     indexed_tags,
     searched_text,
 )
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.handles import StoredHandles
 from hanse.engines.storage.ledger import StoredLedger
 from hanse.engines.storage.log import EventLog
@@ -30,6 +29,7 @@ from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.postgres import PostgresDatabase
 from hanse.engines.storage.quality import StoredQuality
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.trust import StoredTrust
 from hanse.engines.storage.upkeep import Keeping, Upkeep
 from hanse.errors import Conflict, HanseError, Restricted

@@ -22,8 +22,8 @@ from tests.conformance.events import (
 
 from hanse.engines.storage.append import append_all
 from hanse.engines.storage.database import Transaction
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.removal import KEPT, STEP
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.errors import HanseError, Restricted
 from hanse.keyring import new_secret
 from hanse.protocol import kinds

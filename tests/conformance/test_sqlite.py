@@ -24,10 +24,10 @@ from tests.fakes.calls import Parties
 
 from hanse.engines.storage.columns import address_of, expiration_of, indexed_tags
 from hanse.engines.storage.database import Transaction
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.queries import load_queries
 from hanse.engines.storage.sqlite import SqliteDatabase
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.words import fill_words
 from hanse.errors import HanseError, Restricted, TooBroad, Unavailable
 from hanse.ports import Found

@@ -19,9 +19,9 @@ from hanse.engines.storage.columns import (
     searched_text,
 )
 from hanse.engines.storage.database import Row, Transaction
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.overlay import Among
 from hanse.engines.storage.removal import remove
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import Run
 from hanse.errors import Conflict, HanseError, Restricted
 from hanse.protocol import kinds

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from hanse.counters import Commits
-from hanse.engines.storage.filter_sql import Dialect, TagHash
+from hanse.engines.storage.filter_sql import Dialect
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import Run, Tail
 from hanse.errors import HanseError, Unavailable
 from hanse.protocol.event import Event

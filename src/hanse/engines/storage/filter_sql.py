@@ -14,7 +14,6 @@ one answer:
   answer.
 """
 
-import hashlib
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -22,6 +21,12 @@ from typing import Any
 import msgspec
 from apsw import carray
 
+from hanse.engines.storage.addressed import (
+    COLUMN,
+    addressed_params,
+    addressed_shape,
+    addresses_of,
+)
 from hanse.engines.storage.parts import PARTS
 from hanse.engines.storage.plain import (
     LISTED_MAX,
@@ -46,6 +51,7 @@ from hanse.engines.storage.selection import (
     numbered,
     spread,
 )
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tagged import NEVER, gathered, gathered_params, merged
 from hanse.protocol import kinds
 from hanse.protocol.filter import Filter
@@ -68,11 +74,6 @@ _KEPT_PRIVATE = sorted(
     kind for kind in kinds.PRIVATE if kind_class(kind) is not KindClass.EPHEMERAL
 )
 """Private kinds that are kept at all: so it is one comparison or two."""
-
-_CACHED_MAX = 200_000
-
-_AUTHOR = "="
-"""Names an author among the tags: no letter, as all other names are."""
 
 NOBODY: frozenset[PublicKey] = frozenset()
 
@@ -116,47 +117,6 @@ POSTGRES = Dialect(
 )
 
 
-class TagHash:
-    """The 64-bit signed name of a tag value in one database; `key` is that database's secret, so
-    nobody can make two values collide."""
-
-    def __init__(self, key: bytes) -> None:
-        self._state = hashlib.blake2b(digest_size=8, key=key)
-        self._known: dict[tuple[str, str], int] = {}
-        self._authors: dict[str, int] = {}
-
-    def __call__(self, name: str, value: str) -> int:
-        """The hash; those of late are remembered, since topics and people come again."""
-        pair = (name, value)
-        found = self._known.get(pair)
-        if found is None:
-            if len(self._known) >= _CACHED_MAX:
-                self._known.clear()
-            found = self._known[pair] = self._of(f"{name}{value}")
-        return found
-
-    def authors(self, pubkeys: Iterable[str]) -> list[int]:
-        """The hashes by which authors, in hex, stand among the tags, in their order."""
-        wanted = list(pubkeys)
-        try:
-            return list(map(self._authors.__getitem__, wanted))
-        except KeyError:
-            return [self._author(pubkey) for pubkey in wanted]
-
-    def _author(self, pubkey: str) -> int:
-        found = self._authors.get(pubkey)
-        if found is None:
-            if len(self._authors) >= _CACHED_MAX:
-                self._authors.clear()
-            found = self._authors[pubkey] = self._of(f"{_AUTHOR}{pubkey}")
-        return found
-
-    def _of(self, text: str) -> int:
-        state = self._state.copy()
-        state.update(text.encode())
-        return int.from_bytes(state.digest(), "little", signed=True)
-
-
 class FilterSql:
     """Builds statements for one database."""
 
@@ -173,12 +133,18 @@ class FilterSql:
         is built once."""
         # Who proved a key may see more where no kinds are named: a shape names no private ones.
         may_see_more = reader and found.kinds is None
-        shape = None if may_see_more else shape_of(found, not self._dialect.numbered)
+        addresses = addresses_of(found)
+        if addresses:
+            shape: Shape | None = addressed_shape(found, addresses)
+        else:
+            shape = None if may_see_more else shape_of(found, not self._dialect.numbered)
         if shape is None:
             first = next(self.rows(found, limit, now_s, reader), None)
             return None if first is None else (first, first.params)
         column = shape[-1]
-        if column == "tag.hash":
+        if addresses:
+            params = addressed_params(found, addresses, limit, now_s)
+        elif column == "tag.hash":
             conditions = plain_params(found, limit, now_s, self.hash, parted=True)[:-1]
             params = gathered_params(self._wanted(found, column), conditions, limit)
         elif column:
@@ -189,7 +155,7 @@ class FilterSql:
         if known is None:
             if column == "tag.hash":
                 known = gathered(self._select(found, now_s, reader, over=column))
-            elif column:
+            elif column and not addresses:
                 known = self._feed(found, column, now_s)
             else:
                 first = next(self.rows(found, limit, now_s, reader), None)
@@ -297,7 +263,7 @@ class FilterSql:
 
     def _merge_over(self, found: Filter) -> str:
         """The column whose list of wanted values decides the order, or nothing if no list does."""
-        if found.ids is not None or _words(found):
+        if found.ids is not None or _words(found) or addresses_of(found):
             return ""
         if found.tags:
             return "tag.hash" if len(_narrowest(found)[1]) > 1 else ""
@@ -433,8 +399,8 @@ class FilterSql:
         *,
         ranked: bool = False,
     ) -> Selection:
-        """Every condition of a filter, from the index that narrows most: ids, search, tags,
-        authors, kinds, time. `over` names a column that is to equal `wanted.value` instead. A
+        """Every condition of a filter, from the index that narrows most: ids, search, addresses,
+        tags, authors, kinds, time. `over` names a column that is to equal `wanted.value` instead. A
         `ranked` search for nothing but words looks at its newest matches only."""
         chosen = Selection(parted=self._dialect.parted)
         others = list(found.tags)
@@ -457,7 +423,11 @@ class FilterSql:
                 chosen.add("tag.hash = wanted.value", of_tag=True)
             else:
                 chosen.among("tag.hash", hashes, of_tag=True)
-        self._plain(chosen, found, over, now_s)
+        plain = found
+        if addresses := addresses_of(found):
+            chosen.among(COLUMN, addresses)
+            plain = msgspec.structs.replace(found, authors=None, kinds=None)
+        self._plain(chosen, plain, over, now_s)
         for name, values in others:
             self._carries(chosen, "", [self.hash(name, value) for value in values])
         self._visible(chosen, found, reader)
@@ -465,7 +435,9 @@ class FilterSql:
 
     def _by_author(self, found: Filter) -> bool:
         """Whether authors lead to the events, as tags do."""
-        return self._dialect.parted and found.authors is not None and not found.tags
+        if not self._dialect.parted or found.tags or addresses_of(found):
+            return False
+        return found.authors is not None
 
     def _carries(self, chosen: Selection, unless: str, hashes: Iterable[int]) -> None:
         """The event has one of these tags, unless something else holds."""

@@ -18,10 +18,10 @@ from typing import Any
 import apsw
 
 from hanse.engines.storage.database import BATCH_MAX, Job, Row
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.known import Known
 from hanse.engines.storage.overlay import Overlay
 from hanse.engines.storage.sqlite_transaction import OTHER, SqliteTransaction, connect
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import Deferred, Run
 from hanse.errors import HanseError, Unavailable
 

@@ -15,7 +15,7 @@ import msgspec
 from hanse.engines.storage.append import append_all
 from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import Database, Row, Transaction
-from hanse.engines.storage.filter_sql import WINDOW, FilterSql, TagHash
+from hanse.engines.storage.filter_sql import WINDOW, FilterSql
 from hanse.engines.storage.removal import (
     START,
     Place,
@@ -28,6 +28,7 @@ from hanse.engines.storage.removal import (
     vanish_step,
 )
 from hanse.engines.storage.selection import Try
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import joined
 from hanse.errors import HanseError, Unavailable
 from hanse.ports import Found

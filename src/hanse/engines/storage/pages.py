@@ -13,11 +13,11 @@ import apsw
 from hanse.engines.storage.append import left_aside
 from hanse.engines.storage.columns import decode_row, expiration_of
 from hanse.engines.storage.database import Row
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.keeper import beside
 from hanse.engines.storage.overlay import Overlay
 from hanse.engines.storage.queries import load_queries
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import Deferred
 from hanse.errors import NotFound, Unavailable
 

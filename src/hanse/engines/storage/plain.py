@@ -69,7 +69,7 @@ def shape_of(found: Filter, merges: bool) -> Shape | None:
 
 
 class Hash(Protocol):
-    """`filter_sql.TagHash`."""
+    """`tag_hash.TagHash`."""
 
     def __call__(self, name: str, value: str) -> int:
         """Of a tag's value."""

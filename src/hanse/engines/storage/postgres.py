@@ -30,7 +30,7 @@ from hanse.engines.storage.database import (
     Transaction,
     tell,
 )
-from hanse.engines.storage.filter_sql import POSTGRES, TagHash
+from hanse.engines.storage.filter_sql import POSTGRES
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.postgres_transaction import (
     PostgresTransaction,
@@ -38,6 +38,7 @@ from hanse.engines.storage.postgres_transaction import (
     in_greenlet,
 )
 from hanse.engines.storage.queries import load_queries
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import Tail
 from hanse.errors import Closed, HanseError, Invalid, TooBroad, Unavailable
 from hanse.protocol.event import Event

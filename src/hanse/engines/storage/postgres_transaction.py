@@ -13,8 +13,8 @@ import greenlet
 
 from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import SPAN, ConstraintBroken, Row
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.queries import load_queries
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import Run
 from hanse.errors import Invalid
 from hanse.protocol.event import Event

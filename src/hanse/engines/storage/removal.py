@@ -11,7 +11,7 @@ import enum
 
 from hanse.engines.storage.columns import decode_row, indexed_tags
 from hanse.engines.storage.database import Row, Transaction
-from hanse.engines.storage.filter_sql import TagHash
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.protocol import kinds
 from hanse.protocol.event import Event
 

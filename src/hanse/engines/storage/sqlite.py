@@ -37,12 +37,13 @@ from hanse.engines.storage.database import (
     refusal,
     tell,
 )
-from hanse.engines.storage.filter_sql import SQLITE, TagHash
+from hanse.engines.storage.filter_sql import SQLITE
 from hanse.engines.storage.keeper import Keeper, beside, gathered
 from hanse.engines.storage.known import Known
 from hanse.engines.storage.parts import Slices
 from hanse.engines.storage.sqlite_schema import migrate, newest
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction, connect
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import DEFER_S, DIRECT_S, FEW, Run, Tail, in_steps
 from hanse.errors import Closed, TooBroad, Unavailable
 from hanse.protocol.event import Event

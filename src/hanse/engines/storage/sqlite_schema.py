@@ -6,9 +6,9 @@ from typing import Any
 
 import apsw
 
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.errors import HanseError, Unavailable
 
 _log = logging.getLogger("hanse.storage")

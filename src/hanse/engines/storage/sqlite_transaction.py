@@ -16,11 +16,11 @@ from apsw import carray
 from hanse.engines.storage.append import insert, left_aside
 from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import SPAN, ConstraintBroken, Row
-from hanse.engines.storage.filter_sql import TagHash
 from hanse.engines.storage.overlay import Overlay
 from hanse.engines.storage.parts import SMALL, Slices
 from hanse.engines.storage.plain import padded
 from hanse.engines.storage.queries import load_queries
+from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import Deferred, Run, in_steps
 from hanse.errors import HanseError, Unavailable
 from hanse.protocol.event import Event
