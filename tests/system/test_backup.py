@@ -17,6 +17,8 @@ from tests.relay_peer import a_peer
 from tests.system.cli_home import ROOT, Home, Running
 from tests.system.on_disk import ids_aside, opened
 
+from hanse.engines.storage.sqlite_schema import hash_authors
+
 pytestmark = pytest.mark.heavy  # a process or more for each test
 
 
@@ -173,6 +175,23 @@ def _without_its_author(path: Path) -> None:
         connection.execute("INSERT INTO event_id VALUES (0, zeroblob(8), ?)", (1 << 40,))
 
 
+def _with_an_author_of_another_kind(path: Path) -> None:
+    _without_its_author(path)
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        hash_authors(connection)
+        connection.execute(
+            "INSERT INTO tag SELECT 0, author_hash(pubkey), created_at, seq, kind + 1, expires "
+            "FROM event WHERE seq = ?",
+            (1 << 40,),
+        )
+
+
+def _without_its_secret(path: Path) -> None:
+    _with_an_author_of_another_kind(path)
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.execute("DELETE FROM meta WHERE name = 'tag-key'")
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -183,6 +202,8 @@ def _without_its_author(path: Path) -> None:
         (_unfindable, "is damaged: its index of ids"),
         (_found_without_being_there, "is damaged: its index of ids"),
         (_without_its_author, "is damaged: its index of authors"),
+        (_with_an_author_of_another_kind, "is damaged: its index of authors"),
+        (_without_its_secret, "is damaged: its secret for tags is gone"),
         (_unbalanced, "its books do not sum to zero"),
     ],
 )

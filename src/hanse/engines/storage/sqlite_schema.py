@@ -8,8 +8,8 @@ import apsw
 
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction
-from hanse.engines.storage.tag_hash import TagHash
-from hanse.errors import HanseError, Unavailable
+from hanse.engines.storage.tag_hash import KEY_MAX, TagHash
+from hanse.errors import HanseError, Invalid, Unavailable
 
 _log = logging.getLogger("hanse.storage")
 
@@ -50,16 +50,21 @@ def migrate(connection: apsw.Connection) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def hash_authors(connection: apsw.Connection) -> None:
+def hash_authors(connection: apsw.Connection, name: str = "hanse.db") -> None:
     """Give its statements `author_hash(pubkey)`: how an author stands among this database's tags.
-    Where there are events, its secret is there, too."""
+    It raises Invalid, about this name, where there are events but not the secret for that."""
     hash: TagHash | None = None
 
     def author_hash(*pubkey: Any) -> int:
         nonlocal hash
         if hash is None:
-            ((key,),) = connection.execute("SELECT value FROM meta WHERE name = 'tag-key'")
-            hash = TagHash(bytes(key))
+            found = connection.execute("SELECT value FROM meta WHERE name = 'tag-key'").fetchone()
+            key = found[0] if found else None
+            if not isinstance(key, bytes) or len(key) > KEY_MAX:
+                raise Invalid.at(
+                    name, "is damaged: its secret for tags is gone", "restore a backup"
+                )
+            hash = TagHash(key)
         return hash.authors([bytes(pubkey[0]).hex()])[0]
 
     connection.create_scalar_function("author_hash", author_hash, 1, deterministic=True)

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 _CACHED_MAX = 200_000
 
+KEY_MAX = 64
+"""Bytes of a secret."""
+
 _AUTHOR = "="
 """Names an author among the tags: no letter, as all other names are."""
 

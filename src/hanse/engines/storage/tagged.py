@@ -1,4 +1,4 @@
-"""Statements for what has one of several values of a tag, over all parts on SQLite.
+"""Statements for what has one of several values of a tag, over both parts on SQLite.
 
 Most such lists find little: replies to the notes on a page, say. So first all that has any of the
 values is gathered and sorted, as long as it is not too much (`gathered`). If it is, the newest of

@@ -37,6 +37,7 @@ SELECT EXISTS (SELECT 1 FROM event WHERE NOT EXISTS (
     SELECT 1 FROM tag WHERE tag.part IN (SELECT n FROM part)
     AND tag.hash = author_hash(event.pubkey)
     AND tag.created_at = event.created_at AND tag.seq = event.seq
+    AND tag.kind = event.kind AND tag.expires IS event.expires
 ))
 """
 
@@ -63,7 +64,7 @@ def check(path: Path, report: Report, origin: Path | None = None) -> Copied:
             found = connection.execute(sql).fetchone()
             return int(found[0] or 0) if found else 0
 
-        hash_authors(connection)
+        hash_authors(connection, name)
 
         version = one("PRAGMA user_version")
         tables = one("SELECT count(*) FROM sqlite_schema WHERE name IN ('event','account','call')")
