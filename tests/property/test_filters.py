@@ -160,12 +160,13 @@ async def assert_same(
     for one in asked:
         keys = await log.pubkeys(one, limit=PLENTY, **at)  # type: ignore[arg-type]
         assert set(keys) == set(await model.pubkeys(one, limit=PLENTY, **at))  # type: ignore[arg-type]
-        outline = await log.outline(one, limit=PLENTY, **at)  # type: ignore[arg-type]
         whole = await model.outline(one, limit=PLENTY, **at)  # type: ignore[arg-type]
-        if one in best_first:
-            assert set(outline) <= set(whole)
-        else:
-            assert outline == (whole if one.limit is None else whole[: one.limit])
+        for most in (limit, PLENTY):
+            outline = await log.outline(one, limit=most, **at)  # type: ignore[arg-type]
+            if one in best_first:
+                assert set(outline) <= set(whole)
+            else:
+                assert outline == whole[: most if one.limit is None else min(most, one.limit)]
 
 
 @pytest.fixture
