@@ -67,6 +67,8 @@ async def test_a_limit_that_falls_within_one_second_leaves_the_lowest_ids(
     others = [an_event(created_at=1001, content=str(n), tags=[["t", "c"]]) for n in range(9)]
     await log.keep(*others)
     assert await log.kept(limited(found, limit)) == newest_first(events)[:limit]
+    outline = await log.log.outline(found, now_s=1500, limit=limit)
+    assert [id.hex() for _, id in outline] == newest_first(events)[:limit]
 
 
 async def test_what_comes_late_stands_where_its_time_says(log: Words) -> None:
