@@ -128,7 +128,9 @@ async def test_any_events_in_any_batches_end_as_in_the_model(
             for tag in event.tags
             if len(tag) > 1 and len(tag[0]) == 1
         }
-        assert len(await database.select("SELECT 1 FROM tag", ())) == len(pairs)
+        # Where authors stand among the tags, each event has one of them.
+        authors = sum(1 for event in kept if event) if database.dialect.parted else 0
+        assert len(await database.select("SELECT 1 FROM tag", ())) == len(pairs) + authors
 
 
 ASKED = [
