@@ -2,8 +2,8 @@
 
     python -m tests.fuzz.inside [-max_total_time=600] [FOLDER]     libFuzzer's own flags
 
-It needs atheris, which is not in our lock: `pip install atheris` (Linux, macOS). An exception that
-is none of ours ends the run, with the bytes that did it in a file.
+It needs atheris, whose wheels are for Linux on x86-64. An exception that is none of ours ends the
+run, with the bytes that did it in a file.
 """
 
 import contextlib
@@ -93,9 +93,14 @@ def seeds(folder: str) -> None:
         (Path(folder) / f"seed-{number}").write_bytes(spoken if number % 2 else alone)
 
 
-if __name__ == "__main__":
-    folders = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+def main(arguments: list[str]) -> None:
+    """Fuzz until libFuzzer ends the process: what it is asked for is done, or something broke."""
+    folders = [argument for argument in arguments[1:] if not argument.startswith("-")]
     for folder in folders[:1]:
         seeds(folder)
-    atheris.Setup(sys.argv, one)
+    atheris.Setup(arguments, one)
     atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv)
