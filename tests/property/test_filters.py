@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from tests.conformance.engines import ENGINES
 from tests.fakes.memory_log import MemoryLog
 
-from hanse.engines.storage import plain
 from hanse.engines.storage.filter_sql import DENSE_AUTHORS
 from hanse.engines.storage.log import EventLog
 from hanse.ports import Found
@@ -172,8 +171,8 @@ async def assert_same(
 @pytest.fixture
 def all_ways_to_feed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short feeds are guessed at, and read with more care, as long ones are."""
-    monkeypatch.setattr(plain, "SAMPLED_FROM", 9)
-    monkeypatch.setattr(plain, "FEED_EACH", 2)
+    monkeypatch.setattr("hanse.engines.storage.feeds.SAMPLED_FROM", 9)
+    monkeypatch.setattr("hanse.engines.storage.feeds.FEED_EACH", 2)
 
 
 @pytest.mark.usefixtures("all_ways_to_feed")

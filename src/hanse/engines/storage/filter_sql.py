@@ -7,8 +7,8 @@ reading early. A list of values (20 authors, 5 topics) has one such order per va
 one answer:
 
 - `merged`: take the newest `limit` of each value, sort those: bounded by values times limit. On
-  SQLite `reaching` first asks the index how far back the answer can go, and sorts only what is
-  newer; values of a tag are first `gathered` (`tagged.py`).
+  SQLite the index is first asked how far back the answer can go, and only what is newer is sorted
+  (`feeds.py`); values of a tag are first `gathered` (`tagged.py`).
 - `dense` (PostgreSQL): walk the newest events of one kind, keep those of the wanted authors. Good
   when they write much; looks at `window` events and is complete only if these hold the whole
   answer.
@@ -27,14 +27,19 @@ from hanse.engines.storage.addressed import (
     addressed_shape,
     addresses_of,
 )
+from hanse.engines.storage.feeds import (
+    conditions,
+    guessed,
+    guessed_params,
+    is_sampled,
+    reaching,
+    reaching_params,
+)
 from hanse.engines.storage.parts import PARTS
 from hanse.engines.storage.plain import (
     LISTED_MAX,
     Shape,
     alike,
-    depth,
-    feed_params,
-    is_sampled,
     padded,
     plain_params,
     raw_each,
@@ -52,7 +57,7 @@ from hanse.engines.storage.selection import (
     spread,
 )
 from hanse.engines.storage.tag_hash import TagHash
-from hanse.engines.storage.tagged import NEVER, gathered, gathered_params, merged
+from hanse.engines.storage.tagged import gathered, gathered_params, merged
 from hanse.protocol import kinds
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey
@@ -148,7 +153,7 @@ class FilterSql:
             conditions = plain_params(found, limit, now_s, self.hash, parted=True)[:-1]
             params = gathered_params(self._wanted(found, column), conditions, limit)
         elif column:
-            params = feed_params(found, column, limit, now_s, self.hash)
+            params = guessed_params(found, column, self._each(found, column), limit, now_s)
         else:
             params = plain_params(found, limit, now_s, self.hash, parted=self._dialect.parted)
         known = self._plain_tries.get(shape)
@@ -156,7 +161,9 @@ class FilterSql:
             if column == "tag.hash":
                 known = gathered(self._select(found, now_s, reader, over=column))
             elif column and not addresses:
-                known = self._feed(found, column, now_s)
+                both = self._both(found, column, now_s, NOBODY)
+                known = guessed(*both, sampled=is_sampled(found, column))
+                known = msgspec.structs.replace(known, then=reaching(*both))
             else:
                 first = next(self.rows(found, limit, now_s, reader), None)
                 if first is None or not alike(first.params, params):
@@ -166,6 +173,12 @@ class FilterSql:
                 self._plain_tries.clear()
             self._plain_tries[shape] = known
         return known, params
+
+    def then(self, found: Filter, limit: int, now_s: int) -> list[Any]:
+        """Parameters of what follows `first` where that was not enough: `Try.then`."""
+        column = self._merge_over(found)
+        asked = conditions(found, column, now_s)
+        return reaching_params(self._each(found, column), asked, found.since, limit)
 
     def rows(
         self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]
@@ -275,11 +288,15 @@ class FilterSql:
         if column == "tag.hash":
             name, wanted = _narrowest(found)
             return sorted(self.hash(name, value) for value in wanted)
-        if column == "event.pubkey" and self._dialect.parted:
-            return sorted(self.hash.authors(found.authors or ()))
         if column == "event.pubkey":
             return sorted(raw_each(found.authors or ()))
         return sorted(found.kinds or ())
+
+    def _each(self, found: Filter, column: str) -> list[int]:
+        """What `feeds` are of: authors or kinds, on SQLite."""
+        if column == "event.pubkey":
+            return self.hash.authors(found.authors or ())
+        return list(found.kinds or ())
 
     def _is_feed(self, found: Filter) -> bool:
         """Many authors and one kind: over several the walk would have no index order, and sort them
@@ -296,7 +313,10 @@ class FilterSql:
         reader: frozenset[PublicKey],
     ) -> Try:
         if not self._dialect.numbered and column != "tag.hash":
-            return self._reaching(found, column, limit, now_s, reader)
+            whole, near = self._both(found, column, now_s, reader)
+            asked = whole.params, near.params
+            params = reaching_params(self._each(found, column), asked, found.since, limit)
+            return msgspec.structs.replace(reaching(whole, near), params=params)
         chosen = self._select(found, now_s, reader, over=column)
         if chosen.merges:
             return merged(chosen, self._wanted(found, column), limit)
@@ -313,60 +333,15 @@ class FilterSql:
         wanted = self._wanted(found, column)
         return Try(self._numbered(sql), [wanted, *chosen.all_params, limit, limit])
 
-    def _reaching(
-        self,
-        found: Filter,
-        column: str,
-        limit: int,
-        now_s: int,
-        reader: frozenset[PublicKey],
-    ) -> Try:
-        """Find in the index alone how far back the answer can reach, then sort what is newer.
-
-        If `count` values have `deep` events each since some time, and `count` times `deep` is the
-        limit, then nothing older belongs. Of each value at most `limit` are sorted all the same:
-        one may have written a million since the others fell silent. A value in one part counts as
-        one by itself.
-        """
-        values = self._wanted(found, column)
-        deep, count = depth(limit, len(values))
-        whole = self._select(found, now_s, reader, over=column)
-        near = self._select(msgspec.structs.replace(found, since=None), now_s, reader, over=column)
-        own = _nth(near, "reach.at")
-        rows = padded(values, None)
-
-        def sorted_by(ties: str) -> str:
-            return (
-                f"{_reach(whole, 'VALUES ' + ','.join(['(?)'] * len(rows)))} SELECT {COLUMNS} "
-                f"FROM (SELECT {near.seq}, {near.time} FROM {_within(near, ties)} "
-                f"AND {near.time} >= coalesce(({own}), reach.at) ORDER BY {near.time} DESC{ties} "
-                "LIMIT ?) AS newest CROSS JOIN event WHERE event.seq = newest.seq "
-                f"ORDER BY newest.created_at DESC{ties}"
-            )
-
-        params = [*rows, *whole.params, deep - 1, count - 1, found.since or 0]
-        params += [*near.params, *near.params, limit - 1, limit]
-        return Try(sorted_by(""), params, sorted_by(BY_ID))
-
-    def _feed(self, found: Filter, column: str, now_s: int) -> Try:
-        """`_reaching` without a look at how much each value has: that costs as much as the rest,
-        and seldom has one much more than the others. Of many values a sample says how far back to
-        look: if that is not far enough, too few rows come. The values are one parameter: each one's
-        own, and a row of VALUES for it, would be a tenth of the whole. See `plain.feed_params`."""
-        whole = self._select(found, now_s, NOBODY, over=column)
-        near = self._select(msgspec.structs.replace(found, since=None), now_s, NOBODY, over=column)
-        guessed = is_sampled(found, column)
-        # At most FEED_EACH times the limit are sorted. The row of no event comes last, as SQLite
-        # takes a UNION ALL, and is sorted first: where it is missing, there were more.
-        sql = (
-            f"{_reach(whole, ARRAY, ARRAY if guessed else '')} "
-            f"SELECT {COLUMNS} FROM (SELECT seq, at FROM ("
-            f"SELECT {near.seq} AS seq, {near.time} AS at FROM {_within(near)} "
-            f"AND {near.time} >= reach.at UNION ALL SELECT 0, {NEVER} LIMIT ?) "
-            "ORDER BY at DESC LIMIT ?) AS newest "
-            "LEFT JOIN event ON event.seq = newest.seq ORDER BY newest.at DESC"
+    def _both(
+        self, found: Filter, column: str, now_s: int, reader: frozenset[PublicKey]
+    ) -> tuple[Selection, Selection]:
+        """For `feeds`: the filter over one value of a column, and the same without `since`."""
+        near = msgspec.structs.replace(found, since=None)
+        return (
+            self._select(found, now_s, reader, over=column),
+            self._select(near, now_s, reader, over=column),
         )
-        return Try(sql, [], sql + BY_ID, complete=not guessed, capped=True)
 
     def _dense(self, found: Filter, limit: int, now_s: int, reader: frozenset[PublicKey]) -> Try:
         chosen = Selection()
@@ -500,41 +475,6 @@ class FilterSql:
 
     def _numbered(self, sql: str) -> str:
         return numbered(sql, mark="$") if self._dialect.numbered else sql
-
-
-def _reach(whole: Selection, values: str, sample: str = "") -> str:
-    """How far back an answer can reach: from the values that a query gives, or a sample of them, by
-    their index alone."""
-    nth = _nth(whole)
-    some = ""
-    if sample:
-        some = f"some(value) AS ({sample}), "
-        nth = nth.replace("wanted.value", "some.value")
-    parts = " CROSS JOIN part" if whole.merges else ""
-    return (
-        f"WITH wanted(value) AS ({values}), {some}"
-        "reach(at) AS MATERIALIZED (SELECT coalesce((SELECT at FROM (SELECT "
-        f"({nth}) AS at FROM {'some' if some else 'wanted'}{parts}) "
-        "ORDER BY at DESC LIMIT 1 OFFSET ?), ?))"
-    )
-
-
-def _nth(chosen: Selection, since: str = "") -> str:
-    """The time of the event so far back from one value's newest, in one part if there are any."""
-    newer = f" AND {chosen.time} >= {since}" if since else ""
-    return (
-        f"SELECT {chosen.time} FROM {chosen.index} WHERE {chosen.conditions}{newer} "
-        f"ORDER BY {chosen.time} DESC LIMIT 1 OFFSET ?"
-    )
-
-
-def _within(near: Selection, ties: str = "") -> str:
-    """Source and conditions of what is within reach of each value, to be ordered like that."""
-    if not near.merges:
-        return f"reach CROSS JOIN wanted CROSS JOIN event WHERE {near.conditions}"
-    event, joins = near.event(ties)
-    where = " AND ".join([near.conditions, *joins])
-    return f"reach CROSS JOIN part CROSS JOIN wanted CROSS JOIN tag{event} WHERE {where}"
 
 
 def _words(found: Filter) -> list[str]:

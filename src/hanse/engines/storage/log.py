@@ -215,6 +215,10 @@ class EventLog:
             one, params = first
             rows = await self._database.select(one.sql, params)
             found = _settled(one, rows, wanted, announced)
+            if found is None and one.then is not None:
+                one, params = one.then, self._sql.then(filters[0], wanted + 1, now_s)
+                rows = await self._database.select(one.sql, params)
+                found = _settled(one, rows, wanted, announced)
             if found is not None and news:
                 found = _with(found, rows, news[0], wanted, aside.gone)
             if found is not None:
@@ -261,9 +265,13 @@ class EventLog:
             return Found([], announced, False)
         one, params = first
         rows = self._database.select_now(one.sql, params)
+        found = None if rows is None else _settled(one, rows, wanted, announced)
+        if found is None and rows is not None and one.then is not None:
+            params = self._sql.then(asked, wanted + 1, now_s)
+            rows = self._database.select_now(one.then.sql, params)
+            found = None if rows is None else _settled(one.then, rows, wanted, announced)
         run = self._database.read_aside
         if rows is not None:
-            found = _settled(one, rows, wanted, announced)
             if found is not None and news:
                 found = _with(found, rows, news[0], wanted, tail.gone)
             if found is not None:

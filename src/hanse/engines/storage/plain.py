@@ -15,17 +15,6 @@ from apsw import carray
 from hanse.protocol import kinds
 from hanse.protocol.filter import Filter
 
-FEED_EACH = 20
-"""So many times its limit a feed is sorted out of, at most, before it is read with more care."""
-
-SAMPLED_FROM = 65
-SAMPLE = 8
-"""From so many values on, every eighth stands for all in the guess how far back a feed reaches."""
-
-_SURPLUS = 5
-"""Quarters of what the sample's share of the limit is: with a quarter more than that, 1 guess in
-300 falls short over authors who write very unlike amounts."""
-
 LISTED_MAX = 16
 """Kinds of a tag or author that are listed in the statement. It names them for each part, so more
 are one parameter."""
@@ -36,7 +25,7 @@ Shape = tuple[int, int, int, int, bool, bool, str]
 def shape_of(found: Filter, merges: bool) -> Shape | None:
     """What decides the text of a filter's statement, if nothing of it is unusual: at most one tag,
     no search, no private kind. Last the column to merge over, if there is one; none is plain unless
-    the engine `merges` by `FilterSql._feed` and `tagged.gathered`."""
+    the engine `merges` by `feeds.guessed` and `tagged.gathered`."""
     ids, authors, wanted, tags = found.ids, found.authors, found.kinds, found.tags
     if found.search is not None or (ids is not None and tags) or len(tags) > 1:
         return None
@@ -115,54 +104,6 @@ def plain_params(
         params += raw(authors)
     params.append(limit)
     return params
-
-
-def feed_params(found: Filter, column: str, limit: int, now_s: int, hash_of: Hash) -> list[Any]:
-    """Of a filter with a shape that has a column, in the order of `FilterSql._feed`."""
-    conditions: list[Any] = []
-    if column == "event.pubkey":
-        values = array("q", hash_of.authors(found.authors or ()))
-        if found.kinds is not None and len(found.kinds) > LISTED_MAX:
-            conditions = [carray(array("q", found.kinds))]
-        elif found.kinds is not None:
-            conditions = padded(found.kinds)
-    else:
-        values = array("q", found.kinds or ())
-    sample = values[:: -(-len(values) // sampled(len(values)))] if is_sampled(found, column) else ()
-    if sample:
-        deep, count = depth(-(-limit * _SURPLUS * len(sample) // (4 * len(values))), len(sample))
-    else:
-        deep, count = depth(limit, len(values))
-    near = conditions if found.until is None else [*conditions, found.until]
-    whole = near
-    if found.since is not None:
-        whole = [*conditions, found.since, *near[len(conditions) :]]
-    params: list[Any] = [carray(values)]
-    if sample:
-        params.append(carray(sample))
-    params += whole
-    params += (now_s, deep - 1, count - 1, found.since or 0)
-    params += near
-    params += (now_s, limit * FEED_EACH, limit + 1)
-    return params
-
-
-def is_sampled(found: Filter, column: str) -> bool:
-    """Whether a few of its values stand for all. Not with `since`: few events may be newer, and
-    those are all of the answer, which a guess cannot tell."""
-    values = found.authors if column == "event.pubkey" else found.kinds
-    return found.since is None and values is not None and len(values) >= SAMPLED_FROM
-
-
-def sampled(count: int) -> int:
-    """How many of so many values are a sample, at most."""
-    return (1 << (count - 1).bit_length()) // SAMPLE
-
-
-def depth(limit: int, values: int) -> tuple[int, int]:
-    """See `FilterSql._reaching`: how many events of how many values."""
-    deep = -(-2 * limit // values)
-    return deep, -(-limit // deep)
 
 
 def padded(values: Iterable[Any], *filler: Any) -> list[Any]:

@@ -49,6 +49,8 @@ class Try(msgspec.Struct, frozen=True):
     capped: bool = False
     """Whether there may be too many rows to choose from. Unless there were, the first row is empty:
     its columns are NULL."""
+    then: "Try | None" = None
+    """What finds it for certain, with parameters of its own: `FilterSql.then`."""
 
 
 class Selection:
