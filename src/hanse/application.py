@@ -11,6 +11,7 @@ from hanse.broker.desk import Desk
 from hanse.config import Config
 from hanse.engines.peers.peers import Peers
 from hanse.engines.storage.catalog import StoredCatalog
+from hanse.engines.storage.proofs import StoredProofs
 from hanse.errors import Restricted
 from hanse.figures import Figures
 from hanse.identity.resolver import Resolver
@@ -60,6 +61,7 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
     names: Names
     resolver: Resolver
     catalog: StoredCatalog
+    proofs: StoredProofs
     registry: Registry
     secret: SecretKey
     changed: Callable[[float], Awaitable[None]]
@@ -99,7 +101,7 @@ def application(
     from hanse.servers.api.reply import Callers
 
     gate = HttpGate(behind.node, hosts)
-    callers = Callers(gate, behind.clock, behind.is_operator, _stays(behind))
+    callers = Callers(gate, behind.proofs, behind.clock, behind.is_operator, _stays(behind))
     app = Api(
         desk=behind.desk,
         payments=behind.payments,

@@ -40,6 +40,7 @@ from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.moderation import StoredModeration
 from hanse.engines.storage.offers import StoredOffers
 from hanse.engines.storage.peers import StoredPeers
+from hanse.engines.storage.proofs import StoredProofs
 from hanse.engines.storage.replacement import in_place
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.engines.storage.trust import StoredTrust
@@ -452,6 +453,7 @@ class Node:
             names=self.names,
             resolver=self._resolver,
             catalog=StoredCatalog(self._database),
+            proofs=StoredProofs(self._database),
             registry=self.registry,
             secret=self._secret,
             changed=self._follower.changed,

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,7 +28,7 @@ from hanse.config import SecretUrl
 from hanse.errors import HanseError, Invalid, NotFound, Unavailable
 from hanse.keyring import new_secret
 from hanse.node import Node
-from hanse.protocol import kinds
+from hanse.protocol import http_auth, kinds
 from hanse.protocol.keys import SecretKey
 from hanse.protocol.peer import Peer as Peered
 from hanse.protocol.peer import read_peer
@@ -341,6 +342,27 @@ async def test_what_the_operator_denies_at_one_node_is_denied_at_the_other_after
     await a.moderation.forget("denied_keys", peer.secret.public)
     await b.moderation.refresh()
     await peer.keep(peer.note("again"))
+
+
+async def test_a_signed_request_is_good_at_one_node_once(cluster: Cluster) -> None:
+    cluster.settings["public_url"] = "wss://relay.example"
+    nodes = [await cluster.node(name) for name in "ab"]
+    body = b'{"method":"supportedmethods","params":[]}'
+    proof = http_auth.request_header(
+        cluster.operator,
+        url="https://relay.example/",
+        method="POST",
+        body=body,
+        now=int(time.time()),
+    )
+    headers = {"Authorization": proof, "Content-Type": "application/nostr+json+rpc"}
+    statuses = []
+    async with aiohttp.ClientSession() as session:
+        for node in nodes:
+            url = f"http://127.0.0.1:{node.port}/"
+            async with session.post(url, data=body, headers=headers) as found:
+                statuses.append(found.status)
+    assert statuses == [200, 401]
 
 
 async def test_a_peer_added_or_removed_at_one_node_is_so_at_the_other_after_its_sweep(

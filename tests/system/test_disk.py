@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import msgspec
 import orjson
 import pytest
@@ -18,9 +19,9 @@ from hanse.engines.storage.database import Transaction
 from hanse.errors import HanseError, Unavailable
 from hanse.keyring import new_secret
 from hanse.node import Node
-from hanse.protocol import kinds
+from hanse.protocol import http_auth, kinds
 from hanse.protocol.amount import Amount
-from hanse.protocol.event import Event, sign_event
+from hanse.protocol.event import Event, encode_event, sign_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import SecretKey
 
@@ -91,6 +92,28 @@ async def test_a_full_disk_refuses_events_by_name_and_still_answers(
         assert (await node.status())["ledger_sum_msat"] == 0
         await limit_pages(node, ALL_PAGES)
         assert (await client.publish(client.signed(kinds.NOTE, "x" * 5000)))[0]
+
+
+async def test_a_full_disk_answers_who_signs_a_read_and_refuses_who_signs_a_change(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    async def signed(node: Node, path: str, body: bytes) -> int:
+        url = node.http_url + path
+        header = http_auth.request_header(
+            operator, url=url, method="POST", body=body, now=int(time.time())
+        )
+        headers = {"Authorization": header}
+        async with session.post(url, data=body, headers=headers) as found:
+            return found.status
+
+    async with (
+        running_node(tmp_path / "doors", operator) as node,
+        aiohttp.ClientSession() as session,
+    ):
+        await fill_disk(node)
+        assert await signed(node, "/query", b'{"limit":1}') == 200
+        assert await signed(node, "/count", b'{"kinds":[1]}') == 200
+        assert await signed(node, "/events", encode_event(note(5000))) == 503
 
 
 async def test_a_write_that_does_not_fit_spares_its_neighbours(node: Node) -> None:

@@ -108,6 +108,25 @@ async def test_a_request_is_good_once(node: Node, operator: SecretKey) -> None:
     assert (await post(node, None, body, header=header))[0] == 401
 
 
+async def test_a_request_is_good_once_even_past_a_restart(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    secret, body = new_secret(), asked("supportedmethods")
+    header = http_auth.request_header(
+        operator, url="https://relay.example/", method="POST", body=body, now=now()
+    )
+    headers = {"Authorization": header, "Content-Type": "application/nostr+json+rpc"}
+    statuses = []
+    for _ in range(2):
+        async with (
+            running_node(tmp_path, operator, secret, public_url="wss://relay.example") as node,
+            aiohttp.ClientSession() as session,
+            session.post(f"http://127.0.0.1:{node.port}/", data=body, headers=headers) as found,
+        ):
+            statuses.append(found.status)
+    assert statuses == [200, 401]
+
+
 async def test_an_admin_of_the_settings_may_manage_too(tmp_path: Path, operator: SecretKey) -> None:
     admin = new_secret()
     async with running_node(tmp_path, operator, admins=frozenset({admin.public})) as node:

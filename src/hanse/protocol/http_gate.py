@@ -16,6 +16,9 @@ SEEN_MAX = 200_000
 """Proofs remembered: about 20 MB."""
 
 
+USED = "was used before: sign each request anew"
+
+
 class HttpGate:
     """Knows the names this node is reached by and which proofs were used."""
 
@@ -54,7 +57,7 @@ class HttpGate:
 
     def _once(self, id: str, now: int) -> None:
         if id in self._seen:
-            raise AuthRequired("was used before: sign each request anew", field="Authorization")
+            raise AuthRequired(USED, field="Authorization")
         if len(self._seen) >= self._seen_max:
             window = 2 * http_auth.REQUEST_WINDOW_S
             self._seen = {key: at for key, at in self._seen.items() if now - at <= window}

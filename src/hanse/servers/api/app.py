@@ -114,18 +114,18 @@ class Api:
     async def _calls(self, request: Request) -> Response:
         body = await read(request)
         found = decoded(body, dict[str, Any])
-        who = self._callers.who(request, body)
+        who = await self._callers.who(request, body)
         return json(await self._desk.perform(who, "call_service", found))
 
     async def _books(self, request: Request) -> Response:
-        self._callers.operator_only(request, b"")
+        await self._callers.operator_only(request, b"")
         books = await self._payments.books()
         rows = [_account(found) for found in books.accounts]
         return json({"accounts": rows, "sum_msat": books.sum_msat})
 
     async def _grants(self, request: Request) -> Response:
         body = await read(request)
-        self._callers.operator_only(request, body)
+        await self._callers.operator_only(request, body)
         grant = decoded(body, Grant)
         fresh = await self._payments.grant(
             grant.key, read_public_key(grant.to, "to"), Amount(grant.amount_msat), grant.memo
@@ -136,7 +136,7 @@ class Api:
 
     async def _perform(self, request: Request, tool: str, asked: dict[str, Any]) -> Response:
         reply.only(request, ())
-        return json(await self._desk.perform(self._callers.who(request, b""), tool, asked))
+        return json(await self._desk.perform(await self._callers.who(request, b""), tool, asked))
 
 
 def _account(found: Account) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class HandleRoutes:
         return json(nostr_json(found, self._relays))
 
     async def _list(self, request: Request) -> Response:
-        self._callers.operator_only(request, b"")
+        await self._callers.operator_only(request, b"")
         kept = await self._names.handles()
         names = {found.name for found in kept}
         rows = [_row(found, "claimed" if found.until_s else "given") for found in kept]
@@ -119,14 +119,14 @@ class HandleRoutes:
 
     async def _add(self, request: Request) -> Response:
         body = await read(request)
-        self._callers.operator_only(request, body)
+        await self._callers.operator_only(request, body)
         wanted = decoded(body, NewHandle)
         found = Handle(handle_name(wanted.name), read_public_key(wanted.pubkey, "pubkey"))
         await self._names.add(found)
         return json(_row(found, "given"))
 
     async def _remove(self, request: Request, name: str) -> Response:
-        who = self._callers.who(request, b"")
+        who = await self._callers.who(request, b"")
         if who is None:
             raise AuthRequired("sign the request with the operator's key, or the handle's (NIP-98)")
         name = handle_name(name)
@@ -153,7 +153,7 @@ class HandleRoutes:
         self._count(request, FIND.cost)
         reply.only(request, ("handle",))
         asked = read_handle(handle, "query.handle")
-        who = self._callers.who(request, b"")
+        who = await self._callers.who(request, b"")
         if who is None:
             raise AuthRequired("look-ups are made for agents: sign the request, or use a token")
         found = await self._resolver.find(asked, who.operator)

@@ -61,7 +61,7 @@ class HealthRoutes:
 
     async def _metrics(self, request: Request) -> Response:
         if not self._is_near(request):
-            self._callers.operator_only(request, b"")
+            await self._callers.operator_only(request, b"")
         if self._render is None:
             # Imported with the first request for it: who is never scraped does not pay for it.
             from hanse.servers.api.metrics import Renderer

@@ -138,19 +138,19 @@ class Management:
         body = await read(request)
         if request.headers.get("content-type", "").partition(";")[0].strip() != RPC_JSON:
             raise Invalid.at("Content-Type", f"must be {RPC_JSON}")
-        self._check_sender(request, body)
+        await self._check_sender(request, body)
         try:
             return json({"result": await self.perform(decoded(body, Asked))})
         except HanseError as exc:
             return json({"result": None, "error": exc.text})
 
-    def _check_sender(self, request: Request, body: bytes) -> None:
+    async def _check_sender(self, request: Request, body: bytes) -> None:
         if not request.headers.get("authorization", "").strip().lower().startswith("nostr "):
             raise AuthRequired("sign each request (NIP-98)", field="Authorization")
         # The gate compares the payload's hash whenever there is a body, and here there must be one.
         if not body:
             raise AuthRequired("there is nothing that the signature could be for", field="body")
-        who = self._callers.who(request, body)
+        who = await self._callers.who(request, body)
         if who is None or not (who.agent in self._admins or self._callers.is_operator(who.agent)):
             raise Restricted("only this relay's operator may do this")
 

@@ -104,12 +104,12 @@ class PeerRoutes:
         )
 
     async def _list(self, request: Request) -> Response:
-        self._callers.operator_only(request, b"")
+        await self._callers.operator_only(request, b"")
         return json({"peers": self._peers.statuses()})
 
     async def _add(self, request: Request) -> Response:
         body = await read(request)
-        self._callers.operator_only(request, body)
+        await self._callers.operator_only(request, body)
         asked = decoded(body, NewPeer)
         if bool(asked.url) == bool(asked.from_):
             raise Invalid.at("body", "must name either `url` or `from`")
@@ -136,13 +136,13 @@ class PeerRoutes:
     async def _remove(
         self, request: Request, url: Annotated[str, Query(description="The peer's URL")]
     ) -> Response:
-        self._callers.operator_only(request, b"")
+        await self._callers.operator_only(request, b"")
         await self._peers.remove(relay_url(url))
         return json({"removed": relay_url(url)})
 
     async def _sync(self, request: Request) -> Response:
         body = await read(request)
-        self._callers.operator_only(request, body)
+        await self._callers.operator_only(request, body)
         asked = decoded(body, NewSync)
         found = parse_filter(asked.filter)
         if found.limit is not None:

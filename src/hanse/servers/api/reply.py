@@ -19,7 +19,7 @@ from hanse.errors import AuthRequired, HanseError, Invalid, NotFound, Restricted
 from hanse.ports import Clock
 from hanse.protocol import http_auth
 from hanse.protocol.event import field_error
-from hanse.protocol.http_gate import HttpGate
+from hanse.protocol.http_gate import USED, HttpGate
 from hanse.protocol.keys import PublicKey
 from hanse.protocol.principal import Principal
 from hanse.servers.api.problem import PROBLEM_JSON, problem_body
@@ -27,6 +27,8 @@ from hanse.servers.api.problem import PROBLEM_JSON, problem_body
 BODY_BYTES_MAX = 256 * 1024
 RETRY_AFTER_S = 1
 """What a caller is told to wait when the refusal itself does not say how long."""
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _WAIT = re.compile(r"\bwait ([0-9]{1,6}) s\b")
 
@@ -38,6 +40,13 @@ class Routes(Protocol):
         """Add the group's routes."""
 
 
+class Proofs(Protocol):
+    """The signed requests that were used, on whichever node of this database."""
+
+    async def take(self, id: str, *, now_s: int) -> bool:
+        """Whether it is used for the first time; from now on it was. Raises Unavailable."""
+
+
 class Callers:
     """Who sends a request, by its Authorization header. `is_operator` says whether a key is the
     node's operator's now."""
@@ -45,18 +54,35 @@ class Callers:
     def __init__(
         self,
         gate: HttpGate,
+        proofs: Proofs,
         clock: Clock,
         is_operator: Callable[[PublicKey], bool],
         stays: Callable[[str, Collection[PublicKey]], None],
     ) -> None:
         """`stays` raises if who came from this address with these keys may be here no more."""
         self._gate = gate
+        self._proofs = proofs
         self._clock = clock
         self.is_operator = is_operator
         self._stays = stays
 
-    def who(self, request: Request, body: bytes) -> Principal | None:
-        """The principal, or None without a header. Raises AuthRequired."""
+    async def who(self, request: Request, body: bytes) -> Principal | None:
+        """The principal, or None without a header. Raises AuthRequired, and Unavailable if nothing
+        can be written: this process knows itself which proofs it has seen, but whatever a request
+        changes must not be done once more at another node, or after a crash."""
+        who = self.reader(request, body)
+        header = request.headers.get("authorization")
+        if header and request.method not in _SAFE:
+            event = http_auth.read_header(header)[1]
+            fresh = http_auth.end_of(event) is not None or await self._proofs.take(
+                event.id, now_s=self._clock.now_s()
+            )
+            if not fresh:
+                raise AuthRequired(USED, field="Authorization")
+        return who
+
+    def reader(self, request: Request, body: bytes) -> Principal | None:
+        """The same for what only reads, whatever its method: nothing is written for it."""
         query = request.url.query
         raw_path = request.scope.get("raw_path") or request.url.path.encode()
         target = raw_path.decode("ascii", "replace") + (f"?{query}" if query else "")
@@ -82,9 +108,9 @@ class Callers:
 
         return holds
 
-    def operator_only(self, request: Request, body: bytes) -> None:
+    async def operator_only(self, request: Request, body: bytes) -> None:
         """Raises AuthRequired or Restricted unless the node's operator signed this."""
-        who = self.who(request, body)
+        who = await self.who(request, body)
         if who is None:
             raise AuthRequired("sign the request with the operator's key (NIP-98)")
         if not self.is_operator(who.agent):

@@ -86,17 +86,17 @@ class ServiceRoutes:
     async def _find(self, request: Request) -> Response:
         self._count(request)
         asked = {"limit": DEFAULT_LIMIT} | arguments(request)
-        return json(await self._desk.perform(self._callers.who(request, b""), FIND.name, asked))
+        return json(await self._desk.perform(self._callers.reader(request, b""), FIND.name, asked))
 
     async def _search(self, request: Request) -> Response:
         self._count(request)
         body = await read(request)
         asked = decoded(body, dict[str, Any])
-        return json(await self._desk.perform(self._callers.who(request, body), FIND.name, asked))
+        return json(await self._desk.perform(self._callers.reader(request, body), FIND.name, asked))
 
     async def _watch(self, request: Request) -> Response:
         self._count(request)
-        who = self._callers.who(request, b"")
+        who = await self._callers.who(request, b"")
         asked = {"limit": DEFAULT_LIMIT} | arguments(request)
         holders = {f"address {self._counted(address_of(request))}"}
         if who is not None:
@@ -107,7 +107,7 @@ class ServiceRoutes:
     async def _offer(self, request: Request, offer: str) -> Response:
         reply.only(request, ())
         self._reads(address_of(request), DESCRIBE.cost)
-        who = self._callers.who(request, b"")
+        who = await self._callers.who(request, b"")
         return json(await self._desk.perform(who, DESCRIBE.name, {"offer": offer}))
 
 

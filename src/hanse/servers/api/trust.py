@@ -71,12 +71,12 @@ class TrustRoutes:
     async def _draft(self, request: Request) -> Response:
         body = await read(request)
         found = decoded(body, dict[str, Any])
-        who = self._callers.who(request, body)
+        who = await self._callers.who(request, body)
         return json(await self._desk.perform(who, ENDORSE.name, found))
 
     async def _graph(self, request: Request) -> Response:
         reply.only(request, ("domain", "limit"))
-        who = self._callers.who(request, b"")
+        who = await self._callers.who(request, b"")
         if who is None:
             raise AuthRequired("a circle is somebody's", hint="sign the request (NIP-98)")
         asked = request.query_params
@@ -91,6 +91,6 @@ class TrustRoutes:
 
     async def _explain(self, request: Request, subject: str) -> Response:
         reply.only(request, ("domain",))
-        who = self._callers.who(request, b"")
+        who = await self._callers.who(request, b"")
         asked = {"subject": subject, **dict(request.query_params)}
         return json(await self._desk.perform(who, EXPLAIN.name, asked))

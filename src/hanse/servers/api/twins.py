@@ -133,7 +133,7 @@ class Twins:
 
     async def _events(self, request: Request) -> Response:
         body = await read(request, EVENTS_BYTES_MAX)
-        who = self._callers.who(request, body)
+        who = await self._callers.who(request, body)
         sender = Sender(address_of(request), who)
         if body.lstrip()[:1] != b"[":
             (fate,) = await self._fates([body], sender)
@@ -183,7 +183,7 @@ class Twins:
     ) -> tuple[list[Filter], str | None, frozenset[PublicKey]]:
         self._reads(address_of(request))
         body = await read(request)
-        who = self._callers.who(request, body)
+        who = self._callers.reader(request, body)
         reader = frozenset({who.agent} if who else ())
         asked = decoded(body, Any)
         if not isinstance(asked, list):
