@@ -14,11 +14,12 @@ from websockets.exceptions import InvalidStatus
 
 from hanse.keyring import new_secret
 from hanse.node import Node
-from hanse.protocol import http_auth
+from hanse.protocol import http_auth, kinds
 from hanse.protocol.keys import SecretKey
 from hanse.servers.relay.buckets import Rate
 from hanse.servers.relay.rules import Members, Rates, Rules, Work
 from hanse.servers.relay.words import Words
+from hanse.trust.rotation import End, statement_draft
 
 RPC = "application/nostr+json+rpc"
 
@@ -141,6 +142,10 @@ async def test_an_admin_of_the_settings_may_manage_too(tmp_path: Path, operator:
         ("banpubkey", ["nobody"]),
         ("banpubkey", ["11" * 32, 5]),
         ("banevent", ["11"]),
+        ("unbanevent", [11]),
+        ("assignmethod", ["11" * 32]),
+        ("assignmethod", ["nobody", "banevent"]),
+        ("assignmethod", ["11" * 32, 5]),
         ("allowkind", ["1"]),
         ("allowkind", [True]),
         ("allowkind", [70000]),
@@ -198,6 +203,71 @@ async def test_a_reported_event_waits_for_a_decision_and_a_banned_one_is_gone(
         assert (await peer.publish(bad))[1].startswith("blocked: event.id")
         listed = await manage(node, operator, "listbannedevents")
         assert listed == [{"id": bad.id, "reason": "spam"}]
+
+
+async def test_what_was_decided_on_an_event_is_listed_and_undone(
+    node: Node, operator: SecretKey
+) -> None:
+    async with a_peer(node.url) as peer:
+        event = await peer.keep(peer.note("perhaps"))
+        await manage(node, operator, "banevent", event.id, "spam")
+        assert await manage(node, operator, "unbanevent", event.id) is True
+        assert await manage(node, operator, "listbannedevents") == []
+        assert await manage(node, operator, "listallowedevents") == []
+        await peer.keep(event)
+        await manage(node, operator, "allowevent", event.id, "looked at")
+        found = await manage(node, operator, "listallowedevents")
+        assert found == [{"id": event.id, "reason": "looked at"}]
+        assert await manage(node, operator, "unallowevent", event.id) is True
+        assert await manage(node, operator, "listallowedevents") == []
+
+
+async def test_who_was_granted_a_method_may_call_it_and_nothing_else(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    secret, helper, id = new_secret(), new_secret(), "11" * 32
+
+    async def refusal(*what: str) -> str:
+        status, found = await post(node, helper, asked(*what))
+        return str(found["error"]) if status == 200 else str(status)
+
+    async with running_node(tmp_path, operator, secret) as node:
+        assert await refusal("banevent", id) == "403"
+        for method in ("banevent", "banpubkey"):
+            granted = await manage(node, operator, "assignmethod", helper.public, method)
+            assert granted == [True, ""]
+        for method in ("dance", "assignmethod", "supportedmethods"):
+            refused = await manage(node, operator, "assignmethod", helper.public, method)
+            assert refused == [False, f"{method} is no method that can be granted"]
+    async with running_node(tmp_path, operator, secret) as node:
+        found = await manage(node, operator, "listmethodassignees")
+        assert found == [{"pubkey": helper.public, "methods": ["banevent", "banpubkey"]}]
+        may = await manage(node, helper, "supportedmethods")
+        assert may == ["supportedmethods", "banevent", "banpubkey"]
+        assert await manage(node, helper, "banevent", id, "spam") is True
+        assert "method: was not granted" in await refusal("unbanevent", id)
+        assert "method: was not granted" in await refusal("assignmethod", helper.public, "blockip")
+        assert "pubkey: is of those who" in await refusal("banpubkey", operator.public)
+        await manage(node, operator, "banpubkey", helper.public, "went wild")
+        assert await refusal("banevent", id) == "403"
+        await manage(node, operator, "unbanpubkey", helper.public)
+        for method in ("banevent", "banpubkey"):
+            await manage(node, operator, "unassignmethod", helper.public, method)
+        assert await refusal("banevent", id) == "403"
+        assert await manage(node, operator, "listmethodassignees") == []
+
+
+async def test_a_method_is_not_granted_to_a_key_that_ended(node: Node, operator: SecretKey) -> None:
+    helper = new_secret()
+    await manage(node, operator, "assignmethod", helper.public, "listbannedevents")
+    assert await manage(node, helper, "listbannedevents") == []
+    content, tags = statement_draft(helper.public, End(reason="stolen"))
+    async with a_peer(node.url, helper) as peer:
+        await peer.keep(peer.note(content, kind=kinds.KEY_STATEMENT, tags=tags))
+    await node.evidence.advance()
+    await node.trust.standings.advance()
+    status, found = await post(node, helper, asked("listbannedevents"))
+    assert (status, found["reason"]) == (403, "this key speaks for nobody any more")
 
 
 async def test_a_blocked_address_is_turned_out_and_not_let_in(

@@ -1,11 +1,12 @@
 """Managing the relay over HTTP (NIP-86): POST / with application/nostr+json+rpc.
 
-Each request is signed for itself by the operator or an admin (NIP-98, with the body's hash); a
-bearer token is not enough. What is wrong with a method or its parameters is told in JSON's `error`.
+Each request is signed for itself (NIP-98, with the body's hash) by the operator, an admin, or a key
+to which one of these granted the method; a bearer token is not enough. What is wrong with a method
+or its parameters is told in JSON's `error`.
 """
 
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -19,8 +20,13 @@ from hanse.protocol.keys import PublicKey
 from hanse.protocol.kinds import KIND_MAX
 from hanse.servers.api.reply import Callers, decoded, json, read
 
+SUPPORTED = "supportedmethods"
+OWNERS = frozenset({"assignmethod", "unassignmethod", "listmethodassignees"})
+"""Only the operator and the admins say who may do what."""
+
 RPC_JSON = "application/nostr+json+rpc"
 REASON_MAX = 1000
+METHOD_MAX = 64
 
 
 class Lists(Protocol):
@@ -37,6 +43,10 @@ class Lists(Protocol):
     @property
     def denied_events(self) -> dict[str, str]:
         """Banned events."""
+
+    @property
+    def allowed_events(self) -> dict[str, str]:
+        """Events that may be here."""
 
     @property
     def denied_addresses(self) -> dict[str, str]:
@@ -71,6 +81,12 @@ class Moderation(Protocol):
     async def deny_address(self, address: str, reason: str) -> None:
         """Take nothing from an address."""
 
+    async def grant(self, key: PublicKey, method: str) -> None:
+        """Let a key call a method."""
+
+    def granted(self) -> dict[PublicKey, list[str]]:
+        """Who may call which methods."""
+
     async def forget(self, name: str, item: str) -> None:
         """Take an item off a list."""
 
@@ -90,7 +106,7 @@ class Moderation(Protocol):
 class Asked(msgspec.Struct, frozen=True):
     """The body of a request."""
 
-    method: Annotated[str, msgspec.Meta(max_length=64)]
+    method: Annotated[str, msgspec.Meta(max_length=METHOD_MAX)]
     params: list[Any] = []
 
 
@@ -107,7 +123,6 @@ class Management:
         self._callers = callers
         self._admins = admins
         self._methods: dict[str, Method] = {
-            "supportedmethods": self._supported,
             "banpubkey": self._ban_key,
             "unbanpubkey": lambda found: self._forget("denied_keys", _key(found)),
             "listbannedpubkeys": lambda _: self._list("denied_keys", "pubkey"),
@@ -117,7 +132,10 @@ class Management:
             "listeventsneedingmoderation": self._undecided,
             "allowevent": self._allow_event,
             "banevent": self._ban_event,
+            "unallowevent": lambda found: self._forget("allowed_events", _event(found)),
+            "unbanevent": lambda found: self._forget("denied_events", _event(found)),
             "listbannedevents": lambda _: self._list("denied_events", "id"),
+            "listallowedevents": lambda _: self._list("allowed_events", "id"),
             "changerelayname": lambda found: self._rename("name", found),
             "changerelaydescription": lambda found: self._rename("description", found),
             "changerelayicon": lambda found: self._rename("icon", found),
@@ -128,6 +146,9 @@ class Management:
             "blockip": self._block,
             "unblockip": lambda found: self._forget("denied_addresses", _address(found)),
             "listblockedips": lambda _: self._list("denied_addresses", "ip"),
+            "assignmethod": self._grant,
+            "unassignmethod": self._ungrant,
+            "listmethodassignees": self._granted,
         }
 
     def add_to(self, app: Any) -> None:
@@ -138,33 +159,44 @@ class Management:
         body = await read(request)
         if request.headers.get("content-type", "").partition(";")[0].strip() != RPC_JSON:
             raise Invalid.at("Content-Type", f"must be {RPC_JSON}")
-        await self._check_sender(request, body)
+        may = await self._permitted(request, body)
         try:
-            return json({"result": await self.perform(decoded(body, Asked))})
+            return json({"result": await self.perform(decoded(body, Asked), may)})
         except HanseError as exc:
             return json({"result": None, "error": exc.text})
 
-    async def _check_sender(self, request: Request, body: bytes) -> None:
+    async def _permitted(self, request: Request, body: bytes) -> list[str]:
+        """The methods that the sender may call. Raises AuthRequired or Restricted."""
         if not request.headers.get("authorization", "").strip().lower().startswith("nostr "):
             raise AuthRequired("sign each request (NIP-98)", field="Authorization")
         # The gate compares the payload's hash whenever there is a body, and here there must be one.
         if not body:
             raise AuthRequired("there is nothing that the signature could be for", field="body")
         who = await self._callers.who(request, body)
-        if who is None or not (who.agent in self._admins or self._callers.is_operator(who.agent)):
+        if who is not None and (who.agent in self._admins or self._callers.is_operator(who.agent)):
+            return [SUPPORTED, *self._methods]
+        granted = self._moderation.granted().get(who.agent) if who is not None else None
+        if who is None or not granted:
             raise Restricted("only this relay's operator may do this")
+        self._callers.stays(request, who)
+        return [SUPPORTED, *granted]
 
-    async def perform(self, asked: Asked) -> Any:
-        """Run one method. Raises HanseError."""
+    async def perform(self, asked: Asked, may: Sequence[str]) -> Any:
+        """Run one method, if it is one that the sender may call. Raises HanseError."""
+        if asked.method == SUPPORTED:
+            return list(may)
         method = self._methods.get(asked.method)
         if method is None:
-            raise NotFound("no such method", field="method", hint="ask for supportedmethods")
+            raise NotFound("no such method", field="method", hint=f"ask for {SUPPORTED}")
+        if asked.method not in may:
+            raise Restricted("was not granted to you", field="method", hint=f"ask for {SUPPORTED}")
+        if asked.method == "banpubkey" and OWNERS.isdisjoint(may):
+            key = _key(asked.params)
+            if key in self._admins or self._callers.is_operator(key):
+                raise Restricted("is of those who grant methods here", field="pubkey")
         return await method(asked.params)
 
     # --- methods ------------------------------------------------------------------------------
-
-    async def _supported(self, _params: list[Any]) -> list[str]:
-        return list(self._methods)
 
     async def _ban_key(self, params: list[Any]) -> bool:
         await self._moderation.deny_key(_key(params), _reason(params))
@@ -175,11 +207,11 @@ class Management:
         return True
 
     async def _ban_event(self, params: list[Any]) -> bool:
-        await self._moderation.deny_event(event_id(_text(params, "id"), "id"), _reason(params))
+        await self._moderation.deny_event(_event(params), _reason(params))
         return True
 
     async def _allow_event(self, params: list[Any]) -> bool:
-        await self._moderation.allow_event(event_id(_text(params, "id"), "id"), _reason(params))
+        await self._moderation.allow_event(_event(params), _reason(params))
         return True
 
     async def _allow_kind(self, params: list[Any]) -> bool:
@@ -193,6 +225,22 @@ class Management:
     async def _block(self, params: list[Any]) -> bool:
         await self._moderation.deny_address(_address(params), _reason(params))
         return True
+
+    async def _grant(self, params: list[Any]) -> list[Any]:
+        key, method = _grant(params)
+        if method not in self._methods or method in OWNERS:
+            return [False, f"{method} is no method that can be granted"]
+        await self._moderation.grant(key, method)
+        return [True, ""]
+
+    async def _ungrant(self, params: list[Any]) -> list[Any]:
+        key, method = _grant(params)
+        await self._forget("granted_methods", f"{key} {method}")
+        return [True, ""]
+
+    async def _granted(self, _params: list[Any]) -> list[dict[str, Any]]:
+        granted = self._moderation.granted()
+        return [{"pubkey": key, "methods": methods} for key, methods in granted.items()]
 
     async def _forget(self, name: str, item: str) -> bool:
         await self._moderation.forget(name, item)
@@ -235,6 +283,16 @@ def _reason(params: list[Any]) -> str:
 
 def _key(params: list[Any]) -> PublicKey:
     return read_public_key(_text(params, "pubkey"), "pubkey")
+
+
+def _event(params: list[Any]) -> str:
+    return event_id(_text(params, "id"), "id")
+
+
+def _grant(params: list[Any]) -> tuple[PublicKey, str]:
+    if len(params) < 2 or not isinstance(params[1], str) or len(params[1]) > METHOD_MAX:
+        raise Invalid.at("method", "must be the second parameter, a method's name")
+    return _key(params), params[1]
 
 
 def _kind(params: list[Any]) -> int:

@@ -94,6 +94,10 @@ class Callers:
             now=self._clock.now_s(),
         )
 
+    def stays(self, request: Request, who: Principal) -> None:
+        """Raises once a key or address may be here no more."""
+        self._stays(address_of(request), {who.agent, who.operator})
+
     def lasting(self, request: Request, who: Principal | None) -> Callable[[], bool]:
         """For what outlasts its request: a function that says whether the token it came with still
         holds, and raises once its key or address may be here no more."""

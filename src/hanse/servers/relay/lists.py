@@ -29,6 +29,8 @@ class Lists:
         # Not `allowed_kinds`: older versions kept kinds under that name that allowed nothing.
         self.only_kinds: dict[int, str] = {}
         self.denied_addresses: dict[str, str] = {}
+        self.granted_methods: dict[str, str] = {}
+        """`PUBKEY METHOD`: who else may do what (NIP-86)."""
 
     def entries(self) -> Iterator[Entry]:
         """All of them."""

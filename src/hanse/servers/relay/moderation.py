@@ -138,6 +138,19 @@ class Moderation:
         await self._put("denied_addresses", address, reason)
         self._blocked(address)
 
+    async def grant(self, key: PublicKey, method: str) -> None:
+        """Let a key call a method of the relay's management."""
+        await self._put("granted_methods", f"{key} {method}", "")
+
+    def granted(self) -> dict[PublicKey, list[str]]:
+        """Who may call which methods. Nobody who is banned."""
+        found: dict[PublicKey, list[str]] = {}
+        for item in sorted(self.lists.granted_methods):
+            key, _, method = item.partition(" ")
+            if key not in self.lists.denied_keys:
+                found.setdefault(PublicKey(key), []).append(method)
+        return found
+
     async def forget(self, name: str, item: str) -> None:
         """Take an item off a list. That it is not there is no error (NIP-86 answers true)."""
         await self._store.remove(name, item)
