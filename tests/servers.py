@@ -103,6 +103,17 @@ class PostgresServer(_Server):
         place = ["-D", str(self.folder), "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
         return [_postgres_program("postgres"), *place, *self.options]
 
+    def limit_files(self, size: int) -> None:
+        """Let no file grow beyond so many bytes, for the server and what it starts from now on and
+        has started: the kernel refuses, as on a full disk. -1 lifts it."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        # By its own user: nobody else, not even root within a container, may set its limits.
+        for one in (str(pid), *children):
+            soft = "unlimited" if size < 0 else str(size)
+            subprocess.run(["prlimit", f"--fsize={soft}:", "-p", one], check=True, **_as_nobody())
+
     def url(self, database: str = "postgres") -> str:
         """Where a database is."""
         return f"postgresql://hanse@127.0.0.1:{self.port}/{database}"

@@ -4,6 +4,7 @@ is lost, nothing comes twice, clients keep their sockets, and no money stays on 
 
 import asyncio
 import contextlib
+import secrets
 import signal
 import threading
 import time
@@ -33,6 +34,7 @@ from hanse.engines.storage.postgres import STUCK_S, PostgresDatabase
 from hanse.errors import HanseError
 from hanse.keyring import new_secret
 from hanse.node import Node
+from hanse.protocol.event import Event
 from hanse.protocol.filter import Filter
 
 pytestmark = pytest.mark.heavy
@@ -40,6 +42,10 @@ MANY = Filter(kinds=frozenset({1}))
 ROUNDS = 4
 EACH = 150
 """Events acknowledged between two kills."""
+LARGE = 200_000
+"""Bytes of a note that soon fills a file."""
+FILE_MAX = (16 << 20) + 8192
+"""Of files on PostgreSQL's disk: just more than it has for what it writes ahead."""
 
 
 class Servers(Cluster):
@@ -251,6 +257,38 @@ async def test_calls_of_a_node_that_was_killed_are_refunded_by_the_other(cluster
 async def _lost(shop: Shop, agent: Agent) -> None:
     with contextlib.suppress(HanseError):
         await shop.buy(agent, deadline_ms=2000)
+
+
+async def test_a_postgresql_that_can_grow_no_more_refuses_by_name_and_answers_and_recovers(
+    cluster: Servers,
+) -> None:
+    node = await cluster.node("a")
+    peer = await cluster.peer(node)
+
+    def note() -> Event:
+        return peer.note(secrets.token_hex(LARGE // 2))
+
+    async def count(peer: Peer) -> int:
+        await peer.say("COUNT", "c", {"authors": [peer.secret.public]})
+        return int((await peer.hear())[2]["count"])
+
+    kept = [(await peer.keep(note())).id]
+    cluster.postgres.limit_files(FILE_MAX)
+    for _ in range(3 * FILE_MAX // LARGE):
+        event = note()
+        accepted, text = await peer.publish(event)
+        if not accepted:
+            break
+        kept.append(event.id)
+    assert text.startswith("error: the database refused")
+    assert "could not extend file" in text
+    assert not (await peer.publish(note()))[0]
+    assert await count(peer) == len(kept)
+    assert await peer.ask({"ids": kept[-1:]}, name="last") == kept[-1:]
+    await peer.say("CLOSE", "last")
+    cluster.postgres.limit_files(-1)
+    await peer.keep(event)
+    assert await count(peer) == len(kept) + 1
 
 
 async def test_a_node_stuck_in_a_commit_does_not_keep_the_others_from_writing(
