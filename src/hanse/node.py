@@ -345,6 +345,8 @@ class Node:
     def _moderation(self) -> Moderation:
         return Moderation(
             store=StoredModeration(self._database),
+            node=self.pubkey,
+            own=self._own,
             lists=self.admission.lists,
             rules=self.config.rules.kinds,
             log=self.log,

@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from hanse.keyring import new_secret
 from hanse.node import Node
 from hanse.protocol import http_auth, kinds
+from hanse.protocol.filter import Filter
 from hanse.protocol.keys import SecretKey
 from hanse.servers.relay.buckets import Rate
 from hanse.servers.relay.rules import Members, Rates, Rules, Work
@@ -154,6 +155,7 @@ async def test_an_admin_of_the_settings_may_manage_too(tmp_path: Path, operator:
         ("changerelayname", [""]),
         ("changerelaydescription", ["x" * 1001]),
         ("changerelayicon", ["https://relay.example/\n"]),
+        ("changerelayicon", ["javascript:alert(1)"]),
     ],
 )
 async def test_a_wrong_method_or_parameter_is_an_error_and_changes_nothing(
@@ -231,7 +233,9 @@ async def test_who_was_granted_a_method_may_call_it_and_nothing_else(
         status, found = await post(node, helper, asked(*what))
         return str(found["error"]) if status == 200 else str(status)
 
-    async with running_node(tmp_path, operator, secret) as node:
+    admin = new_secret()
+    settings: dict[str, Any] = {"admins": frozenset({admin.public})}
+    async with running_node(tmp_path, operator, secret, **settings) as node:
         assert await refusal("banevent", id) == "403"
         for method in ("banevent", "banpubkey"):
             granted = await manage(node, operator, "assignmethod", helper.public, method)
@@ -239,7 +243,7 @@ async def test_who_was_granted_a_method_may_call_it_and_nothing_else(
         for method in ("dance", "assignmethod", "supportedmethods"):
             refused = await manage(node, operator, "assignmethod", helper.public, method)
             assert refused == [False, f"{method} is no method that can be granted"]
-    async with running_node(tmp_path, operator, secret) as node:
+    async with running_node(tmp_path, operator, secret, **settings) as node:
         found = await manage(node, operator, "listmethodassignees")
         assert found == [{"pubkey": helper.public, "methods": ["banevent", "banpubkey"]}]
         may = await manage(node, helper, "supportedmethods")
@@ -247,7 +251,8 @@ async def test_who_was_granted_a_method_may_call_it_and_nothing_else(
         assert await manage(node, helper, "banevent", id, "spam") is True
         assert "method: was not granted" in await refusal("unbanevent", id)
         assert "method: was not granted" in await refusal("assignmethod", helper.public, "blockip")
-        assert "pubkey: is of those who" in await refusal("banpubkey", operator.public)
+        assert "pubkey: is of those who" in await refusal("banpubkey", admin.public)
+        assert "pubkey: is this node's own" in await refusal("banpubkey", operator.public)
         await manage(node, operator, "banpubkey", helper.public, "went wild")
         assert await refusal("banevent", id) == "403"
         await manage(node, operator, "unbanpubkey", helper.public)
@@ -268,6 +273,42 @@ async def test_a_method_is_not_granted_to_a_key_that_ended(node: Node, operator:
     await node.trust.standings.advance()
     status, found = await post(node, helper, asked("listbannedevents"))
     assert (status, found["reason"]) == (403, "this key speaks for nobody any more")
+
+
+async def test_what_the_node_says_itself_and_its_own_keys_are_not_banned(
+    node: Node, people: People, operator: SecretKey
+) -> None:
+    shop, buyer = await people.connected(), await people.connected("10sat")
+
+    @shop.provide(price="3sat")
+    async def upper(text: str) -> str:
+        """Write it in capitals."""
+        return text.upper()
+
+    await shop.serve()
+    await buyer.call(f"{kinds.OFFER}:{shop.pubkey}:upper", {"text": "a"}, capability="upper")
+    asked_for = Filter(kinds=frozenset({kinds.RECEIPT}))
+
+    async def receipts() -> list[bytes]:
+        found = await node.log.query([asked_for], limit=10, now_s=now())
+        return [row[2] for row in found.rows]
+
+    (receipt,) = await receipts()
+    for method, item in (
+        ("banevent", receipt.hex()),
+        ("banpubkey", node.pubkey),
+        ("banpubkey", operator.public),
+    ):
+        _, found = await post(node, operator, asked(method, item))
+        assert "this node's own" in found["error"]
+    assert await receipts() == [receipt]
+    assert list(node.admission.lists.entries()) == []
+
+
+async def test_an_icon_can_be_taken_back(node: Node, operator: SecretKey) -> None:
+    await manage(node, operator, "changerelayicon", "https://relay.example/i.png")
+    await manage(node, operator, "changerelayicon", "")
+    assert "icon" not in await info(node)
 
 
 async def test_a_blocked_address_is_turned_out_and_not_let_in(

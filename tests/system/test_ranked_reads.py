@@ -62,6 +62,8 @@ async def test_the_sockets_order_is_the_registrys(node: Node) -> None:
         assert await peer.ask(ASKED) == order
         assert await peer.ask({**ASKED, "limit": 2}) == order[:2]
         assert await peer.ask({**ASKED, "limit": 0}) == []
+        await peer.say("REQ", "none", {**ASKED, "limit": 0})
+        assert await peer.hear() == ["EOSE", "none", ["more"]]
 
 
 async def test_http_answers_in_the_same_order(node: Node) -> None:

@@ -174,7 +174,7 @@ async def test_an_answer_has_at_most_as_many_events_as_the_node_says(
         a_peer(node.url) as peer,
     ):
         for number in range(5):
-            await peer.keep(peer.note(str(number)))
+            await peer.keep(peer.note(str(number), created_at=now() - number))
         assert len(await peer.ask({"limit": 100})) == 3
 
 

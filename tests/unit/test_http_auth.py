@@ -86,6 +86,7 @@ def test_a_request_without_a_body_needs_no_payload() -> None:
         ({"url": "http://other.example/api/v1/calls?x=1"}, {}, "u"),
         ({"url": f"http://{HOST}@other.example/api/v1/calls?x=1"}, {}, "u"),
         ({"url": TARGET}, {}, "u"),
+        ({"url": URL + "#part"}, {}, "u"),
         ({"url": ""}, {}, "u"),
         ({}, {"target": "/api/v1/grants?x=1"}, "u"),
         ({"method": "GET"}, {}, "method"),

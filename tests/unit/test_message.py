@@ -11,6 +11,7 @@ from hanse.protocol.event import encode_event, sign_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import SecretKey
 from hanse.protocol.message import (
+    ECHOED_MAX,
     FILTERS_MAX,
     SUBSCRIPTION_ID_MAX,
     Authenticate,
@@ -97,8 +98,7 @@ def test_an_events_bytes_are_handed_on_as_they_came() -> None:
         ('["AUTH",{}]', "event.id"),
         ('["REQ"]', "REQ"),
         ('["REQ",1,{}]', "subscription id"),
-        ('["REQ","",{}]', "subscription id"),
-        (json.dumps(["REQ", "x" * (SUBSCRIPTION_ID_MAX + 1), {}]), "subscription id"),
+        (json.dumps(["REQ", "x" * (ECHOED_MAX + 1), {}]), "subscription id"),
     ],
 )
 def test_what_is_no_client_message_is_refused_by_its_part(text: str | bytes, field: str) -> None:
@@ -106,6 +106,15 @@ def test_what_is_no_client_message_is_refused_by_its_part(text: str | bytes, fie
         parse_client_message(text)
     assert caught.value.field == field
     assert not isinstance(caught.value, BadRequest)
+
+
+@pytest.mark.parametrize("verb", ["REQ", "COUNT", "NEG-OPEN"])
+@pytest.mark.parametrize("name", ["", "x" * (SUBSCRIPTION_ID_MAX + 1)])
+def test_a_name_that_cannot_be_used_is_refused_by_itself(verb: str, name: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        parse_client_message(json.dumps([verb, name, {}, ""][: 4 if verb == "NEG-OPEN" else 3]))
+    assert (caught.value.subscription, caught.value.field) == (name, "subscription id")
+    assert caught.value.verb == verb
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,24 @@ def test_times_outside_the_window_are_refused(kind: int, at: int, taken: bool) -
     assert said == "" if taken else said.startswith("invalid: event.created_at")
 
 
+@pytest.mark.parametrize(
+    ("at", "taken"),
+    [(-kinds.WRAP_SHIFT_S, True), (-kinds.WRAP_SHIFT_S - 1, False), (120, True), (121, False)],
+)
+def test_an_ephemeral_gift_wrap_may_hide_its_time(at: int, taken: bool) -> None:
+    event = an_event(kind=kinds.EPHEMERAL_GIFT_WRAP, created_at=NOW + at)
+    said = refusal(Door(), event)
+    assert said.startswith("invalid: event.created_at") is not taken
+
+
+def test_a_request_to_vanish_may_be_of_any_age() -> None:
+    door = Door(Rules(times=Times(past_s=50_000)))
+    tags = [["relay", "ALL_RELAYS"]]
+    assert refusal(door, an_event(kind=kinds.VANISH, created_at=NOW - 50_001, tags=tags)) == ""
+    late = refusal(door, an_event(kind=kinds.VANISH, created_at=NOW + 901, tags=tags))
+    assert late.startswith("invalid: event.created_at")
+
+
 @pytest.mark.parametrize(("text", "taken"), [("1", False), ("soon", False), (str(NOW + 1), True)])
 def test_what_has_expired_is_refused(text: str, taken: bool) -> None:
     said = refusal(Door(), an_event(tags=[["expiration", text]]))

@@ -47,6 +47,8 @@ class HttpGate:
         except ValueError as exc:
             raise AuthRequired("is not a URL", field="Authorization.u") from exc
         # A relay's URL is written with and without its last slash (NIP-86).
+        if parts.fragment:
+            raise AuthRequired("has a fragment, which no request has", field="Authorization.u")
         signed = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         # The host is one of ours and the target is compared below: the URL is this request's.
         if signed != target:

@@ -47,6 +47,8 @@ REPORT: Final = 1984
 RELAY_LIST: Final = 10002
 INBOX_LIST: Final = 10050
 EPHEMERAL_GIFT_WRAP: Final = 21059
+WRAP_SHIFT_S: Final = 2 * 86_400
+"""So far back a gift wrap's time may lie before its writing (NIP-59)."""
 CLIENT_AUTH: Final = 22242
 TELEMETRY: Final = 21402
 RPC: Final = 25910

@@ -23,6 +23,8 @@ from hanse.protocol.filter import Filter, PlainFilter, parse_filter, parse_filte
 
 FILTERS_MAX = 20
 SUBSCRIPTION_ID_MAX = 64
+ECHOED_MAX = 1024
+"""Characters of a name that cannot be used, but that its refusal carries."""
 
 _envelope = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _any = msgspec.json.Decoder().decode
@@ -185,7 +187,7 @@ def _read_open(parts: list[msgspec.Raw]) -> Reconcile:
     usage = Invalid.at("NEG-OPEN", "takes a subscription id, a filter and a message")
     if len(parts) < 2:
         raise usage
-    subscription = _subscription(parts[1])
+    subscription = _subscription(parts[1], "NEG-OPEN")
     try:
         if len(parts) != 4:
             raise usage
@@ -227,7 +229,7 @@ def _filters(verb: str, parts: list[msgspec.Raw]) -> tuple[str, list[tuple[Filte
     """The subscription's name, and each filter with the JSON it was read from."""
     if len(parts) < 2:
         raise Invalid.at(verb, "takes a subscription id and at least one filter")
-    subscription = _subscription(parts[1])
+    subscription = _subscription(parts[1], verb)
     try:
         if len(parts) < 3:
             raise Invalid.at(verb, "takes at least one filter")
@@ -278,11 +280,15 @@ def _text(part: msgspec.Raw, field: str) -> str:
         raise Invalid.at(field, "must be a string") from exc
 
 
-def _subscription(part: msgspec.Raw) -> str:
+def _subscription(part: msgspec.Raw, verb: str = "") -> str:
+    """A subscription's name. What a `verb` asks for under an unusable one is refused by that."""
     found = _text(part, "subscription id")
-    if not 1 <= len(found) <= SUBSCRIPTION_ID_MAX:
-        raise Invalid.at("subscription id", f"must have 1 to {SUBSCRIPTION_ID_MAX} characters")
-    return found
+    if 1 <= len(found) <= SUBSCRIPTION_ID_MAX:
+        return found
+    refusal = Invalid.at("subscription id", f"must have 1 to {SUBSCRIPTION_ID_MAX} characters")
+    if verb and len(found) <= ECHOED_MAX:
+        raise BadRequest(refusal, verb, found)
+    raise refusal
 
 
 # --- what a relay says -------------------------------------------------------------------

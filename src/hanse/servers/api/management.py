@@ -190,10 +190,9 @@ class Management:
             raise NotFound("no such method", field="method", hint=f"ask for {SUPPORTED}")
         if asked.method not in may:
             raise Restricted("was not granted to you", field="method", hint=f"ask for {SUPPORTED}")
-        if asked.method == "banpubkey" and OWNERS.isdisjoint(may):
-            key = _key(asked.params)
-            if key in self._admins or self._callers.is_operator(key):
-                raise Restricted("is of those who grant methods here", field="pubkey")
+        is_helper = OWNERS.isdisjoint(may)
+        if is_helper and asked.method == "banpubkey" and _key(asked.params) in self._admins:
+            raise Restricted("is of those who grant methods here", field="pubkey")
         return await method(asked.params)
 
     # --- methods ------------------------------------------------------------------------------

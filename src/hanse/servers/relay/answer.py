@@ -25,6 +25,9 @@ AUTHORS_MAX = 100_000
 ENDS_KEPT = 512
 """Frames of EOSE that are kept: clients name their subscriptions alike."""
 
+TIES_MAX = 5000
+"""Events of one second that an answer is made longer for."""
+
 SLICE = 5000
 """Authors put into it in one turn of the loop: about a millisecond."""
 
@@ -83,7 +86,9 @@ class Answer:
             self.refused += 1
             raise
         if not isinstance(found, Found):
-            return self._timed(found, began_s)
+            return self._timed(self._awaited(found, filters, reader), began_s)
+        if self._is_cut(found, filters):
+            return self._timed(self._to_the_second(found, filters[0], reader), began_s)
         self.seconds.add(time.perf_counter() - began_s)
         return found
 
@@ -102,13 +107,49 @@ class Answer:
             found = await self._ranked(first, reader)
             if found is not None:
                 return found
-        return await self._log.query(
+        read = self._log.query(
             filters, limit=self._limit_max, now_s=self._clock.now_s(), reader=reader
         )
+        return await self._awaited(read, filters, reader)
+
+    async def _awaited(
+        self,
+        work: Coroutine[Any, Any, Found],
+        filters: Sequence[Filter],
+        reader: frozenset[PublicKey],
+    ) -> Found:
+        found = await work
+        if self._is_cut(found, filters):
+            return await self._to_the_second(found, filters[0], reader)
+        return found
+
+    def _is_cut(self, found: Found, filters: Sequence[Filter]) -> bool:
+        """Whether our own bound ends the answer to one filter, not the limit that it names."""
+        if not (found.more and found.rows) or len(filters) > 1:
+            return False
+        (asked,) = filters
+        return asked.search is None and (asked.limit is None or asked.limit > self._limit_max)
+
+    async def _to_the_second(
+        self, found: Found, asked: Filter, reader: frozenset[PublicKey]
+    ) -> Found:
+        """The same with all of its oldest second (NIP-67): who pages by time would never hear of
+        the rest, if one second holds more than an answer does."""
+        now_s, last_s = self._clock.now_s(), found.rows[-1][1]
+        second = msgspec.structs.replace(asked, since=last_s, until=last_s, limit=None)
+        rest = await self._log.query([second], limit=TIES_MAX, now_s=now_s, reader=reader)
+        rows = [row for row in found.rows if row[1] > last_s]
+        # What came since it was read comes live.
+        rows += [row for row in rest.rows if row[0] <= found.seq]
+        if rest.more or last_s == 0:
+            return Found(rows, found.seq, rest.more)
+        before = msgspec.structs.replace(asked, until=last_s - 1, limit=1)
+        older = await self._log.query([before], limit=1, now_s=now_s, reader=reader)
+        return Found(rows, found.seq, bool(older.rows))
 
     async def _ranked(self, asked: Filter, reader: frozenset[PublicKey]) -> Found | None:
         """The offers that a search finds, best first; None if the log is to answer."""
-        if self._ranking is None or asked.ids is not None:
+        if self._ranking is None or asked.ids is not None or asked.limit == 0:
             return None
         await asyncio.sleep(0)  # from here on in a task: the ranking may wait with a time limit
         authors, topics = asked.authors or (), dict(asked.tags).get("t", ())
@@ -118,7 +159,7 @@ class Answer:
         # Before the ranking is asked: what is committed meanwhile comes live, at worst twice.
         seq = await self._log.last_seq()
         rows: list[Row] = []
-        more = limit > 0
+        more = True
         for number in range(PAGES_MAX):
             if len(rows) >= limit:
                 break

@@ -1,7 +1,7 @@
 """The operator's decisions: changes the lists and the relay's own words, keeps them, and removes
 what is no longer wanted. NIP-86 comes in through `servers/api/management.py`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from hanse.errors import Invalid, NotFound, TooLarge
@@ -55,6 +55,8 @@ class Moderation:
         self,
         *,
         store: Store,
+        node: PublicKey,
+        own: Collection[PublicKey],
         lists: Lists,
         log: Log,
         erase: Erase,
@@ -63,7 +65,10 @@ class Moderation:
         blocked: Callable[[str], None],
         rules: Kinds,
     ) -> None:
+        """`own`: the keys of the `node`, of its operator and their agents."""
         self.lists = lists
+        self._node = node
+        self._own = own
         self._store = store
         self._log = log
         self._erase = erase
@@ -84,7 +89,7 @@ class Moderation:
                 self.lists.remove(name, item)
         for entry in kept - before:
             if entry[0] == WORDS:
-                self._info[entry[1]] = entry[2]
+                self._say(entry[1], entry[2])
                 continue
             self.lists.put(entry)
             if entry[0] == "denied_addresses":
@@ -94,7 +99,10 @@ class Moderation:
     # --- decisions ----------------------------------------------------------------------------
 
     async def deny_key(self, key: PublicKey, reason: str) -> None:
-        """Take nothing more by this key, and remove what is here."""
+        """Take nothing more by this key, and remove what is here. Raises Invalid for one of this
+        node's: its receipts would go, and nothing brings them back."""
+        if key in self._own:
+            raise Invalid.at("pubkey", "is this node's own, its operator's or one of their agents'")
         await self._put("denied_keys", key, reason, "allowed_keys")
         await self._erase(pubkey=key)
 
@@ -103,7 +111,10 @@ class Moderation:
         await self._put("allowed_keys", key, reason, "denied_keys")
 
     async def deny_event(self, id: str, reason: str) -> None:
-        """Remove it, and do not take it again."""
+        """Remove it, and do not take it again. Raises Invalid for what this node says itself."""
+        found = await self._log.event(id)
+        if found is not None and found.pubkey == self._node:
+            raise Invalid.at("id", "is this node's own word, a receipt say: that stays")
         await self._put("denied_events", id, reason, "allowed_events")
         await self._erase(ids=[id])
 
@@ -163,7 +174,13 @@ class Moderation:
             raise NotFound("the relay has no such word", field=word)
         check_word(word, text)
         await self._store.put((WORDS, word, text))
-        self._info[word] = text
+        self._say(word, text)
+
+    def _say(self, word: str, text: str) -> None:
+        if text:
+            self._info[word] = text
+        else:
+            self._info.pop(word, None)
 
     async def _put(self, name: str, item: str, reason: str, remove_from: str = "") -> None:
         if len(getattr(self.lists, name)) >= ENTRIES_MAX:

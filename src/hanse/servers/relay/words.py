@@ -51,8 +51,6 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
         for word in ("description", "contact", *LINKS):
             text = getattr(self, word)
             check_word(word, text)
-            if text and word in LINKS and not _LINK.fullmatch(text):
-                raise Invalid.at(word, "must be an http:// or https:// URL")
         if self.contact and not _URI.fullmatch(self.contact):
             raise Invalid.at("contact", "must be a URI", "e.g. mailto:you@relay.example")
 
@@ -69,5 +67,7 @@ def check_word(word: str, text: str) -> None:
         raise TooLarge(f"is over {most} characters", field=word)
     if _CONTROL.search(text.replace("\n", "") if word == "description" else text):
         raise Invalid.at(word, "has control characters")
+    if text and word in LINKS and not _LINK.fullmatch(text):
+        raise Invalid.at(word, "must be an http:// or https:// URL")
     if word == "name" and not text.strip():
         raise Invalid.at(word, "is empty")

@@ -53,12 +53,15 @@ def denied(event: Event, context: Context) -> None:
 
 
 def time_window(event: Event, context: Context) -> None:
-    """Not from the future; an ephemeral event also not from the past: nobody waits for it."""
+    """Not from the future; an ephemeral event also not from the past: nobody waits for it. A gift
+    wrap may hide its time (NIP-59), and who wants to vanish may have said so long ago (NIP-62)."""
     rules, age_s = context.rules.times, context.now_s - event.created_at
     if -age_s > rules.future_s:
         raise Stale(f"is over {rules.future_s} s in the future", field="event.created_at")
-    if rules.past_s is not None and age_s > rules.past_s:
+    if rules.past_s is not None and age_s > rules.past_s and event.kind != kinds.VANISH:
         raise Stale(f"is over {rules.past_s} s old", field="event.created_at")
+    if event.kind == kinds.EPHEMERAL_GIFT_WRAP and 0 <= age_s <= kinds.WRAP_SHIFT_S:
+        return
     if 20000 <= event.kind < 30000 and abs(age_s) > rules.ephemeral_window_s:
         raise Stale(f"is over {rules.ephemeral_window_s} s from now", field="event.created_at")
 
