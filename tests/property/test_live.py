@@ -18,6 +18,7 @@ from hanse.protocol.keys import PublicKey
 AUTHORS = [PublicKey(f"{digit:064x}") for digit in range(3)]
 KINDS = [1, 7, 2402, kinds.GIFT_WRAP]
 SECONDS = st.integers(NOW - 2, NOW)
+TAGS = ["p", "t", "e"]
 VALUES = ["", "a", "é", AUTHORS[0], AUTHORS[1]]
 
 contents = st.fixed_dictionaries(
@@ -25,9 +26,9 @@ contents = st.fixed_dictionaries(
         "pubkey": st.sampled_from(AUTHORS),
         "created_at": SECONDS,
         "kind": st.sampled_from(KINDS),
-        "tags": st.lists(
-            st.tuples(st.sampled_from(["p", "t"]), st.sampled_from(VALUES)), max_size=4
-        ).map(tuple),
+        "tags": st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(VALUES)), max_size=4).map(
+            tuple
+        ),
         "content": st.sampled_from(["", "red fox", "Red dog"]),
     }
 )
@@ -47,9 +48,20 @@ filters = st.builds(
     until=seldom(SECONDS),
     limit=seldom(st.integers(0, 5)),
     search=seldom(st.sampled_from(["red", "RED fox", "", "lang:en dog"])),
-    tags=seldom(st.frozensets(st.sampled_from(["", "a", "é"]), min_size=1)).map(
-        lambda found: () if found is None else (("t", found),)
-    ),
+    tags=seldom(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("t"), st.frozensets(st.sampled_from(VALUES), min_size=1)),
+                st.tuples(
+                    st.sampled_from(["p", "e"]),
+                    st.frozensets(st.sampled_from(AUTHORS), min_size=1),
+                ),
+            ),
+            min_size=1,
+            max_size=3,
+            unique_by=lambda tag: tag[0],
+        )
+    ).map(lambda found: tuple(found or ())),
 )
 names = st.sampled_from(["a", "b", "long name"])
 steps = st.one_of(
