@@ -317,6 +317,7 @@ async def test_a_blocked_address_is_turned_out_and_not_let_in(
     afar: dict[str, Any] = {"additional_headers": {"X-Forwarded-For": "203.0.113.7"}}
     async with a_peer(node.url, **afar) as peer, a_peer(node.url) as near:
         await manage(node, operator, "blockip", "::ffff:203.0.113.7", "flood")
+        assert await peer.hear() == ["NOTICE", "blocked: this address may not connect"]
         assert await peer.close_code() == 1008
         await near.keep(near.note())
         with pytest.raises(InvalidStatus, match="403"):

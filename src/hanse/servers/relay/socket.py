@@ -152,7 +152,7 @@ class Connection(WSListener):
 
     def turn_out(self, reason: str) -> None:
         """End it: the operator does not want this client."""
-        self._close(session.Close(reason))
+        self._leave("blocked", reason)
 
     # --- effects ------------------------------------------------------------------------------
 
@@ -286,11 +286,14 @@ class Connection(WSListener):
         self._relay.presence.arrive(effect.event.pubkey)
 
     def _close(self, effect: session.Close) -> None:
+        self._leave("error", effect.reason)
+
+    def _leave(self, word: str, reason: str) -> None:
         if self._transport is None:
             return
-        self.send(message.notice(f"error: {effect.reason}"))
+        self.send(message.notice(f"{word}: {reason}"))
         self.flush()
-        self._end(WSCloseCode.POLICY_VIOLATION, effect.reason)
+        self._end(WSCloseCode.POLICY_VIOLATION, reason)
 
     _EFFECTS: ClassVar[dict[type, Callable[["Connection", Any], None]]] = {
         session.Send: _say,
