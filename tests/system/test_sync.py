@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from tests.conftest import running_node
 from tests.fakes.foreign_relay import Behaviour, ForeignRelay, flood, foreign_relay, honest, say
@@ -24,7 +25,7 @@ from hanse.errors import RateLimited, Unavailable
 from hanse.keyring import new_secret
 from hanse.node import Node
 from hanse.protocol.event import Event, encode_event, sign_event
-from hanse.protocol.filter import Filter
+from hanse.protocol.filter import Filter, parse_filter
 from hanse.protocol.http_auth import request_header
 from hanse.protocol.keys import SecretKey
 from hanse.protocol.negentropy import Negentropy
@@ -138,6 +139,59 @@ async def test_what_admission_refuses_is_counted_by_its_word(node: Node) -> None
         found = await synced(node, relay)
         assert found.pulled == 1
         assert found.refused_here == {"invalid": 2, "not-shared": 2}
+
+
+UNWANTED = [
+    *(note(number, kind=10002, tags=[["r", "no relay"]]) for number in range(50)),
+    *(note(number, kind=1984) for number in range(50)),
+    *(note(number, tags=[["expiration", "1"]], content=f"old {number}") for number in range(50)),
+    *(note(number, created_at=2**40 + number) for number in range(50)),
+]
+"""Well signed, and each invalid by a policy of ours that its relay need not have."""
+
+
+@pytest.mark.parametrize(("compare_max", "method"), [(10**6, "negentropy"), (None, "paging")])
+async def test_what_only_our_own_policies_refuse_is_left_out_and_the_sync_goes_on(
+    node: Node, compare_max: int | None, method: str
+) -> None:
+    async with foreign_relay(events=UNWANTED + EVENTS, compare_max=compare_max) as relay:
+        found = await synced(node, relay, "in")
+    assert (found.method, found.pulled, found.complete) == (method, 300, True)
+    assert found.refused_here.keys() == {"invalid"}
+    assert found.refused_here["invalid"] >= 200  # a page begins with the last second of another
+    assert await count(node) == 300
+
+
+async def test_a_peer_whose_live_events_our_own_policies_refuse_is_mirrored_on(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    async with (
+        foreign_relay() as relay,
+        running_node(tmp_path, operator, peers=(Peer(url=relay.url),)) as node,
+    ):
+        await eventually(lambda: state(node, relay.url) == "live" and relay.live)
+        for event in UNWANTED + EVENTS[:10]:
+            await relay.tell(event)
+
+        async def came() -> bool:
+            return await count(node) == 10
+
+        await eventually(came)
+        assert node.peers.statuses()[0]["refused"] == len(UNWANTED)
+        assert relay.connections == 1
+
+
+async def test_a_peer_whose_live_events_are_signed_by_nobody_is_cut_off(
+    tmp_path: Path, operator: SecretKey
+) -> None:
+    async with (
+        foreign_relay() as relay,
+        running_node(tmp_path, operator, peers=(Peer(url=relay.url),)) as node,
+    ):
+        await eventually(lambda: state(node, relay.url) == "live" and relay.live)
+        for event in EVENTS[:150]:
+            await relay.tell(msgspec.structs.replace(event, sig="0" * 128))
+        await eventually(lambda: "not valid" in node.peers.statuses()[0]["reason"])
 
 
 async def test_a_relay_that_takes_nothing_is_not_asked_on_and_on(node: Node) -> None:
@@ -298,6 +352,17 @@ async def wrong_signatures(relay: ForeignRelay, socket: ServerConnection, found:
         await honest(relay, socket, found)
 
 
+async def signed_by_nobody(relay: ForeignRelay, socket: ServerConnection, found: list[Any]) -> None:
+    """Its ids are right, its signatures are not, and it compares nothing."""
+    if found[0] == "REQ":
+        for event in relay.matching(parse_filter(found[2]))[:100]:
+            unsigned = json.loads(encode_event(event)) | {"sig": "0" * 128}
+            await say(socket, "EVENT", found[1], unsigned)
+        await say(socket, "EOSE", found[1])
+    else:
+        await say(socket, "NOTICE", "what?")
+
+
 async def never_sends(relay: ForeignRelay, socket: ServerConnection, found: list[Any]) -> None:
     """Lists what it does not have."""
     if found[0] == "REQ":
@@ -352,6 +417,7 @@ LIARS = pytest.mark.parametrize(
         (unasked, "too much that we cannot use"),
         (endless, "more than was asked for"),
         (wrong_signatures, "not valid"),
+        (signed_by_nobody, "not valid"),
         (never_sends, "does not send what it lists"),
         (never_agrees, "over 1000 rounds"),
         (huge, "sent a message over|broke"),

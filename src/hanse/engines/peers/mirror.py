@@ -18,7 +18,7 @@ import msgspec
 
 from hanse.engines.peers.link import Link, word_of
 from hanse.engines.peers.ports import Kept, Notes, Submit
-from hanse.engines.peers.sync import Sync, Tally
+from hanse.engines.peers.sync import INVALID_MAX, Sync, Tally, is_unchecked
 from hanse.errors import HanseError, Invalid, Unavailable
 from hanse.protocol.event import Event, encode_event
 from hanse.protocol.filter import Filter
@@ -31,7 +31,6 @@ QUEUE_MAX = 5000
 QUEUE_BYTES_MAX = 32 << 20
 RECENT_MAX = 20_000
 BATCH = 100
-INVALID_MAX = 100
 SAVE_S = 10
 
 
@@ -210,10 +209,10 @@ class Mirror:
             for event in batch:
                 self._remember(event.id)
             outcomes = await asyncio.gather(*(self._submit(encode_event(one)) for one in batch))
-            for accepted, text in outcomes:
+            for event, (accepted, text) in zip(batch, outcomes, strict=True):
                 if not accepted:
                     self.refused += 1
-                    self._invalid += word_of(text) == "invalid"
+                    self._invalid += is_unchecked(event, word_of(text))
                 elif not text.startswith("duplicate"):
                     self.pulled += 1
             if self._invalid > INVALID_MAX:

@@ -35,6 +35,7 @@ CROWD_MAX = 5000
 ROUNDS_MAX = 1000
 PAGES_MAX = 100_000
 INVALID_MAX = 100
+"""Events whose id or signature is wrong, that a relay sends before it is given up."""
 BARREN_MAX = 3
 FUTURE_S = 3600
 
@@ -265,20 +266,20 @@ class Sync:
             inside = next((event for event in events if part.matches(event)), None)
             self._useful = inside is not None and holds(inside)
         outcomes = await asyncio.gather(*(self._submit(encode_event(found)) for found in shared))
-        for accepted, text in outcomes:
+        for event, (accepted, text) in zip(shared, outcomes, strict=True):
             if accepted and text.startswith("duplicate"):
                 self.tally.known += 1
             elif accepted:
                 self.tally.pulled += 1
             else:
-                self._refused(word_of(text))
+                self._refused(event, word_of(text))
         self._tell(self.tally)
         if self._invalid > INVALID_MAX:
             raise Unavailable(f"{self._link.url}: sends events that are not valid")
 
-    def _refused(self, word: str) -> None:
+    def _refused(self, event: Event, word: str) -> None:
         _add(self.tally.refused_here, word, 1)
-        self._invalid += word == "invalid"
+        self._invalid += is_unchecked(event, word)
         if word in _LATER:
             self._put_it_off()
 
@@ -390,6 +391,12 @@ def holds(event: Event) -> bool:
     except Invalid:
         return False
     return True
+
+
+def is_unchecked(event: Event, word: str) -> bool:
+    """Whether an event that we refused shows that its relay checks nothing. What holds and is
+    `invalid` here is so by our own policies: its relay may well have others."""
+    return word == "invalid" and not holds(event)
 
 
 def _raw_id(event: Event) -> bytes:
