@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import People, running_node
+from tests.fakes.foreign_relay import foreign_relay
 from tests.relay_peer import SEALED, a_peer, now
 
 from hanse.agent import Agent
@@ -16,7 +17,7 @@ from hanse.engines.peers.mirror import Pace
 from hanse.errors import Conflict, Invalid, NotFound
 from hanse.keyring import new_secret
 from hanse.node import Node
-from hanse.protocol.event import Event
+from hanse.protocol.event import Event, sign_event
 from hanse.protocol.keys import SecretKey
 from hanse.protocol.peer import Direction, Peer, read_peer
 
@@ -300,3 +301,43 @@ async def test_a_keys_own_relays_are_found_here_and_at_peers(nodes: Nodes) -> No
         await client.keep(client.note(kind=10002, tags=[["r", "wss://one.example", "write"]]))
     await a.peers.add(peer(b.url, "in", {"kinds": [1]}))
     assert await a.peers.relays(author.public) == [("wss://one.example", Direction.IN)]
+
+
+def relay_list(author: SecretKey, url: str, *tags: list[str], at_s: int) -> Event:
+    """A key's list of one relay."""
+    return sign_event(author, kind=10002, created_at=at_s, tags=[["r", url], *tags])
+
+
+async def relays_told(nodes: Nodes, author: SecretKey, *lists: Event) -> list[str]:
+    """The relays of a key for a node whose every peer has one of these lists."""
+    node = await nodes.start("a")
+    async with AsyncExitStack() as stack:
+        for one in lists:
+            relay = await stack.enter_async_context(foreign_relay(events=[one]))
+            await node.peers.add(peer(relay.url, "in", {"kinds": [1]}))
+        return [url for url, _ in await node.peers.relays(author.public)]
+
+
+async def test_of_lists_of_relays_of_one_second_the_one_with_the_lowest_id_counts(
+    nodes: Nodes,
+) -> None:
+    author, at_s = new_secret(), now()
+    lists = [relay_list(author, f"wss://{n}.example", at_s=at_s) for n in range(3)]
+    lowest = min(lists, key=lambda event: event.id)
+    assert await relays_told(nodes, author, *lists) == [lowest.tag("r")]
+
+
+async def test_a_list_of_relays_that_expired_does_not_count(nodes: Nodes) -> None:
+    author, at_s = new_secret(), now()
+    ends = [["expiration", text] for text in (str(at_s + 3600), str(at_s - 1), "soon")]
+    good = relay_list(author, "wss://good.example", ends[0], at_s=at_s - 60)
+    expired = relay_list(author, "wss://old.example", ends[1], at_s=at_s)
+    unread = relay_list(author, "wss://odd.example", ends[2], at_s=at_s)
+    assert await relays_told(nodes, author, expired, unread, good) == ["wss://good.example"]
+
+
+async def test_who_has_expired_lists_of_relays_alone_has_none(nodes: Nodes) -> None:
+    author, ends = new_secret(), ["expiration", str(now() - 1)]
+    expired = relay_list(author, "wss://old.example", ends, at_s=now())
+    with pytest.raises(NotFound, match="10002"):
+        await relays_told(nodes, author, expired)

@@ -141,6 +141,15 @@ def is_shared(event: Event) -> bool:
     )
 
 
+def has_expired(event: Event, now_s: int) -> bool:
+    """Whether an event has no use by now (NIP-40). One whose time cannot be read has
+    none, as admission would not take it."""
+    found = event.tag("expiration")
+    if found is None:
+        return False
+    return not (found.isascii() and found.isdigit() and len(found) <= 15) or int(found) <= now_s
+
+
 def relays_of(event: Event) -> list[tuple[str, Direction]]:
     """The relays a key names as its own (NIP-65), each once, at most RELAYS_MAX. What it writes is
     pulled from its `write` relays; what is meant for it is pushed to its `read` relays."""

@@ -19,7 +19,7 @@ from hanse.protocol import kinds
 from hanse.protocol.event import Event, parse_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.keys import PublicKey, SecretKey
-from hanse.protocol.peer import Direction, Peer, relays_of
+from hanse.protocol.peer import Direction, Peer, has_expired, relays_of
 from hanse.protocol.session import host_of
 
 PEERS_MAX = 64
@@ -123,10 +123,12 @@ class Peers:
         urls = list(self._mirrors)
         answers = await asyncio.gather(*(self._ask(url, asked) for url in urls))
         lists += [event for events in answers for event in events]
+        lists = [event for event in lists if not has_expired(event, self._now_s())]
         if not lists:
             hint = f"looked here and at {len(urls)} peers"
             raise NotFound("no list of relays (kind 10002) is known", field="from", hint=hint)
-        return relays_of(max(lists, key=lambda event: (event.created_at, event.id)))
+        # NIP-01: of one second the lowest id stays.
+        return relays_of(min(lists, key=lambda event: (-event.created_at, event.id)))
 
     async def sync(
         self, url: str, filter: Filter, direction: Direction, tell: Callable[[Tally], None]
