@@ -14,10 +14,13 @@ from websockets.asyncio.server import ServerConnection, serve
 from hanse.engines.web.reader import Bounds, Refused, Web, is_public
 from hanse.errors import Invalid, NotFound, TooLarge, Unavailable
 from hanse.keyring import new_secret
-from hanse.operations.imports import sources
-from hanse.protocol import kinds, message
+from hanse.operations.imports import a2a, sources
+from hanse.protocol import jws, kinds, message
+from hanse.protocol.address import encode_npub
+from hanse.protocol.canonical import canonical
 from hanse.protocol.event import sign_event
 
+SECRET = new_secret()
 Handler = Callable[[served.Request], Awaitable[served.StreamResponse]]
 
 
@@ -262,6 +265,60 @@ async def test_a_host_that_names_its_key_proves_what_it_lists_of_its_own() -> No
     own, other = reading.listings
     assert own.verified.startswith(f"domain {start.removeprefix('http://')} npub1")
     assert other.verified == ""
+
+
+@asynccontextmanager
+async def a_names_list_elsewhere(status: int) -> AsyncIterator[tuple[str, str]]:
+    """A host that answers everything but one registry by a redirect to another, and that other,
+    which names SECRET's key."""
+
+    async def names(request: served.Request) -> served.StreamResponse:
+        return served.json_response({"names": {"_": SECRET.public}})
+
+    async with a_site(names) as other:
+
+        async def answer(request: served.Request) -> served.StreamResponse:
+            if request.path == "/v0/servers":
+                rows = [{"name": "a/own", "remotes": [{"url": f"http://{request.host}/mcp"}]}]
+                return served.json_response({"servers": rows})
+            return served.Response(status=status, headers={"Location": f"{other}{request.path_qs}"})
+
+        async with a_site(answer) as start:
+            yield start, other
+
+
+REDIRECTING = pytest.mark.parametrize("status", [301, 302, 307, 308])
+
+
+@REDIRECTING
+@pytest.mark.requirement("NIP-05.followed-nowhere")
+async def test_names_that_a_host_leaves_to_another_prove_nothing_of_what_it_lists(
+    status: int,
+) -> None:
+    async with a_names_list_elsewhere(status) as (start, other), Web([start, other]) as found:
+        _, reading = await sources.of_url(f"{start}/v0/servers", None, found, quiet, 10)
+        # Any other document is read where its host says that it is.
+        assert await found.json(f"{start}/names.json") == {"names": {"_": SECRET.public}}
+    (own,) = reading.listings
+    assert own.verified == ""
+
+
+@REDIRECTING
+@pytest.mark.requirement("NIP-05.followed-nowhere")
+async def test_names_that_an_agents_host_leaves_to_another_prove_no_card(status: int) -> None:
+    npub = encode_npub(SECRET.public)
+    async with a_names_list_elsewhere(status) as (start, other), Web([start, other]) as found:
+        verified = {}
+        for home in (start, other):
+            # A key set under the names' own address must not bring them in by another way.
+            header = {"alg": "ES256K", "kid": npub, "jku": f"{home}/.well-known/nostr.json?name=_"}
+            card: dict[str, Any] = {"name": "Pilot", "url": f"{home}/a2a", "skills": [{"id": "a"}]}
+            protected = jws.encode(json.dumps(header).encode())
+            signature = jws.sign(SECRET, protected, canonical(card, "card"))
+            card["signatures"] = [{"protected": protected, "signature": signature}]
+            (listing,) = (await a2a.read(card, fetch=found.json)).listings
+            verified[home] = listing.verified
+    assert verified == {start: "", other: f"signature {npub} at 127.0.0.1"}
 
 
 async def test_an_api_described_in_yaml_is_read_from_its_url() -> None:

@@ -4,6 +4,7 @@
 - the hosts and ports that the operator named may be anywhere; every other, be it named by a
   document or by a redirect, must have public addresses alone. They are looked at when they are
   resolved, and it is those addresses that are connected to
+- no redirect of a `nostr.json` is followed (NIP-05): only the host itself says whose its names are
 - sizes, times, redirects and requests are bounded; no cookies, no credentials, no proxies
 """
 
@@ -25,6 +26,7 @@ from hanse.protocol.canonical import read_json
 
 URL_MAX = 2048
 READ_BYTES = 64 * 1024
+_NAMES = "/.well-known/nostr.json"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE, _PLAIN = frozenset({"https", "wss"}), frozenset({"http", "ws"})
 _NOT_PUBLIC = tuple(
@@ -148,8 +150,9 @@ class Web:
             raise _told(url, exc) from exc
 
     async def _read(self, url: str) -> bytes:
+        redirects = 0 if _parts(url).path == _NAMES else self.bounds.redirects
         try:
-            for _ in range(self.bounds.redirects + 1):
+            for _ in range(redirects + 1):
                 self._check(url)
                 answer = await self._asked(url)
                 if isinstance(answer, bytes):
@@ -159,7 +162,7 @@ class Web:
             raise
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
             raise _told(url, exc) from exc
-        raise Unavailable(f"{url}: redirects more than {self.bounds.redirects} times")
+        raise Unavailable(f"{url}: redirects more than {redirects} times")
 
     def _taken(self, url: str) -> float:
         """One request more: how long it may take."""
