@@ -129,6 +129,52 @@ async def test_bad_lines_are_named_by_number_and_the_others_kept(
     assert "ephemeral" in reasons[7]
 
 
+@pytest.mark.parametrize("running", [False, True])
+async def test_a_dry_run_checks_and_counts_and_keeps_nothing(
+    home: Home, tmp_path: Path, running: bool
+) -> None:
+    here, new = an_event("here"), an_event("new")
+    home.json("import", str(written(tmp_path / "first.jsonl", [here])))
+    source = written(tmp_path / "events.jsonl", [here, new, new])
+    line = encode_event(an_event("signed"))
+    forged = orjson.dumps({**orjson.loads(line), "sig": "0" * 128})
+    source.write_bytes(source.read_bytes() + b"\n".join([b"{", forged]))
+    words = ("import", str(source), "--dry-run")
+    if running:
+        with a_node(home):
+            found = home.json(*words)
+    else:
+        found = home.json(*words)
+    counts = (found["dry_run"], found["kept"], found["duplicates"], found["refused"])
+    assert counts == (True, 1, 2, {"invalid": 2})
+    assert [row["line"] for row in found["problems"]] == [4, 5]
+    assert ids_in(home.folder / "data/hanse.db") == {here.id}
+
+
+def test_a_dry_run_makes_no_database(home: Home, tmp_path: Path) -> None:
+    written(tmp_path / "events.jsonl", [an_event("one"), an_event("two", 1, NOW + 9_999)])
+    done = home.run("import", "events.jsonl", "--dry-run", "--data", "other")
+    assert done.stdout == "1 events would be kept, 0 were here, 1 refused.\n"
+    assert "in the future" in done.stderr
+    assert not (tmp_path / "other").exists()
+    line = home.refused("import", "-", "--dry-run", "--stop-on-error", stdin=b"{")
+    assert line.endswith("(0 events before it would be kept)")
+
+
+def test_what_is_for_lists_is_refused_for_events(home: Home, tmp_path: Path) -> None:
+    written(tmp_path / "events.jsonl", [an_event()])
+    for name, words in (("share", ["--share"]), ("limit", ["--limit", "5"])):
+        line = home.refused("import", "events.jsonl", *words)
+        assert line == f"invalid: {name}: is for lists of services, and this holds events"
+    assert not (home.folder / "data").exists()
+
+
+def test_an_import_of_which_every_line_is_refused_fails(home: Home) -> None:
+    assert home.json("import", "-", code=0)["lines"] == 0
+    done = home.run("import", "-", stdin=b"{\n[]\n")
+    assert (done.returncode, done.stdout) == (1, "0 events kept, 0 were here, 2 refused.\n")
+
+
 def test_stopping_at_an_error_keeps_what_stood_before_it(home: Home, tmp_path: Path) -> None:
     source = tmp_path / "events.jsonl"
     first, last = encode_event(an_event("first")), encode_event(an_event("last"))

@@ -48,8 +48,9 @@ def import_(
         bool, typer.Option("--share", help="Let imported offers go on to peers, marked as such.")
     ] = False,
     limit: Annotated[
-        int, typer.Option("--limit", help="At most so many offers.", min=1, max=10_000)
-    ] = LISTINGS,
+        int | None,
+        typer.Option("--limit", help="At most so many offers (default: 1000).", min=1, max=10_000),
+    ] = None,
     stop_on_error: Annotated[
         bool, typer.Option("--stop-on-error", help="Events: stop at the first that is refused.")
     ] = False,
@@ -75,13 +76,16 @@ def import_(
             answer(json, found, lambda: _show_listed(found))
             return
         if _is_list(source, kind):
+            most = LISTINGS if limit is None else limit
             with bar(quiet=json) as report:
-                found = run(_listed(source, kind, limit, share, dry_run, folder, node, report))
+                found = run(_listed(source, kind, most, share, dry_run, folder, node, report))
             answer(json, found, lambda: _show_listed(found))
             return
         with _opened(source) as (stream, size), bar(quiet=json) as report:
-            taken = run(_take(stream, size, folder, node, stop_on_error, report))
+            _only_of_lists(share, limit)
+            taken = run(_take(stream, size, folder, node, stop_on_error, dry_run, report))
         counts = {
+            "dry_run": taken.dry_run,
             "lines": taken.lines,
             "kept": taken.kept,
             "duplicates": taken.duplicates,
@@ -90,6 +94,8 @@ def import_(
             "problems": [{"line": line, "reason": reason} for line, reason in taken.problems],
         }
         answer(json, counts, lambda: _show(taken))
+        if taken.none_taken:
+            raise typer.Exit(1)
 
 
 def _elsewhere(data: Path | None, folder: Path) -> str | None:
@@ -276,6 +282,15 @@ def _show_listed(found: dict[str, Any]) -> None:
 # --- events ---------------------------------------------------------------------------------------
 
 
+def _only_of_lists(share: bool, limit: int | None) -> None:
+    """Raises Invalid: what was asked for would be done to no event."""
+    from hanse.errors import Invalid
+
+    for name, given in (("share", share), ("limit", limit is not None)):
+        if given:
+            raise Invalid.at(name, "is for lists of services, and this holds events")
+
+
 @contextmanager
 def _opened(file: str) -> Iterator[tuple[BinaryIO, int]]:
     """The stream and its size, 0 if that is unknown."""
@@ -287,12 +302,13 @@ def _opened(file: str) -> Iterator[tuple[BinaryIO, int]]:
         yield sys.stdin.buffer, 0
         return
     try:
-        with Path(file).open("rb") as stream:
-            yield stream, Path(file).stat().st_size
+        stream = Path(file).open("rb")  # noqa: SIM115 - what fails while it is used is not its fault
     except FileNotFoundError as exc:
         raise NotFound("is not there", field=file) from exc
     except OSError as exc:
         raise Unavailable(f"cannot be read: {exc.strerror}", field=file) from exc
+    with stream:
+        yield stream, Path(file).stat().st_size
 
 
 def _show(found: "Taken") -> None:
@@ -301,7 +317,8 @@ def _show(found: "Taken") -> None:
     refused = found.refused.total()
     if refused > SHOWN:
         err(f"and {refused - SHOWN} more")
-    out(f"{found.kept} events kept, {found.duplicates} were here, {refused} refused.")
+    kept = "would be kept" if found.dry_run else "kept"
+    out(f"{found.kept} events {kept}, {found.duplicates} were here, {refused} refused.")
     if found.older:
         out(f"  of {found.older} a newer version is here")
 
@@ -312,17 +329,24 @@ async def _take(
     folder: Path,
     node: str | None,
     stop_on_error: bool,
+    dry_run: bool,
     report: "Report",
 ) -> "Taken":
     from hanse.operations.intake import take
+    from hanse.operations.rehearsal import Rehearsal
 
-    async with _keeper(folder, node, None) as (keeper, _, _):
-        return await take(stream, size, keeper, report, stop_on_error=stop_on_error)
+    async with _keeper(folder, node, None, dry_run) as (keeper, link, _):
+        where = Rehearsal(keeper, link) if dry_run else keeper
+        flags = {"stop_on_error": stop_on_error, "dry_run": dry_run}
+        return await take(stream, size, where, report, **flags)
 
 
 @asynccontextmanager
-async def _keeper(folder: Path, node: str | None, secret: Any) -> "AsyncIterator[Any]":
-    """Where events go, and the link or the log behind it. `secret` proves who we are to a node."""
+async def _keeper(
+    folder: Path, node: str | None, secret: Any, dry_run: bool = False
+) -> "AsyncIterator[Any]":
+    """Where events go, and the link or the log behind it. `secret` proves who we are to a node. For
+    a dry run no database is made: where none is, an empty one in memory stands for it."""
     import secrets
     import time
     from contextlib import AsyncExitStack
@@ -354,6 +378,8 @@ async def _keeper(folder: Path, node: str | None, secret: Any) -> "AsyncIterator
             from hanse.engines.storage.postgres import PostgresDatabase
 
             database = await enter(PostgresDatabase(url))
+        elif dry_run and not (folder / DATABASE).exists():
+            database = await enter(SqliteDatabase(":memory:"))
         else:
             stack.enter_context(alone(folder, "import"))
             none_waits(folder)

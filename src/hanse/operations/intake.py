@@ -58,14 +58,20 @@ class Keeper(Protocol):
 
 class Taken(msgspec.Struct, kw_only=True):
     """What became of the lines. `older`: a newer version is kept. `problems` names the first
-    PROBLEMS_MAX lines that were refused."""
+    PROBLEMS_MAX lines that were refused. `dry_run`: what is told as kept would be."""
 
+    dry_run: bool = False
     lines: int = 0
     kept: int = 0
     duplicates: int = 0
     older: int = 0
     refused: Counter[str] = msgspec.field(default_factory=Counter)
     problems: list[tuple[int, str]] = msgspec.field(default_factory=list)
+
+    @property
+    def none_taken(self) -> bool:
+        """Whether there were lines, and each was refused."""
+        return 0 < self.lines == self.refused.total()
 
     def refuse(self, number: int, reason: HanseError) -> None:
         """One line is not taken."""
@@ -146,12 +152,18 @@ class Through:
 
 
 async def take(
-    stream: BinaryIO, size: int, keeper: Keeper, report: Report, *, stop_on_error: bool = False
+    stream: BinaryIO,
+    size: int,
+    keeper: Keeper,
+    report: Report,
+    *,
+    stop_on_error: bool = False,
+    dry_run: bool = False,
 ) -> Taken:
     """Read, check and keep every line. `size` is the stream's, 0 if unknown. With `stop_on_error`
-    raises the first line's refusal, after what stood before it was kept. Raises Unavailable if
-    nothing more can be kept."""
-    lines, taken, begun = Lines(stream), Taken(), time.monotonic()
+    raises the first line's refusal, after what stood before it was kept. `dry_run`: the keeper
+    keeps nothing. Raises Unavailable if nothing more can be kept."""
+    lines, taken, begun = Lines(stream), Taken(dry_run=dry_run), time.monotonic()
     thread = ThreadPoolExecutor(1, "hanse-import")
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -235,5 +247,5 @@ async def _keep(batch: Batch, keeper: Keeper, taken: Taken, stop_on_error: bool)
             taken.refuse(number, outcome)
     if stop is not None:
         number, why = stop
-        hint = f"{taken.kept} events before it were kept"
+        hint = f"{taken.kept} events before it {'would be' if taken.dry_run else 'were'} kept"
         raise type(why)(why.text, field=f"line {number}", hint=hint)
