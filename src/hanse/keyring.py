@@ -17,7 +17,14 @@ from pathlib import Path
 
 import msgspec
 
-from hanse.errors import Conflict, HanseError, Invalid, NotFound, WrongPassphrase
+from hanse.errors import (
+    Conflict,
+    HanseError,
+    Invalid,
+    NotFound,
+    Unavailable,
+    WrongPassphrase,
+)
 from hanse.protocol import address, attestation, passphrase
 from hanse.protocol.keys import PublicKey, SecretKey, public_key
 
@@ -189,8 +196,16 @@ class Keyring:
             raise Invalid.at(str(path), "is not an attestation") from exc
 
     def _write(self, name: str, text: str) -> None:
-        """Whole or not at all, for the owner's eyes only."""
+        """Whole or not at all, for the owner's eyes only. Raises Unavailable."""
         path = self.home / name
+        try:
+            self._put(path, text)
+        except OSError as exc:
+            hint = "HANSE_HOME names the home folder"
+            text = f"cannot be written: {exc.strerror}"
+            raise Unavailable(text, field=str(path), hint=hint) from exc
+
+    def _put(self, path: Path, text: str) -> None:
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.parent.mkdir(exist_ok=True, mode=0o700)
         draft = path.with_name(f".{path.name}.{os.getpid()}")

@@ -222,6 +222,14 @@ async def test_a_copy_that_is_not_whole_is_refused_and_the_old_database_stays(
     assert ids_in(home.folder / "data/hanse.db") == ids
 
 
+def test_a_refused_restore_leaves_no_folder_that_it_made(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "bad.db").write_bytes(b"no database at all" * 999)
+    for more in ((), ("--at-restart",)):
+        line = home.refused("restore", "bad.db", "--data", "new/data", *more)
+        assert "is damaged" in line
+        assert not (tmp_path / "new").exists()
+
+
 async def test_a_damaged_database_is_replaced_and_can_be_kept_beside(
     home: Home, tmp_path: Path
 ) -> None:

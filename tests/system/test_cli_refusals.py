@@ -116,6 +116,43 @@ def test_with_json_a_refusal_is_one_object(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
+    "words", [("up", "--port", "0"), ("import", "none.jsonl"), ("restore", "x")]
+)
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [
+        ("plain.py", "is no folder"),
+        ("plain.py/x", "cannot be made: Not a directory"),
+        ("/proc/x", "cannot be made: No such file or directory"),
+    ],
+)
+def test_a_data_folder_that_cannot_be_made_is_named_with_the_reason(
+    home: Home, words: tuple[str, ...], folder: str, reason: str
+) -> None:
+    for file in ("none.jsonl", "x"):
+        (home.work / file).touch()
+    found = home.json(*words, "--data", folder, code=1)
+    assert found == {
+        "error": "unavailable",
+        "field": folder,
+        "reason": reason,
+        "hint": "name another folder with --data",
+    }
+
+
+def test_a_home_that_cannot_be_made_is_named_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (str(tmp_path / "file"), "/proc/x"):
+        found = Home(tmp_path / "home", HANSE_HOME=folder).json("init", code=1)
+        assert (found["error"], found["hint"]) == (
+            "unavailable",
+            "HANSE_HOME names the home folder",
+        )
+        assert found["field"].startswith(folder)
+        assert found["reason"].startswith("cannot be written: ")
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         (("call", "nobody", "x"), "invalid: offer: no offer has this name"),

@@ -15,7 +15,15 @@ from pathlib import Path
 import apsw
 
 from hanse.engines.storage.files import Report, drafted, sync_folder
-from hanse.engines.storage.folder import DATABASE, OLD, alone, any_of, beside, restoring
+from hanse.engines.storage.folder import (
+    DATABASE,
+    OLD,
+    alone,
+    any_of,
+    beside,
+    restoring,
+    unmade,
+)
 from hanse.engines.storage.pages import has_fresh, left_beside
 from hanse.engines.storage.replacement import ASIDE, none_waits
 from hanse.engines.storage.whole import Copied, check, opened
@@ -44,7 +52,8 @@ def restore(source: Path, folder: Path, report: Report, *, keep_old: bool = Fals
     another waits for the next start."""
     if not source.is_file():
         raise NotFound("is not there", field=str(source))
-    with alone(folder, "restore", "stop it, or use --at-restart or --data"), restoring(folder):
+    hint = "stop it, or use --at-restart or --data"
+    with unmade(folder), alone(folder, "restore", hint), restoring(folder):
         none_waits(folder)
         database, old, ready = folder / DATABASE, folder / OLD, folder / RESTORED
         for left in (ready, *beside(ready)):  # of a restore that was cut short

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from hanse.engines.storage.files import Report, drafted
-from hanse.engines.storage.folder import NEXT, OLD, beside, restoring
+from hanse.engines.storage.folder import NEXT, OLD, beside, restoring, unmade
 from hanse.engines.storage.replacement import none_waits
 from hanse.engines.storage.whole import Copied, check
 from hanse.errors import Conflict, NotFound
@@ -20,7 +20,7 @@ def prepare(source: Path, folder: Path, report: Report) -> Copied:
     is still there: it is never replaced itself."""
     if not source.is_file():
         raise NotFound("is not there", field=str(source))
-    with restoring(folder):
+    with unmade(folder), restoring(folder):
         none_waits(folder)
         waiting, old = folder / NEXT, folder / OLD
         for path in (old, *beside(old)):

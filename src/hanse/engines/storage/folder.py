@@ -12,6 +12,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from hanse.errors import Unavailable
 
@@ -20,6 +21,7 @@ NEXT = "hanse.db.next"
 OLD = "hanse.db.old"
 LOCK = "node.lock"
 NOTE_MAX = 200
+ANOTHER = "name another folder with --data"
 
 
 @contextlib.contextmanager
@@ -27,8 +29,8 @@ def alone(folder: Path, note: str = "", hint: str = "stop it, or use --data") ->
     """One node to a data folder: a second would refund the calls of the first. The system drops the
     lock with the process, however that ends. `note` tells others who has it. Makes the folder if
     there is none. Raises Unavailable."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / LOCK).open("a+") as file:  # not "w": what the other wrote must stay
+    _make(folder)
+    with _locked_by(folder) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -47,7 +49,7 @@ def alone(folder: Path, note: str = "", hint: str = "stop it, or use --data") ->
 def restoring(folder: Path) -> Iterator[None]:
     """One at a time puts databases in place here, whether or not a node runs. On the folder itself:
     `node.lock` is the node's for all its life. Raises Unavailable."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make(folder)
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -60,6 +62,39 @@ def restoring(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def unmade(folder: Path) -> Iterator[None]:
+    """If the block raises, the folder goes if the block made it and put nothing but the lock into
+    it."""
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, Unavailable):  # what made the block raise is told instead
+            if made and os.listdir(folder) in ([], [LOCK]) and holder(folder) is None:
+                (folder / LOCK).unlink(missing_ok=True)
+                for path in made:
+                    path.rmdir()
+        raise
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        file = isinstance(exc, FileExistsError)
+        text = "is no folder" if file else f"cannot be made: {exc.strerror}"
+        raise Unavailable(text, field=str(folder), hint=ANOTHER) from exc
+
+
+def _locked_by(folder: Path) -> TextIO:
+    try:
+        return (folder / LOCK).open("a+")  # not "w": what the other wrote must stay
+    except OSError as exc:
+        text = f"cannot be written: {exc.strerror}"
+        raise Unavailable(text, field=str(folder / LOCK), hint=ANOTHER) from exc
 
 
 def beside(database: Path) -> list[Path]:
@@ -75,13 +110,16 @@ def any_of(database: Path) -> bool:
 
 
 def holder(folder: Path) -> str | None:
-    """What the process that has the folder noted; None if nobody has it."""
+    """What the process that has the folder noted; None if nobody has it. Raises Unavailable."""
     try:
         with (folder / LOCK).open("r") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 return file.read(NOTE_MAX)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
+    except OSError as exc:
+        text = f"cannot be read: {exc.strerror}"
+        raise Unavailable(text, field=str(folder / LOCK), hint=ANOTHER) from exc
     return None
