@@ -256,4 +256,6 @@ async def test_a_vacuum_gives_back_what_retention_left(home: Home, tmp_path: Pat
 def test_settings_that_make_no_sense_are_named_before_the_node_starts(home: Home) -> None:
     assert "retain: '1' is not KIND=AGE" in home.refused("up", "--retain", "1")
     assert "retain: kind 31402 is always kept" in home.refused("up", "--retain", "31402=1d")
-    assert "log-max: '10gb' is not a size" in home.refused("up", "--log-max", "10gb")
+    for text in ("10gb", "10", "10GBevents"):
+        line = home.refused("up", "--log-max", text)
+        assert f"log-max: '{text}' is not a size with its unit" in line

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hanse.cli.quantities import age_s, kind_age_s, milliseconds, share, size_bytes
+from hanse.cli.quantities import age_s, kind_age_s, log_bound, milliseconds, share
 from hanse.errors import Invalid
 
 
@@ -70,10 +70,15 @@ def test_ages_are_read_with_their_unit(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("10GB", 10**10), ("500MB", 5 * 10**8), ("5000000", 5_000_000)]
+    ("text", "bound"),
+    [
+        ("10GB", (None, 10**10)),
+        ("500MB", (None, 5 * 10**8)),
+        ("5000000events", (5_000_000, None)),
+    ],
 )
-def test_sizes_are_read_with_their_unit(text: str, count: int) -> None:
-    assert size_bytes(text, "f") == count
+def test_the_log_s_bound_is_read_with_its_unit(text: str, bound: object) -> None:
+    assert log_bound(text, "f") == bound
 
 
 @pytest.mark.parametrize("text", ["", "90", "d", "-1d", "0d", "1.5d", "1 d", "٩d", "7=", "=7d"])
@@ -84,7 +89,10 @@ def test_what_is_no_age_is_named(text: str) -> None:
         kind_age_s(text, "retain")
 
 
-@pytest.mark.parametrize("text", ["", "GB", "1gb", "0", "-1", "1.5GB"])
-def test_what_is_no_size_is_named(text: str) -> None:
-    with pytest.raises(Invalid, match="log-max"):
-        size_bytes(text, "log-max")
+@pytest.mark.parametrize(
+    "text", ["", "10", "GB", "events", "1gb", "0GB", "-1GB", "1.5GB", "10GBevents"]
+)
+def test_a_bound_without_a_size_or_its_unit_is_refused_with_both_forms(text: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        log_bound(text, "log-max")
+    assert (caught.value.field, caught.value.hint) == ("log-max", 'write "10GB" or "1000000events"')

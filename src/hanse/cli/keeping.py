@@ -65,15 +65,15 @@ def keeping(
     vanished_max: int,
 ) -> "Keeping":
     """The settings. Raises Invalid."""
-    from hanse.cli.quantities import age_s, kind_age_s, size_bytes
+    from hanse.cli.quantities import age_s, kind_age_s, log_bound
     from hanse.engines.storage.upkeep import Keeping
 
-    count = log_max is not None and log_max.endswith("events")
-    bound = size_bytes(log_max.removesuffix("events"), "log-max") if log_max else None
+    none = (None, None)
+    events_max, bytes_max = none if log_max is None else log_bound(log_max, "log-max")
     return Keeping(
         ages_s=tuple(kind_age_s(found, "retain") for found in retain or ()),
-        events_max=bound if count else None,
-        bytes_max=None if count else bound,
+        events_max=events_max,
+        bytes_max=bytes_max,
         outputs_s=age_s(outputs, "keep-outputs"),
         tombstones_max=tombstones_max,
         vanished_max=vanished_max,

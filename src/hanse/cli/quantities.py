@@ -12,8 +12,8 @@ _TIME = re.compile(r"^\s*([0-9]{1,9})(?:\.([0-9]{1,3}))?\s*(ms|s|min)?\s*$")
 _RATE = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)/([0-9]{1,8})")
 _AGES = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 _AGE = re.compile(r"([1-9][0-9]{0,8})(s|min|h|d|w|y)")
-_SIZES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SIZE = re.compile(r"([1-9][0-9]{0,14})(KB|MB|GB|TB|)")
+_SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BOUND = re.compile(r"([1-9][0-9]{0,14})(KB|MB|GB|TB|events)")
 _FACTORS = {"ms": 1, "s": 1000, "min": 60_000, None: 1}
 
 
@@ -65,9 +65,11 @@ def kind_age_s(text: str, field: str) -> tuple[int, int]:
     return int(kind), age_s(age, field)
 
 
-def size_bytes(text: str, field: str) -> int:
-    """ "10GB" in bytes. Raises Invalid."""
-    found = _SIZE.fullmatch(text)
+def log_bound(text: str, field: str) -> tuple[int | None, int | None]:
+    """ "1000000events" as events, "10GB" as bytes; the other is None. Raises Invalid."""
+    found = _BOUND.fullmatch(text)
     if not found:
-        raise Invalid.at(field, f"{text[:40]!r} is not a size", 'write "10GB" or "500MB"')
-    return int(found[1]) * _SIZES[found[2]]
+        hint = 'write "10GB" or "1000000events"'
+        raise Invalid.at(field, f"{text[:40]!r} is not a size with its unit", hint)
+    count, unit = int(found[1]), found[2]
+    return (count, None) if unit == "events" else (None, count * _SIZES[unit])
