@@ -61,13 +61,13 @@ CASES = [
     (("books",), "invalid: no node is known here"),
     (("mcp",), "invalid: no node is known here"),
     (("balance", "--node", DOWN), "error: ws://127.0.0.1:9: "),
-    (("status", "--node", DOWN), "error: http://127.0.0.1:9/api/v1/status: "),
-    (("books", "--node", DOWN), "error: http://127.0.0.1:9/api/v1/books: "),
+    (("status", "--node", DOWN), "error: node: http://127.0.0.1:9/api/v1/status: "),
+    (("books", "--node", DOWN), "error: node: http://127.0.0.1:9/api/v1/books: "),
     (("mcp", "--node", DOWN), "error: ws://127.0.0.1:9: "),
     (("balance", "--node", "127.0.0.1:7447"), "invalid: node: must be a ws:// or wss:// URL"),
     (("status", "--node", "file:///etc/passwd"), "invalid: node: must be a ws://"),
     (("balance", "--node", "ws://127.0.0.1:port"), "error: ws://127.0.0.1:port: "),
-    (("status", "--node", "ws://[bad"), "error: http://[bad"),
+    (("status", "--node", "ws://[bad"), "error: node: http://[bad"),
     (("serve", "python", "plain"), "invalid: target: must be MODULE:FUNCTION"),
     (("serve", "python", "missing:f"), "invalid: target: No module named 'missing'"),
     (("serve", "python", "plain:missing"), "invalid: target: plain has no function"),
@@ -84,6 +84,9 @@ CASES = [
     (("up", "--doors", "mcp"), "invalid: doors: "),
     (("up", "--doors", "api,ftp"), "invalid: doors: ['ftp'] unknown"),
     (("up", "--url", "http://x.example"), "invalid: public_url: must be a ws://"),
+    (("up", "--limit", "connections=0"), "invalid: limit: connections must be 1 to 999999999999"),
+    (("up", "--limit", "connections=-1"), "invalid: limit: connections must be 1 to 999999999999"),
+    (("up", "--limit", "connections"), "invalid: limit: 'connections' is not NAME=NUMBER"),
     (("up", "--port", "0", "--host", "203.0.113.1"), "error: cannot listen on 203.0.113.1:0"),
     (("receipt", "verify", "missing.json"), "invalid: missing.json: cannot be read: No such"),
     (("receipt", "verify", "."), "invalid: .: cannot be read: Is a directory"),
@@ -113,6 +116,25 @@ def test_with_json_a_refusal_is_one_object(home: Home) -> None:
     }
     assert home.json("balance", "--node", DOWN, code=1)["error"] == "unavailable"
     assert home.json("balance", "--agent", "nobody", code=1)["error"] == "not-found"
+
+
+@pytest.mark.parametrize("words", [("status",), ("books",), ("peer", "list")])
+def test_with_json_an_unreachable_node_is_named_by_its_setting(
+    home: Home, words: tuple[str, ...]
+) -> None:
+    found = home.json(*words, "--node", DOWN, code=1)
+    assert (found["error"], found["field"]) == ("unavailable", "node")
+    assert found["reason"].startswith("http://127.0.0.1:9/")
+
+
+def test_with_json_an_unreachable_relay_is_named_by_its_argument(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.json("init")
+    with home.started("up", "--port", "0", "--json") as running:
+        running.line()
+        found = home.json("sync", DOWN, code=1)
+    assert (found["error"], found["field"]) == ("unavailable", "url")
+    assert found["reason"].startswith(DOWN)
 
 
 @pytest.mark.parametrize(

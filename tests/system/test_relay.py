@@ -479,6 +479,15 @@ async def test_the_relay_describes_itself_to_whoever_asks_for_it(node: Node) -> 
     assert limits["max_limit"] == node.config.query_limit_max
 
 
+async def test_the_description_s_media_type_may_be_written_in_any_case(node: Node) -> None:
+    headers = {"Accept": "APPLICATION/NOSTR+JSON"}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(node.http_url, headers=headers) as response,
+    ):
+        assert json.loads(await response.text())["self"] == node.pubkey
+
+
 async def test_browsers_may_ask_for_the_description_from_anywhere(node: Node) -> None:
     headers = {"Origin": "https://any.example", "Access-Control-Request-Method": "GET"}
     async with (

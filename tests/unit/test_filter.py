@@ -129,6 +129,13 @@ def test_a_condition_that_cannot_be_checked_is_refused_by_name(found: Any, field
     assert caught.value.reason
 
 
+@pytest.mark.parametrize("key", ["since", "until", "limit"])
+@pytest.mark.parametrize("value", [2**53, 10**400, 1e20])
+def test_a_number_over_its_bound_is_refused_with_the_bound(key: str, value: float) -> None:
+    with pytest.raises(Invalid, match=f"filter.{key}: must be at most 9007199254740991"):
+        parse_filter({key: value})
+
+
 def test_a_filter_may_not_name_more_values_than_one_query_can_carry() -> None:
     letters = [chr(code) for code in range(ord("A"), ord("z") + 1) if chr(code).isalpha()]
     found = {f"#{letter}": [str(n) for n in range(ITEMS_MAX)] for letter in letters}

@@ -108,7 +108,7 @@ def _asked(
             raise refusal(str(problem["message"])) from exc
         raise HanseError.from_dict(problem) from exc
     except (OSError, HTTPException, ValueError) as exc:
-        raise Unavailable(f"{url}: {exc}", hint="is the node up?") from exc
+        raise Unavailable(f"{url}: {exc}", field="node", hint="is the node up?") from exc
 
 
 def _known() -> NodeAddress:

@@ -36,7 +36,8 @@ LIMITS: dict[str, tuple[str, ...]] = {
 }
 """Name → where it stands in the config. docs/settings.md says what each bounds."""
 
-_SETTING = re.compile(r"([a-z-]{1,40})=([1-9][0-9]{0,11})")
+_SETTING = re.compile(r"([a-z-]{1,40})=(-?[0-9]{1,100})")
+_MOST = 999_999_999_999
 
 Limit = Annotated[
     list[str] | None,
@@ -55,6 +56,8 @@ def limited(config: "Config", texts: list[str] | None) -> "Config":
         name, number = found.groups()
         if name not in LIMITS:
             raise Invalid.at("limit", f"{name!r} is none", f"any of {', '.join(LIMITS)}")
+        if not 1 <= int(number) <= _MOST:
+            raise Invalid.at("limit", f"{name} must be 1 to {_MOST}")
         config = _with(config, LIMITS[name], int(number))
     return config
 

@@ -22,5 +22,6 @@ def status(node: NodeUrl = None, json: Json = False) -> None:
             with urllib.request.urlopen(url, timeout=10) as found:
                 figures = orjson.loads(found.read(1 << 20))
         except (OSError, HTTPException, ValueError) as exc:
-            raise Unavailable(f"{url}: {exc}", hint="start it with `hanse up`") from exc
+            hint = "start it with `hanse up`"
+            raise Unavailable(f"{url}: {exc}", field="node", hint=hint) from exc
         answer(json, figures, lambda: table(("what", "value"), list(figures.items())))

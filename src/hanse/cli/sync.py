@@ -34,7 +34,7 @@ def sync(
             "direction": direction_of(only_in, only_out, both) or "both",
             "filter": read_filter(filter_),
         }
-        found = _followed(operator_lines(node, "/api/v1/sync", body), quiet=json)
+        found = _followed(operator_lines(node, "/api/v1/sync", body), url, quiet=json)
 
         def show() -> None:
             out(f"Pulled {found['pulled']}, pushed {found['pushed']}, by {found['method']}.")
@@ -51,8 +51,9 @@ def sync(
         answer(json, found, show)
 
 
-def _followed(lines: Iterator[dict[str, Any]], *, quiet: bool) -> dict[str, Any]:
-    """The outcome of a sync whose progress is shown meanwhile. Raises what it ended with."""
+def _followed(lines: Iterator[dict[str, Any]], url: str, *, quiet: bool) -> dict[str, Any]:
+    """The outcome of a sync whose progress is shown meanwhile. Raises what it ended with: what is
+    said of the relay by its address is about our argument `url`."""
     import sys
 
     from rich.console import Console
@@ -66,7 +67,9 @@ def _followed(lines: Iterator[dict[str, Any]], *, quiet: bool) -> dict[str, Any]
         tasks = {name: bars.add_task(name, total=None) for name in ("pull", "push")}
         for line in lines:
             if "problem" in line:
-                raise HanseError.from_dict(line["problem"])
+                problem = line["problem"]
+                theirs = str(problem.get("reason", "")).startswith(url)
+                raise HanseError.from_dict(({"field": "url"} if theirs else {}) | problem)
             if "result" in line:
                 result: dict[str, Any] = line["result"]
                 return result

@@ -22,6 +22,9 @@ VALUES_MAX = 10_000
 and lists are padded to powers of two."""
 
 
+COUNT_MAX = 2**53 - 1
+"""Of `since`, `until` and `limit`: what every reader of JSON has exactly."""
+
 SEARCH_MAX = 256
 """Characters of a `search`."""
 
@@ -89,7 +92,7 @@ _Hexes = Annotated[
 ]
 _Texts = Annotated[list[str], Meta(max_length=ITEMS_MAX)]
 _Kinds = Annotated[list[Annotated[int, Meta(ge=0, le=65535)]], Meta(max_length=ITEMS_MAX)]
-_Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+_Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 
 
 def _unset(key: str | None = None) -> Any:
@@ -240,7 +243,9 @@ def _kinds(value: Any) -> frozenset[int]:
 
 def _count(value: Any) -> int:
     # `type is int`: JSON true would pass isinstance.
-    if type(value) is not int or not 0 <= value <= 2**53 - 1:
+    if type(value) in (int, float) and value > COUNT_MAX:  # beyond 64 bits it was read as a float
+        raise _Unfit(f"must be at most {COUNT_MAX}")
+    if type(value) is not int or value < 0:
         raise _Unfit("must be a non-negative integer")
     return int(value)
 

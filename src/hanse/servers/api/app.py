@@ -91,7 +91,7 @@ class Api:
         return app
 
     async def _root(self, request: Request) -> Response:
-        if NOSTR_JSON in request.headers.get("accept", ""):
+        if NOSTR_JSON in request.headers.get("accept", "").lower():
             return Response(orjson.dumps(self._info), media_type=NOSTR_JSON)
         text = (
             f"{self._info['name']}: a Hanse node.\n"
