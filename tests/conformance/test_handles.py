@@ -5,19 +5,24 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
-from tests.conformance.engines import Stores, named, stores
+from tests.conformance.engines import Opening, Stores, named, stores
+from tests.conformance.events import ALICE, CAROL, Words, a_vanishing
 from tests.fakes.postgres_server import database_url
 
 from hanse.engines.storage import handles as stored_handles
 from hanse.engines.storage.handles import StoredHandles
+from hanse.engines.storage.log import EventLog
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.postgres import PostgresDatabase
 from hanse.engines.storage.sqlite import SqliteDatabase
 from hanse.errors import Conflict, Restricted, Stale, TooLarge
+from hanse.identity.statement import statement
 from hanse.keyring import new_secret
-from hanse.protocol.handle import Handle
-from hanse.protocol.keys import PublicKey
+from hanse.protocol.event import encode_event
+from hanse.protocol.handle import Address, Handle
+from hanse.protocol.keys import PublicKey, SecretKey
 
 ADA, BOB = new_secret().public, new_secret().public
 
@@ -172,6 +177,71 @@ async def test_names_end_in_order_unless_they_are_renewed(handles: StoredHandles
     await handles.renew("late", ADA, 5)  # never sooner
     assert [found.name for found in await handles.lapsed(50, 9)] == ["soon", "late"]
     assert await handles.handle("given") == Handle("given", ADA)
+
+
+# --- of who asked to vanish (NIP-62) --------------------------------------------------------------
+
+
+def signed(name: str, secret: SecretKey, said_s: int, moved: str = "") -> Handle:
+    event = statement(secret, Address(name, "a.example"), now_s=said_s)
+    key = secret.public
+    return Handle(name, key, key, 9000, moved, said_s, encode_event(event))
+
+
+async def test_who_vanishes_leaves_no_name_that_they_claimed(reopened: Opening) -> None:
+    given = Handle("given", ALICE.public)
+    later, other = signed("later", ALICE, 2001), signed("other", CAROL, 1000)
+    heir = msgspec.structs.replace(signed("heir", ALICE, 1000), pubkey=CAROL.public)
+    async with reopened() as kept:
+        handles = StoredHandles(kept.database)
+        await handles.add(given)
+        said = msgspec.structs.replace(signed("given", ALICE, 1000, "x@b.example"), until_s=0)
+        for one in (said, signed("ada", ALICE, 2000), heir, later, other):
+            await handles.claim(one, 9)
+        renewed = signed("twice", ALICE, 900)
+        await handles.claim(renewed, 9)
+        await handles.claim(signed("twice", ALICE, 1000), 9)
+        await Words(kept.log).keep(a_vanishing(ALICE, 2000))
+        # What the operator gave is the operator's word; what its key said of it is gone.
+        left = [msgspec.structs.replace(given, operator=ALICE.public, said_s=1000), later, other]
+        assert await handles.handles() == left
+    async with reopened() as kept:
+        handles = StoredHandles(kept.database)
+        assert await handles.handles() == left
+        for old in (signed("ada", ALICE, 2000), heir, renewed, said):
+            with pytest.raises(Restricted, match="asked to vanish"):
+                await handles.claim(old, 9)
+        await handles.claim(signed("ada", ALICE, 2001), 9)
+        await handles.claim(signed("twice", CAROL, 1), 9)
+
+
+async def test_names_of_who_vanished_before_this_was_so_go_with_the_upgrade(tmp_path: Path) -> None:
+    path = tmp_path / "hanse.db"
+    old, kept = signed("ada", ALICE, 1000), signed("bob", CAROL, 1000)
+    connection = apsw.Connection(str(path))
+    connection.create_scalar_function("author_hash", lambda *_: 0)
+    with connection:
+        for number, sql in migrations("sqlite"):
+            if number < 24:
+                connection.execute(sql)
+                connection.execute(f"PRAGMA user_version = {number}")
+        for one in (old, kept):
+            row = (one.name, one.pubkey, one.name, one.operator, one.until_s, one.moved)
+            connection.execute(
+                "INSERT INTO handle (name, pubkey, shape, operator, until, moved, said, statement)"
+                " VALUES (?,?,?,?,?,?,?,?)",
+                (*row, one.said_s, one.statement),
+            )
+        gone = bytes.fromhex(ALICE.public)
+        connection.execute("INSERT INTO vanished VALUES (?, 2000, 1)", (gone,))
+    connection.close()
+    async with SqliteDatabase(str(path)) as database:
+        handles = StoredHandles(database)
+        assert await handles.handles() == [kept]
+        log = EventLog(database, lambda: bytes(16))
+        await log.open()
+        await Words(log).keep(a_vanishing(CAROL, 1000))
+        assert await handles.handles() == []
 
 
 async def test_names_of_an_older_database_have_their_look_alikes(tmp_path: Path) -> None:

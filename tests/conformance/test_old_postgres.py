@@ -206,7 +206,17 @@ class History:
         await connection.execute("INSERT INTO trust_follow VALUES ($1, $1)", BOB.public)
         await connection.execute("INSERT INTO view VALUES ('trust', $1)", len(self.events))
 
-    MEANWHILE = {1: at_first, 4: with_handles, 8: with_trust}  # noqa: RUF012  read, never changed
+    async def with_claims(self, connection: Any) -> None:
+        """Version 20: names that were claimed, one by a key that had asked to vanish since."""
+        for name, secret in (("early", BOB), ("claimed", ALICE)):
+            # JSON that PostgreSQL's own reader of it does not take.
+            said = an_event(secret, kinds.HANDLE, 400, tags=[["d", name], ["x", '\0"pubkey":"']])
+            await connection.execute(
+                "INSERT INTO handle VALUES ($1, $2, $1, $2, 9000, '', 400, $3)",
+                *(name, secret.public, encode_event(said)),
+            )
+
+    MEANWHILE = {1: at_first, 4: with_handles, 8: with_trust, 20: with_claims}  # noqa: RUF012  read, never changed
 
 
 @pytest.fixture
@@ -327,6 +337,16 @@ async def test_names_and_views_of_versions_between_are_carried_over(url: str) ->
         rows = await database.select("SELECT kind FROM trust_event WHERE name = 'old'", ())
         assert rows == await database.select("SELECT 1 FROM trust_follow", ()) == []
         assert len(await trust.endorsements_by(ALICE.public, NOW_S)) == 1
+
+
+async def test_names_that_were_claimed_know_who_signed_them(url: str) -> None:
+    await made(url, 20, History())
+    async with PostgresDatabase(url) as database:
+        log, handles = EventLog(database, lambda: KEY), StoredHandles(database)
+        await log.open()
+        assert [one.name for one in await handles.handles()] == ["claimed", "harbour"]
+        await Words(log).append(a_vanishing(by=ALICE, created_at=400))
+        assert await handles.handles() == [Handle("harbour", ALICE.public)]
 
 
 async def test_a_database_of_a_newer_version_is_refused_and_stays(url: str) -> None:

@@ -22,7 +22,8 @@ class HandleStore(Protocol):
 
     async def claim(self, handle: Handle, most: int) -> None:
         """Keep a claimed one, or renew it. Raises Conflict, Restricted when its operator has
-        `most` already, TooLarge, Stale when a newer statement is kept."""
+        `most` already or its signer asked to vanish since, TooLarge, Stale when a newer statement
+        is kept."""
 
     async def remove(self, name: str) -> bool:
         """Forget it; False if there is none."""

@@ -19,6 +19,7 @@ from hanse.engines.storage.columns import (
     searched_text,
 )
 from hanse.engines.storage.database import Row, Transaction
+from hanse.engines.storage.handles import forget_handles
 from hanse.engines.storage.overlay import Among
 from hanse.engines.storage.removal import remove
 from hanse.engines.storage.tag_hash import TagHash
@@ -104,6 +105,7 @@ def _append_run(
     outcomes = [next(numbers) if outcome == 0 else outcome for outcome in outcomes]
     if len(fresh) == 1 and fresh[0].kind == kinds.VANISH:
         tx.all("vanish_insert", bytes.fromhex(fresh[0].pubkey), fresh[0].created_at)
+        forget_handles(tx, fresh[0].pubkey, fresh[0].created_at)
     tx.appended.extend(enumerate(fresh, first))
     return outcomes
 

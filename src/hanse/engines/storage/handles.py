@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from hanse.engines.storage.database import Database, Row, Transaction
 from hanse.errors import Conflict, Restricted, Stale, TooLarge
 from hanse.protocol.handle import Handle, shape
@@ -59,6 +61,21 @@ def _handle(row: Row) -> Handle:
     return Handle(name, PublicKey(pubkey), operator, until_s, moved, said_s, bytes(statement))
 
 
+class _Signed(msgspec.Struct):
+    pubkey: str = ""
+
+
+def _signer(handle: Handle) -> str:
+    """Who signed its statement; empty without one."""
+    return msgspec.json.decode(handle.statement, type=_Signed).pubkey if handle.statement else ""
+
+
+def forget_handles(tx: Transaction, pubkey: str, until_s: int) -> None:
+    """Forget what a key said of handles up to a time (NIP-62): names it claimed go."""
+    tx.all("handle_vanish", pubkey, until_s)
+    tx.all("handle_silence", b"", pubkey, until_s)
+
+
 def _add(tx: Transaction, handle: Handle) -> None:
     known = tx.one("handle_get", handle.name)
     if known is not None:
@@ -71,14 +88,15 @@ def _add(tx: Transaction, handle: Handle) -> None:
 
 
 def _claim(tx: Transaction, handle: Handle, most: int) -> None:
+    _refuse_vanished(tx, handle)
     known = tx.one("handle_get", handle.name)
     if known is not None:
         if known[1] != handle.pubkey:
             raise Conflict("is another key's", field=f"handle {handle.name}")
         if known[5] > handle.said_s:
             raise Stale("a newer statement is kept", field="statement.created_at")
-        statement = (handle.operator, handle.until_s, handle.moved, handle.said_s, handle.statement)
-        tx.all("handle_update", *statement, handle.name)
+        said = (handle.moved, handle.said_s, handle.statement, _signer(handle))
+        tx.all("handle_update", handle.operator, handle.until_s, *said, handle.name)
         return
     _refuse_alike(tx, handle)
     theirs = tx.one("handle_claimed_by", handle.operator)
@@ -89,6 +107,13 @@ def _claim(tx: Transaction, handle: Handle, most: int) -> None:
     if claimed is None or claimed[0] >= CLAIMED_MAX:
         raise TooLarge(f"this node keeps at most {CLAIMED_MAX} claimed ones", field="handles")
     _insert(tx, handle, HANDLES_MAX)
+
+
+def _refuse_vanished(tx: Transaction, handle: Handle) -> None:
+    signer = bytes.fromhex(_signer(handle))
+    for _, until_s in tx.among("vanished", [signer] if signer else []):
+        if handle.said_s <= until_s:
+            raise Restricted("its key asked to vanish since", field="statement.created_at")
 
 
 def _refuse_alike(tx: Transaction, handle: Handle) -> None:
@@ -114,6 +139,7 @@ def _insert(tx: Transaction, handle: Handle, most: int) -> None:
         handle.moved,
         handle.said_s,
         handle.statement,
+        _signer(handle),
     )
 
 
