@@ -13,6 +13,7 @@ from tests.conformance.events import (
     Words,
     a_deletion,
     a_vanishing,
+    address,
     an_event,
 )
 
@@ -20,7 +21,7 @@ from hanse.broker.model import Call, CallState, Fault
 from hanse.broker.receipt import receipt_event
 from hanse.engines.storage.removal import STEP
 from hanse.engines.storage.upkeep import DAY_S, Keeping, Upkeep
-from hanse.errors import HanseError, Invalid, Unavailable
+from hanse.errors import HanseError, Invalid, Restricted, Unavailable
 from hanse.protocol import kinds
 from hanse.protocol.amount import Amount
 from hanse.protocol.event import Event, sign_event
@@ -55,6 +56,12 @@ async def log(opened: Opening) -> AsyncIterator[Kept]:
 async def swept(log: Kept, now_s: int = NOW_S, **keeping: object) -> dict[str, int]:
     rules = Keeping(**keeping)  # type: ignore[arg-type]
     return dict(await Upkeep(log.database, log.stores.log, rules).run(now_s))
+
+
+async def refused(log: Kept, *events: Event) -> None:
+    """Each is taken by nobody."""
+    found = await log.log.append_many(list(events))
+    assert [type(one) for one in found] == [Restricted] * len(events)
 
 
 def a_call(number: int, offer: str, closed_ms: int = 5000, output: object = None) -> Call:
@@ -260,22 +267,64 @@ async def test_a_bound_in_bytes_is_come_down_to_and_then_kept(log: Kept) -> None
 # --- the node's own tables ------------------------------------------------------------------------
 
 
-async def test_the_oldest_deletions_are_forgotten_over_the_bound(log: Kept) -> None:
+async def test_the_oldest_deletions_that_left_the_log_are_forgotten_over_the_bound(
+    log: Kept,
+) -> None:
     notes = [an_event(content=str(n)) for n in range(6)]
-    for note in notes:
-        await log.keep(a_deletion(("e", note.id)))
+    deletions = [a_deletion(("e", note.id)) for note in notes]
+    for deletion in deletions:
+        await log.keep(deletion)
+    await log.stores.log.erase(ids=[deletion.id for deletion in deletions])
     assert await swept(log, tombstones_max=2) == {"tombstones": 4}
     outcomes = await log.log.append_many(notes)
     assert [isinstance(found, int) for found in outcomes] == [True] * 4 + [False] * 2
 
 
-async def test_the_oldest_requests_to_vanish_are_forgotten_over_the_bound(log: Kept) -> None:
+@pytest.mark.requirement("NIP-09.stays-gone")
+async def test_nobody_pushes_out_a_deletion_that_is_in_the_log(log: Kept) -> None:
+    note, article = an_event(), an_event(kind=ARTICLE, tags=[["d", "x"]])
+    named = address(ARTICLE, identifier="x")
+    await log.keep(note, article)
+    await log.keep(a_deletion(("e", note.id), named))
+    made_up = [("e", f"{n:064x}") for n in range(40)]
+    passing = a_deletion(*made_up[20:], ("expiration", "2500"), by=BOB)
+    await log.keep(a_deletion(*made_up[:20], by=BOB), passing)
+    assert await log.stores.log.sweep(NOW_S) == 1  # whose targets only then are over a bound
+    assert await swept(log, tombstones_max=1) == {"tombstones": 19}
+    await refused(log, note, article)
+    assert await log.rows("tombstone") == 2 + 20 + 1
+
+
+async def test_a_deletion_said_again_is_not_forgotten_with_the_first(log: Kept) -> None:
+    note = an_event()
+    first, again = (a_deletion(("e", note.id), created_at=at) for at in (2000, 2001))
+    await log.keep(first, again)
+    await log.stores.log.erase(ids=[first.id])
+    other = a_deletion(("e", "ab" * 32), ("e", "cd" * 32), by=BOB)
+    await log.keep(other)
+    await log.stores.log.erase(ids=[other.id])
+    assert await swept(log, tombstones_max=1) == {"tombstones": 1}
+    await refused(log, note)
+
+
+async def test_the_oldest_requests_that_left_the_log_are_forgotten_over_the_bound(
+    log: Kept,
+) -> None:
     secrets = [SecretKey(bytes([n + 1]) * 32) for n in range(4)]
-    for number, secret in enumerate(secrets):
-        await log.keep(a_vanishing(secret, 100 + number))
+    requests = [a_vanishing(secret, 100 + number) for number, secret in enumerate(secrets)]
+    await log.keep(*requests)
+    await log.stores.log.erase(ids=[request.id for request in requests])
     assert await swept(log, vanished_max=1) == {"vanished": 3}
     outcomes = await log.log.append_many([an_event(secret, created_at=5) for secret in secrets])
     assert [isinstance(found, int) for found in outcomes] == [True, True, True, False]
+
+
+@pytest.mark.requirement("NIP-62.stays-gone")
+async def test_nobody_pushes_out_a_request_to_vanish_that_is_in_the_log(log: Kept) -> None:
+    await log.keep(a_vanishing(ALICE, 2000))
+    await log.keep(*(a_vanishing(SecretKey(bytes([n]) * 32), 3000) for n in range(10, 20)))
+    assert await swept(log, vanished_max=1) == {}
+    await refused(log, an_event())
 
 
 async def test_outputs_go_when_they_are_old_and_the_calls_stay(log: Kept) -> None:

@@ -20,10 +20,11 @@ KeepOutputs = Annotated[
     str, typer.Option("--keep-outputs", help="How long what a call returned can be read again.")
 ]
 TombstonesMax = Annotated[
-    int, typer.Option("--tombstones-max", help="Deleted events and addresses to remember.")
+    int,
+    typer.Option("--tombstones-max", help="Targets of deletions that left the log to remember."),
 ]
 VanishedMax = Annotated[
-    int, typer.Option("--vanished-max", help="Authors who asked to vanish to remember.")
+    int, typer.Option("--vanished-max", help="Requests to vanish that left the log to remember.")
 ]
 QualityMax = Annotated[
     int, typer.Option("--quality-max", help="Capabilities whose measured calls are remembered.")

@@ -28,7 +28,7 @@ START: Place = (-1, 0)
 KEPT = frozenset({kinds.RECEIPT, kinds.OFFER, kinds.DELETION}) | kinds.LASTING
 """Kinds that no age takes, and a bound only when nothing else is left: receipts, the offers they
 speak of, what forbids a return, and where identities went. What a deletion or a request to vanish
-forbids is remembered apart from it, and stays forbidden without it."""
+forbids is remembered apart from it, and stays forbidden without it, within a bound."""
 
 
 class Reach(enum.IntEnum):
@@ -46,6 +46,8 @@ def remove(tx: Transaction, rows: list[Row], hash: TagHash) -> None:
     gone: list[tuple[int, Event]] = []
     tags: list[Row] = []
     texts: list[Row] = []
+    deletions: list[Row] = []
+    requests: list[Row] = []
     for seq, json in rows:
         event = decode_row(json)
         gone.append((seq, event))
@@ -54,6 +56,12 @@ def remove(tx: Transaction, rows: list[Row], hash: TagHash) -> None:
         ]
         if event.kind in kinds.SEARCHED and event.content:
             texts.append((seq,))
+        if event.kind == kinds.DELETION:
+            deletions.append((seq,))
+        elif event.kind == kinds.VANISH:
+            requests.append((bytes.fromhex(event.pubkey), event.created_at))
+    tx.many("tombstone_alone", deletions)
+    tx.many("vanished_alone", requests)
     tx.many("text_delete", texts)
     tx.leave(gone, tags, hash)
 

@@ -24,7 +24,9 @@ DAY_S = 86_400
 
 class Keeping(msgspec.Struct, frozen=True, kw_only=True):
     """Settings. `ages_s` is (kind, seconds) for kinds that go when so old; the log's bounds are
-    None for as much as there is room for."""
+    None for as much as there is room for. `tombstones_max` and `vanished_max` bound what is
+    remembered of deletions and requests that have left the log; those in it are never forgotten, or
+    strangers could push them out."""
 
     ages_s: tuple[tuple[int, int], ...] = ()
     events_max: int | None = None

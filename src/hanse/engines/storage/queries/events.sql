@@ -61,8 +61,12 @@ SELECT count(*) FROM event;
 -- name: tombstone_insert
 -- A deletion, by its number, forbids its target up to the latest time any deletion named.
 INSERT INTO tombstone (target, pubkey, until, seq) VALUES ($1, $2, $3, $4)
-ON CONFLICT (target, pubkey) DO UPDATE SET until = excluded.until, seq = excluded.seq
-WHERE excluded.until > tombstone.until;
+ON CONFLICT (target, pubkey) DO UPDATE SET until = excluded.until, seq = excluded.seq, alone = 0
+WHERE excluded.until >= tombstone.until;
+
+-- name: tombstone_alone
+-- That deletion leaves the log.
+UPDATE tombstone SET alone = 1 WHERE seq = $1;
 
 -- name: removals_any
 -- Whether anything at all is forbidden, by deletion or by vanishing: mostly not.
@@ -74,8 +78,12 @@ SELECT target, pubkey, until FROM tombstone WHERE target IN ($values);
 
 -- name: vanish_insert
 INSERT INTO vanished (pubkey, until, done) VALUES ($1, $2, 0)
-ON CONFLICT (pubkey) DO UPDATE SET until = excluded.until, done = 0
-WHERE excluded.until > vanished.until;
+ON CONFLICT (pubkey) DO UPDATE SET until = excluded.until, done = 0, alone = 0
+WHERE excluded.until >= vanished.until;
+
+-- name: vanished_alone
+-- The request leaves the log.
+UPDATE vanished SET alone = 1 WHERE pubkey = $1 AND until = $2;
 
 -- name: vanished
 SELECT pubkey, until FROM vanished WHERE pubkey IN ($values);

@@ -30,21 +30,22 @@ SELECT DISTINCT offer FROM call WHERE state = 'open' AND offer IN ($values);
 SELECT seq, json FROM event WHERE seq <= $1 ORDER BY seq DESC LIMIT $2;
 
 -- name: tombstones_count
-SELECT count(*) FROM tombstone;
+-- Those whose deletion is not in the log any more: the others are as many as the log has room for.
+SELECT count(*) FROM tombstone WHERE alone = 1;
 
 -- name: tombstones_drop
 -- The oldest ones.
-DELETE FROM tombstone
-WHERE (target, pubkey) IN (SELECT target, pubkey FROM tombstone ORDER BY seq LIMIT $1)
-RETURNING 1;
+DELETE FROM tombstone WHERE (target, pubkey) IN (
+    SELECT target, pubkey FROM tombstone WHERE alone = 1 ORDER BY seq LIMIT $1
+) RETURNING 1;
 
 -- name: vanished_count
-SELECT count(*) FROM vanished;
+SELECT count(*) FROM vanished WHERE alone = 1;
 
 -- name: vanished_drop
-DELETE FROM vanished
-WHERE pubkey IN (SELECT pubkey FROM vanished WHERE done = 1 ORDER BY until LIMIT $1)
-RETURNING 1;
+DELETE FROM vanished WHERE pubkey IN (
+    SELECT pubkey FROM vanished WHERE alone = 1 AND done = 1 ORDER BY until LIMIT $1
+) RETURNING 1;
 
 -- name: outputs_drop
 -- What calls returned that ended before a time; the calls stay.
