@@ -120,7 +120,7 @@ def test_a_keys_own_relays_are_added(places: tuple[Place, Place]) -> None:
         (("peer", "add", "ws://x.example", "--filter", '{"x":1}'), "invalid: filter.x: is not a"),
         (("peer", "add", "--from", "nobody"), "invalid: from: "),
         (("peer", "remove", "ws://x.example"), "invalid: url: is no peer of this node"),
-        (("sync", "ws://127.0.0.1:1"), "error: ws://127.0.0.1:1"),
+        (("sync", "ws://127.0.0.1:1"), "error: url: ws://127.0.0.1:1"),
         (("sync", "nowhere"), "invalid: url: must be a ws:// or wss:// URL"),
         (("sync", "ws://127.0.0.1:1", "--filter", '{"limit":1}'), "invalid: filter.limit: means"),
     ],
