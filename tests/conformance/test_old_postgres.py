@@ -18,7 +18,6 @@ from hanse.broker.receipt import receipt_event
 from hanse.engines.storage.calls import StoredCalls
 from hanse.engines.storage.columns import (
     address_of,
-    expiration_of,
     indexed_tags,
     searched_text,
 )
@@ -36,7 +35,7 @@ from hanse.errors import Conflict, HanseError, Restricted
 from hanse.payments.model import ISSUE_NAME
 from hanse.protocol import kinds
 from hanse.protocol.amount import Amount
-from hanse.protocol.event import encode_event, sign_event
+from hanse.protocol.event import encode_event, expiration_of, sign_event
 from hanse.protocol.filter import Filter
 from hanse.protocol.handle import Handle
 from hanse.registry.offer_event import offer_content, offer_tags

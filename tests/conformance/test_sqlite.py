@@ -22,7 +22,7 @@ from tests.conformance.events import (
 )
 from tests.fakes.calls import Parties
 
-from hanse.engines.storage.columns import address_of, expiration_of, indexed_tags
+from hanse.engines.storage.columns import address_of, indexed_tags
 from hanse.engines.storage.database import Transaction
 from hanse.engines.storage.migrations import migrations
 from hanse.engines.storage.queries import load_queries
@@ -32,7 +32,7 @@ from hanse.engines.storage.words import fill_words
 from hanse.errors import HanseError, Restricted, TooBroad, Unavailable
 from hanse.ports import Found
 from hanse.protocol import kinds
-from hanse.protocol.event import Event, encode_event
+from hanse.protocol.event import Event, encode_event, expiration_of
 from hanse.protocol.filter import Filter
 
 LONG = (

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -162,14 +164,21 @@ async def test_what_only_our_own_policies_refuse_is_left_out_and_the_sync_goes_o
     assert await count(node) == 300
 
 
+@asynccontextmanager
+async def mirrored(folder: Path, operator: SecretKey) -> AsyncIterator[tuple[ForeignRelay, Node]]:
+    """A relay, and a node that hears its live events."""
+    async with (
+        foreign_relay() as relay,
+        running_node(folder, operator, peers=(Peer(url=relay.url),)) as node,
+    ):
+        await eventually(lambda: state(node, relay.url) == "live" and relay.live)
+        yield relay, node
+
+
 async def test_a_peer_whose_live_events_our_own_policies_refuse_is_mirrored_on(
     tmp_path: Path, operator: SecretKey
 ) -> None:
-    async with (
-        foreign_relay() as relay,
-        running_node(tmp_path, operator, peers=(Peer(url=relay.url),)) as node,
-    ):
-        await eventually(lambda: state(node, relay.url) == "live" and relay.live)
+    async with mirrored(tmp_path, operator) as (relay, node):
         for event in UNWANTED + EVENTS[:10]:
             await relay.tell(event)
 
@@ -184,11 +193,7 @@ async def test_a_peer_whose_live_events_our_own_policies_refuse_is_mirrored_on(
 async def test_a_peer_whose_live_events_are_signed_by_nobody_is_cut_off(
     tmp_path: Path, operator: SecretKey
 ) -> None:
-    async with (
-        foreign_relay() as relay,
-        running_node(tmp_path, operator, peers=(Peer(url=relay.url),)) as node,
-    ):
-        await eventually(lambda: state(node, relay.url) == "live" and relay.live)
+    async with mirrored(tmp_path, operator) as (relay, node):
         for event in EVENTS[:150]:
             await relay.tell(msgspec.structs.replace(event, sig="0" * 128))
         await eventually(lambda: "not valid" in node.peers.statuses()[0]["reason"])

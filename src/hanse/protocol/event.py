@@ -100,6 +100,16 @@ def id_in(raw: bytes | msgspec.Raw) -> str | None:
     return found if is_hex(found, 64) else None
 
 
+def expiration_of(tags: Tags) -> int | None:
+    """NIP-40's time in Unix seconds, or None. Raises Invalid for one that is not a number."""
+    for tag in tags:
+        if len(tag) > 1 and tag[0] == "expiration":
+            if not (tag[1].isascii() and tag[1].isdigit() and len(tag[1]) <= 15):
+                raise Invalid.at("event.tags.expiration", "must be Unix seconds")
+            return int(tag[1])
+    return None
+
+
 def encode_event(event: Event) -> bytes:
     """The event as compact JSON, fields in wire order."""
     return _encode(event)

@@ -11,7 +11,7 @@ import msgspec
 
 from hanse.errors import Invalid
 from hanse.protocol import kinds
-from hanse.protocol.event import Event
+from hanse.protocol.event import Event, expiration_of
 from hanse.protocol.filter import Filter, parse_filter
 from hanse.protocol.kinds import KindClass, kind_class
 from hanse.protocol.session import host_of
@@ -144,10 +144,11 @@ def is_shared(event: Event) -> bool:
 def has_expired(event: Event, now_s: int) -> bool:
     """Whether an event has no use by now (NIP-40). One whose time cannot be read has
     none, as admission would not take it."""
-    found = event.tag("expiration")
-    if found is None:
-        return False
-    return not (found.isascii() and found.isdigit() and len(found) <= 15) or int(found) <= now_s
+    try:
+        expires = expiration_of(event.tags)
+    except Invalid:
+        return True
+    return expires is not None and expires <= now_s
 
 
 def relays_of(event: Event) -> list[tuple[str, Direction]]:

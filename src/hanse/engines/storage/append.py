@@ -15,7 +15,6 @@ from hanse.engines.storage.columns import (
     address_key,
     address_of,
     decode_row,
-    expiration_of,
     searched_text,
 )
 from hanse.engines.storage.database import Row, Transaction
@@ -26,7 +25,7 @@ from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import Run
 from hanse.errors import Conflict, HanseError, Restricted
 from hanse.protocol import kinds
-from hanse.protocol.event import Event, encode_event
+from hanse.protocol.event import Event, encode_event, expiration_of
 from hanse.protocol.keys import is_hex
 from hanse.registry.compatibility import refuse_breaking_event
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from hanse.errors import Invalid
 from hanse.protocol.event import Event, Tags
 from hanse.protocol.kinds import KindClass, kind_class
 from hanse.protocol.words import spaced
@@ -43,16 +42,6 @@ def address_key(address: str) -> str:
     if len(address) <= ADDRESS_MAX and "\0" not in address:
         return address
     return "sha256:" + hashlib.sha256(address.encode()).hexdigest()
-
-
-def expiration_of(tags: Tags) -> int | None:
-    """NIP-40's time in Unix seconds, or None. Raises Invalid for one that is not a number."""
-    for tag in tags:
-        if len(tag) > 1 and tag[0] == "expiration":
-            if not (tag[1].isascii() and tag[1].isdigit() and len(tag[1]) <= 15):
-                raise Invalid.at("event.tags.expiration", "must be Unix seconds")
-            return int(tag[1])
-    return None
 
 
 def searched_text(event: Event) -> str:

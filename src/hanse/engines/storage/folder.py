@@ -71,8 +71,8 @@ def unmade(folder: Path) -> Iterator[None]:
     made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         yield
-    except BaseException:
-        with contextlib.suppress(OSError, Unavailable):  # what made the block raise is told instead
+    except BaseException:  # whatever it was goes on; what it left behind does not stay
+        with contextlib.suppress(OSError, Unavailable):
             if made and os.listdir(folder) in ([], [LOCK]) and holder(folder) is None:
                 (folder / LOCK).unlink(missing_ok=True)
                 for path in made:

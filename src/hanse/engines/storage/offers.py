@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from hanse.engines.storage.columns import address_of, decode_row, expiration_of
+from hanse.engines.storage.columns import address_of, decode_row
 from hanse.engines.storage.database import Database, Transaction
 from hanse.errors import Invalid
 from hanse.ports import SOON_S
 from hanse.protocol import kinds
-from hanse.protocol.event import Event
+from hanse.protocol.event import Event, expiration_of
 from hanse.protocol.keys import PublicKey
 from hanse.registry.model import Offer
 from hanse.registry.offer_event import read_offer

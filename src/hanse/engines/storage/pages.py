@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import apsw
 
 from hanse.engines.storage.append import left_aside
-from hanse.engines.storage.columns import decode_row, expiration_of
+from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import Row
 from hanse.engines.storage.keeper import beside
 from hanse.engines.storage.overlay import Overlay
@@ -20,6 +20,7 @@ from hanse.engines.storage.sqlite_transaction import SqliteTransaction
 from hanse.engines.storage.tag_hash import TagHash
 from hanse.engines.storage.tail import Deferred
 from hanse.errors import NotFound, Unavailable
+from hanse.protocol.event import expiration_of
 
 PAGE = 1000
 PAGE_BYTES_MAX = 8 << 20

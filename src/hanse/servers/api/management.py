@@ -226,14 +226,14 @@ class Management:
         return True
 
     async def _grant(self, params: list[Any]) -> list[Any]:
-        key, method = _grant(params)
+        key, method = _key_and_method(params)
         if method not in self._methods or method in OWNERS:
             return [False, f"{method} is no method that can be granted"]
         await self._moderation.grant(key, method)
         return [True, ""]
 
     async def _ungrant(self, params: list[Any]) -> list[Any]:
-        key, method = _grant(params)
+        key, method = _key_and_method(params)
         await self._forget("granted_methods", f"{key} {method}")
         return [True, ""]
 
@@ -288,7 +288,7 @@ def _event(params: list[Any]) -> str:
     return event_id(_text(params, "id"), "id")
 
 
-def _grant(params: list[Any]) -> tuple[PublicKey, str]:
+def _key_and_method(params: list[Any]) -> tuple[PublicKey, str]:
     if len(params) < 2 or not isinstance(params[1], str) or len(params[1]) > METHOD_MAX:
         raise Invalid.at("method", "must be the second parameter, a method's name")
     return _key(params), params[1]

@@ -6,7 +6,7 @@ the message as it came, so nothing is said of whose name it bears.
 
 from hanse.errors import AuthRequired, Blocked, Invalid, Restricted, Stale, TooLarge
 from hanse.protocol import kinds
-from hanse.protocol.event import Event
+from hanse.protocol.event import Event, expiration_of
 from hanse.servers.relay.context import Context, Policy
 
 
@@ -75,12 +75,8 @@ def marks(event: Event, context: Context) -> None:
 
 def _expiry(event: Event, context: Context) -> None:
     """NIP-40: an event that has expired is not taken."""
-    found = event.tag("expiration")
-    if found is None:
-        return
-    if not (found.isascii() and found.isdigit() and len(found) <= 15):
-        raise Invalid.at("event.tags.expiration", "must be Unix seconds")
-    if int(found) <= context.now_s:
+    expires = expiration_of(event.tags)
+    if expires is not None and expires <= context.now_s:
         raise Invalid.at("event.tags.expiration", "has passed")
 
 
