@@ -145,8 +145,12 @@ async def test_an_old_log_of_more_than_a_million_keeps_each_event_and_its_tags(
         assert await words.kept(Filter(tags=(("t", frozenset("ab")),), limit=7)) == newest[:7]
         by_alice = Filter(authors=frozenset({ALICE.public}))
         assert await words.kept(by_alice) == newest
-        for table, count in (("part", 2), ("event_id", 12), ("tag", 24)):
+        for table, count in (("part", 2), ("event_id", 12), ("tag", 24), ("slice", 64)):
             assert await database.select(f"SELECT count(*) FROM {table}", ()) == [(count,)]
+        known = "SELECT n, newest FROM slice WHERE newest > 0 ORDER BY n"
+        moved = "SELECT hash >> 58, max(created_at) FROM tag WHERE part = 0 GROUP BY 1"
+        assert len(await database.select(known, ())) >= 2
+        assert await database.select(known, ()) == await database.select(moved, ())
 
 
 async def test_what_cannot_be_made_newer_stays_as_it_was_and_says_so(tmp_path: Path) -> None:

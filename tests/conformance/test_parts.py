@@ -111,7 +111,8 @@ async def test_a_feed_finds_who_fell_silent_long_ago_and_nobody_else(log: Words)
         for n, key in enumerate(loud)
         for kind, at in ((1, 1000 + n), (3, 900 - n), (1, 500 + n * 37 % 60))
     ]
-    await log.keep(*events)
+    for first in range(20):  # many at once would all be in the small part
+        await log.keep(*events[first::20])
     for asked, limit in ((keys, 7), (keys, 130), (keys, 500), (silent, 5), (keys[25:35], 40)):
         for kind in (None, 1, 3):
             passes = [
@@ -175,6 +176,28 @@ async def test_all_moves_to_the_large_part_within_a_round(tmp_path: Path, togeth
             own = Filter(tags=(("t", frozenset({str(n)})),))
             assert await log.kept(own) == [event.id]
         assert await log.kept(TAGGED) == newest_first(events)
+
+
+@pytest.mark.parametrize("slices", [1, 3, 64, 100])
+async def test_of_each_slice_it_is_known_how_new_the_large_part_is(
+    tmp_path: Path, slices: int
+) -> None:
+    times = [1 + n * 37 % 101 for n in range(100)]
+    events = [an_event(created_at=at, tags=[["t", str(at)], ["t", str(at % 7)]]) for at in times]
+    async with parted(tmp_path / "hanse.db", slices=slices, every=1) as (database, log):
+        for start in range(0, 100, 9):
+            await log.keep(*events[start : start + 9])
+            await database.settle(queued=True)
+            known = "SELECT n, newest FROM slice WHERE newest > 0"
+            moved = "SELECT hash >> 58, max(created_at) FROM tag WHERE part = 0 GROUP BY 1"
+            assert await database.select(f"{known} EXCEPT {moved}", ()) == []
+            assert await database.select(f"{moved} EXCEPT {known}", ()) == []
+        assert await rows(database, "tag WHERE part = 0") > 100
+        assert await rows(database, "slice") == SLICES
+        assert isinstance(log.log, EventLog)
+        await log.log.erase(ids=[event.id for event in events if event.created_at > 50])
+        too_new = "tag CROSS JOIN slice WHERE part = 0 AND n = hash >> 58 AND created_at > newest"
+        assert await rows(database, too_new) == 0
 
 
 async def test_what_an_undone_write_moved_stays_where_it_was(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ reaches is found by the index alone; what is newer than that is sorted:
   not far enough, or there is too much to sort, too few rows come, or too many;
 - `reaching`: then it is found out for certain, by twice as many looks.
 
-A value in one part counts as one by itself.
+A value in one part counts as one by itself. Where the small part alone tells how far back, most of
+the large one is not looked into: table `slice` says how new it is there.
 """
 
 from array import array
@@ -15,6 +16,7 @@ from typing import Any
 
 from apsw import carray
 
+from hanse.engines.storage.parts import SLICE_SHIFT, SMALL
 from hanse.engines.storage.plain import LISTED_MAX, padded
 from hanse.engines.storage.selection import ARRAY, BY_ID, COLUMNS, Selection, Try
 from hanse.engines.storage.tagged import NEVER
@@ -35,24 +37,30 @@ Conditions = tuple[list[Any], list[Any]]
 """Parameters of what each value's events must fulfil, with and without `since`."""
 
 
-def guessed(whole: Selection, near: Selection, *, sampled: bool) -> Try:
+def guessed(whole: Selection, near: Selection, *, sampled: bool, recent: bool) -> Try:
     """Of a selection over `wanted.value`, and the same without `since`, which nothing that the
-    guess gives needs. The values are one parameter: each by itself, and a row of VALUES for it,
-    would be a tenth of the whole."""
-    parts = " CROSS JOIN part" if whole.merges else ""
-    each = f"SELECT ({_nth(whole)}) AS at FROM wanted{parts}"
-    reach, some = "SELECT coalesce(({}), ?)", ""
-    if sampled:  # if the sample says nothing, nothing is looked for
-        each, some = each.replace("wanted", "some"), f"some(value) AS ({ARRAY}), "
-        reach = "SELECT at FROM ({}) WHERE at IS NOT NULL"
-    reach = reach.format(f"SELECT at FROM ({each}) ORDER BY at DESC LIMIT 1 OFFSET ?")
+    guess gives needs; `sampled`, `recent`: as the filter is. The values are one parameter: each by
+    itself, and a row of VALUES for it, would be a tenth of the whole."""
+    asked = "some AS wanted" if sampled else "wanted"
+    parts, worth = "", ""
+    if whole.merges:
+        parts, worth = " CROSS JOIN part", f" AND {_worth('part', 'reach')}"
+    ways = [asked + parts]
+    if recent:
+        ways.insert(0, f"part CROSS JOIN {asked} WHERE part.n = {SMALL}")
+    each = f"SELECT ({_nth(whole)}) AS at FROM "
+    looks = [f"(SELECT at FROM ({each}{way}) ORDER BY at DESC LIMIT 1 OFFSET ?)" for way in ways]
+    # If the sample says nothing, nothing is looked for. Without a LIMIT it would be asked twice.
+    first = f"SELECT coalesce({', '.join(looks)}, ?) AS at LIMIT 1"
+    reach = f"SELECT at FROM ({first}) WHERE at IS NOT NULL"
+    some = f"some(value) AS ({ARRAY}), " if sampled else ""
     # At most FEED_EACH times the limit are sorted. The row of no event comes last, as SQLite takes
     # a UNION ALL, and is sorted first: where it is missing, there were more.
     sql = (
         f"WITH wanted(value) AS ({ARRAY}), {some}reach(at) AS MATERIALIZED ({reach}) "
         f"SELECT {COLUMNS} FROM (SELECT seq, at FROM ("
         f"SELECT {near.seq} AS seq, {near.time} AS at "
-        f"FROM reach{parts} CROSS JOIN wanted CROSS JOIN {_within(near)} "
+        f"FROM reach{parts} CROSS JOIN wanted CROSS JOIN {_within(near)}{worth} "
         f"AND {near.time} >= reach.at UNION ALL SELECT 0, {NEVER} LIMIT ?) "
         "ORDER BY at DESC LIMIT ?) AS newest "
         "LEFT JOIN event ON event.seq = newest.seq ORDER BY newest.at DESC"
@@ -72,10 +80,11 @@ def guessed_params(
         params.append(carray(array("q", sample)))
         limit_of_sample = -(-limit * _SURPLUS * len(sample) // (4 * count))
         deep, many = _depth(limit_of_sample, len(sample))
-        params += (*whole, deep - 1, many - 1)
     else:
         deep, many = _depth(limit, count)
-        params += (*whole, deep - 1, many - 1, found.since or 0)
+    look = [*whole, deep - 1, many - 1]
+    params += look + look if is_recent(found, column) else look
+    params.append(None if sample else found.since or 0)
     params += (*near, limit * FEED_EACH, limit + 1)
     return params
 
@@ -85,6 +94,12 @@ def is_sampled(found: Filter, column: str) -> bool:
     those are all of the answer, which a guess cannot tell."""
     values = found.authors if column == "event.pubkey" else found.kinds
     return found.since is None and values is not None and len(values) >= SAMPLED_FROM
+
+
+def is_recent(found: Filter, column: str) -> bool:
+    """Whether the small part is asked by itself first: of what is older it has little. Kinds are in
+    no parts."""
+    return found.until is None and column == "event.pubkey"
 
 
 def conditions(found: Filter, column: str, now_s: int) -> Conditions:
@@ -114,6 +129,7 @@ def reaching(whole: Selection, near: Selection) -> Try:
     )
     deep = _nth(whole, back="(SELECT deep - 1 FROM depth)")
     own = _nth(near, since="reach.at")
+    worth = f" AND {_worth('wanted', 'least')}" if whole.merges else ""
 
     def sorted_by(ties: str) -> str:
         newest = (
@@ -125,7 +141,7 @@ def reaching(whole: Selection, near: Selection) -> Try:
             f"least(at) AS MATERIALIZED (SELECT coalesce((SELECT max(({own})) FROM wanted), "
             "reach.at) FROM reach) "
             f"SELECT {COLUMNS} FROM (SELECT {near.seq}, {near.time} "
-            f"FROM least CROSS JOIN wanted CROSS JOIN {_within(near, ties)} "
+            f"FROM least CROSS JOIN wanted CROSS JOIN {_within(near, ties)}{worth} "
             f"AND {near.time} >= least.at ORDER BY {near.time} DESC{ties} LIMIT ?) AS newest "
             "CROSS JOIN event WHERE event.seq = newest.seq "
             f"ORDER BY newest.created_at DESC{ties}"
@@ -162,6 +178,12 @@ def _nth(chosen: Selection, back: str = "?", since: str = "") -> str:
         f"SELECT {chosen.time} FROM {chosen.index} WHERE {chosen.conditions}{newer} "
         f"ORDER BY {chosen.time} DESC LIMIT 1 OFFSET {back}"
     )
+
+
+def _worth(of: str, reach: str) -> str:
+    """Whether to look for a wanted value in a part, which has this name, as far back as that."""
+    newer = f"SELECT n FROM slice WHERE newest >= (SELECT at FROM {reach})"
+    return f"({of}.n = {SMALL} OR wanted.value >> {SLICE_SHIFT} IN ({newer}))"
 
 
 def _within(near: Selection, ties: str = "") -> str:

@@ -31,6 +31,7 @@ from hanse.engines.storage.feeds import (
     conditions,
     guessed,
     guessed_params,
+    is_recent,
     is_sampled,
     reaching,
     reaching_params,
@@ -162,7 +163,8 @@ class FilterSql:
                 known = gathered(self._select(found, now_s, reader, over=column))
             elif column and not addresses:
                 both = self._both(found, column, now_s, NOBODY)
-                known = guessed(*both, sampled=is_sampled(found, column))
+                sampled, recent = is_sampled(found, column), is_recent(found, column)
+                known = guessed(*both, sampled=sampled, recent=recent)
                 known = msgspec.structs.replace(known, then=reaching(*both))
             else:
                 first = next(self.rows(found, limit, now_s, reader), None)

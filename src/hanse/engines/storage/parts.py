@@ -5,7 +5,8 @@ once it is large, and each dirties two or three; authors are little better. So t
 and `tag`, where an author stands as one more tag, begin with a part. What enters goes to the small
 one. By the way, slice by slice of its hashes, that moves to the large one: a slice when its turn
 has come round again, so that many rows of it share pages there, too. Who looks up has two places to
-look into, however large the log is.
+look into, however large the log is. How new each slice of the large part is at most stands in table
+`slice`: who asks for what is newer need not look there.
 
 Nothing depends on when a row moves: it is in one of the two, and looked for in both.
 """
@@ -15,6 +16,9 @@ SMALL = 1
 PARTS = (LARGE, SMALL)
 
 SLICES = 64
+
+SLICE_SHIFT = 58
+"""So many of a hash's 64 bits are not the number of its slice in the table of that name."""
 
 EVERY = 4096
 """Events from one slice to the next: so many enter at once. A round of all is 2^18 events, half of

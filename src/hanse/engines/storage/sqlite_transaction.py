@@ -177,6 +177,7 @@ class SqliteTransaction:
         """Move a slice of the small part to the large one: the first and last of its hashes."""
         heads = first.to_bytes(8), last.to_bytes(8)
         hashes = first - (1 << 63), last - (1 << 63)
+        self.all("slice_renew", *hashes)
         for table, bounds in (("id", heads), ("tag", hashes)):
             self.all(f"{table}_copy", *bounds)
             self.all(f"{table}_drop", *bounds)

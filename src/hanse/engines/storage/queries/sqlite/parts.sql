@@ -22,6 +22,13 @@ SELECT 0, head, seq FROM event_id WHERE part = 1 AND head BETWEEN $1 AND $2 ORDE
 -- name: id_drop
 DELETE FROM event_id WHERE part = 1 AND head BETWEEN $1 AND $2;
 
+-- name: slice_renew
+-- Before a slice is copied: how new the large part becomes, for each slice that stands in its table.
+UPDATE slice SET newest = max(newest, coalesce((
+    SELECT max(created_at) FROM tag WHERE part = 1
+    AND hash BETWEEN max($1, slice.n << 58) AND min($2, (slice.n << 58) | 0x3FFFFFFFFFFFFFF)
+), 0)) WHERE n BETWEEN $1 >> 58 AND $2 >> 58;
+
 -- name: tag_copy
 INSERT INTO tag (part, hash, created_at, seq, kind, expires)
 SELECT 0, hash, created_at, seq, kind, expires FROM tag WHERE part = 1 AND hash BETWEEN $1 AND $2
