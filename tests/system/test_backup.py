@@ -186,6 +186,18 @@ def _with_an_author_of_another_kind(path: Path) -> None:
         )
 
 
+def _newer_than_it_says(path: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.execute(
+            "INSERT INTO tag SELECT 0, hash, created_at + 1, seq, kind, expires FROM tag LIMIT 1"
+        )
+
+
+def _without_a_slice(path: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.execute("DELETE FROM slice WHERE n = 0")
+
+
 def _without_its_secret(path: Path) -> None:
     _with_an_author_of_another_kind(path)
     with contextlib.closing(apsw.Connection(str(path))) as connection:
@@ -203,6 +215,8 @@ def _without_its_secret(path: Path) -> None:
         (_found_without_being_there, "is damaged: its index of ids"),
         (_without_its_author, "is damaged: its index of authors"),
         (_with_an_author_of_another_kind, "is damaged: its index of authors"),
+        (_newer_than_it_says, "is damaged: its large part is newer than it says"),
+        (_without_a_slice, "is damaged: its large part is newer than it says"),
         (_without_its_secret, "is damaged: its secret for tags is gone"),
         (_unbalanced, "its books do not sum to zero"),
     ],

@@ -11,8 +11,8 @@ import apsw
 import msgspec
 
 from hanse.engines.storage.files import Report
+from hanse.engines.storage.fresh import has_fresh
 from hanse.engines.storage.migrations import migrations
-from hanse.engines.storage.pages import has_fresh
 from hanse.engines.storage.sqlite_schema import hash_authors
 from hanse.errors import Invalid, Unavailable
 
@@ -24,6 +24,9 @@ PARTED = 21
 
 TAGGED = 22
 """From this one on authors are, too."""
+
+SLICED = 25
+"""From this one on it is written down how new each slice of the large part is."""
 
 _UNFINDABLE = """
 SELECT EXISTS (SELECT 1 FROM event WHERE NOT EXISTS (
@@ -39,6 +42,13 @@ SELECT EXISTS (SELECT 1 FROM event WHERE NOT EXISTS (
     AND tag.created_at = event.created_at AND tag.seq = event.seq
     AND tag.kind = event.kind AND tag.expires IS event.expires
 ))
+"""
+
+_TOO_NEW = """
+SELECT count(*) <> 64 OR max(EXISTS (
+    SELECT 1 FROM tag WHERE part = 0 AND hash BETWEEN n << 58 AND (n << 58) | 0x3FFFFFFFFFFFFFF
+    AND created_at > newest
+)) FROM slice
 """
 
 
@@ -79,6 +89,8 @@ def check(path: Path, report: Report, origin: Path | None = None) -> Copied:
             raise Invalid.at(name, "is damaged: its index of ids is not that of its events")
         if version >= TAGGED and one(_UNSIGNED):
             raise Invalid.at(name, "is damaged: its index of authors is not that of its events")
+        if version >= SLICED and one(_TOO_NEW):
+            raise Invalid.at(name, "is damaged: its large part is newer than it says")
         if connection.execute("PRAGMA foreign_key_check").fetchone():
             raise Invalid.at(name, "is damaged: a row refers to one that is not there")
         posted = one("SELECT sum(credits_posted - debits_posted) FROM account")
