@@ -443,6 +443,64 @@ async def test_a_damaged_file_beside_the_database_is_refused(
     assert path.stat().st_size == size
 
 
+async def test_without_the_file_that_may_have_the_newest_events_nobody_goes_on(
+    kept: Stores, folder: Path, tmp_path: Path
+) -> None:
+    events = notes(3)
+    await Words(kept.log).keep(*events)
+    killed(folder, tmp_path / "killed")
+    database, fresh = tmp_path / "killed" / "hanse.db", tmp_path / "killed" / "hanse.db-fresh"
+    away = {path: path.read_bytes() for path in database.parent.glob("*-fresh*")}
+    for path in away:
+        path.unlink()
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="is missing: events that were acknowledged") as exc:
+            async with stores("deferring", tmp_path / "killed"):
+                pass
+        assert exc.value.field == str(fresh)
+        assert f"touch {fresh}" in exc.value.hint
+        with pytest.raises(Unavailable, match="is missing"):
+            back_up(tmp_path / "killed", tmp_path / "copy", lambda *_: None)
+        async with SqlitePages(database) as opened:
+            with pytest.raises(Unavailable, match="is missing"):
+                await opened.last_seq()
+    assert not fresh.exists()
+    assert not (tmp_path / "copy").exists()
+    for path, content in away.items():
+        path.write_bytes(content)
+    async with stores("deferring", tmp_path / "killed") as again:
+        assert len(await Words(again.log).kept(TAGGED)) == 3
+
+
+async def test_a_node_that_ended_needs_its_database_alone(
+    kept: Stores, folder: Path, tmp_path: Path
+) -> None:
+    killed(folder, tmp_path / "moved")
+    for event in notes(2):
+        async with stores("deferring", tmp_path / "moved") as again:
+            await Words(again.log).keep(event)
+        left = [path.name for path in (tmp_path / "moved").iterdir()]
+        assert left == ["hanse.db"]
+
+
+async def test_a_database_set_aside_without_its_newest_events_goes_on_to_say_so(
+    kept: Stores, folder: Path, tmp_path: Path
+) -> None:
+    back_up(folder, tmp_path / "copy", lambda *_: None)
+    await Words(kept.log).keep(*notes(3))
+    killed(folder, tmp_path / "killed")
+    for path in (tmp_path / "killed").glob("*-fresh*"):
+        path.unlink()
+    restore(tmp_path / "copy", tmp_path / "killed", lambda *_: None, keep_old=True)
+    async with stores("deferring", tmp_path / "killed") as again:
+        assert await again.log.total() == 0
+    (tmp_path / "old").mkdir()
+    shutil.copy2(tmp_path / "killed" / "hanse.db.old", tmp_path / "old" / "hanse.db")
+    with pytest.raises(Unavailable, match="is missing"):
+        async with stores("deferring", tmp_path / "old"):
+            pass
+
+
 async def test_what_waited_for_its_commit_when_it_was_erased_does_not_stay(kept: Stores) -> None:
     unwanted = an_event(BOB, content="unwanted")
     for wanted in ({"ids": [unwanted.id]}, {"pubkey": BOB.public}):

@@ -125,7 +125,9 @@ async def test_a_view_reads_again_what_it_followed_into_a_file_that_is_lost(
     await kept.trust.advance()
     assert await kept.trust.followers_of(BOB.public) == [ALICE.public]
     killed(tmp_path / "data", tmp_path / "killed")
-    (tmp_path / "killed" / "hanse.db-fresh").unlink()
+    fresh = tmp_path / "killed" / "hanse.db-fresh"
+    fresh.unlink()
+    fresh.touch()  # on purpose, as the refusal says
     async with stores("deferring", tmp_path / "killed") as again:
         await again.trust.advance()
         assert await again.trust.followers_of(BOB.public) == []

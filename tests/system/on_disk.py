@@ -6,7 +6,7 @@ from typing import Any
 
 import apsw
 
-from hanse.engines.storage.pages import left_beside
+from hanse.engines.storage.fresh import left_beside
 from hanse.protocol.event import check_event, parse_event
 
 

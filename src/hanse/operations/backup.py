@@ -24,8 +24,8 @@ from hanse.engines.storage.folder import (
     restoring,
     unmade,
 )
-from hanse.engines.storage.pages import has_fresh, left_beside
-from hanse.engines.storage.replacement import ASIDE, none_waits
+from hanse.engines.storage.fresh import gather, has_fresh, left_beside, take_in
+from hanse.engines.storage.replacement import none_waits
 from hanse.engines.storage.whole import Copied, check, opened
 from hanse.errors import Invalid, NotFound, Unavailable
 
@@ -93,7 +93,8 @@ def copy(source: Path, draft: Path, report: Report) -> None:
                 copying.step(PAGES)
                 report("copying", copying.page_count - copying.remaining, copying.page_count)
         reading.execute("COMMIT")
-        writing.executemany(ASIDE, aside)
+        if has_fresh(writing):
+            take_in(writing, aside)
         writing.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, nothing beside it
 
 
@@ -103,8 +104,7 @@ def _set_aside(database: Path, old: Path) -> None:
         contextlib.suppress(Invalid, Unavailable),
         opened(database, apsw.SQLITE_OPEN_READWRITE) as db,
     ):
-        if has_fresh(db):
-            db.executemany(ASIDE, left_beside(db, database, 0))
+        gather(db, database)
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     if not any_of(database):
         return

@@ -12,12 +12,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import apsw
 
 from hanse.engines.storage.database import BATCH_MAX, Job, Row
+from hanse.engines.storage.fresh import HAS, HAS_NONE, fresh_beside, refuse_if_lost
 from hanse.engines.storage.known import Known
 from hanse.engines.storage.overlay import Overlay
 from hanse.engines.storage.sqlite_transaction import OTHER, SqliteTransaction, connect
@@ -44,11 +44,6 @@ CREATE TABLE IF NOT EXISTS fresh (
     last INTEGER PRIMARY KEY, count INTEGER NOT NULL, events BLOB NOT NULL
 ) STRICT
 """
-
-
-def beside(path: str) -> str:
-    """The file beside a database."""
-    return f"{path}-fresh"
 
 
 def gathered(jobs: "queue.SimpleQueue[Job | None]", first: Job) -> tuple[list[Job], bool]:
@@ -132,11 +127,18 @@ class Keeper:
         self._asked = False
 
     def open(self) -> None:
-        """Open the file and start the thread."""
-        self._file = connect(beside(self._path))
+        """Open the file and start the thread. Raises Unavailable if it is lost."""
+        self._reading = connect(self._path)
+        try:
+            refuse_if_lost(self._reading, self._path)
+            self._file = connect(str(fresh_beside(self._path)))
+        except BaseException:  # whatever it was goes on; the database is let go
+            self._reading.close()
+            raise
         self._file.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}").fetchall()
         self._file.execute(_TABLE)
-        self._reading = connect(self._path)
+        with contextlib.suppress(apsw.Error):  # a full disk is no reason not to start
+            self._reading.execute(HAS)
         self._thread = threading.Thread(target=self._run, name="hanse-keeper", daemon=True)
         self._thread.start()
 
@@ -153,9 +155,11 @@ class Keeper:
             self.execute("fresh_drop", self._moved)
             empty = self.execute("fresh_last") == [(0,)]
         self._file.close()
+        with contextlib.suppress(apsw.Error):
+            if empty:
+                self._reading.execute(HAS_NONE)
+                fresh_beside(self._path).unlink(missing_ok=True)
         self._reading.close()
-        if empty:
-            Path(beside(self._path)).unlink(missing_ok=True)
 
     def execute(self, name: str, *params: Any) -> list[Row]:
         """Run a named query on the file."""
@@ -163,7 +167,7 @@ class Keeper:
 
     def left(self, after: int, mark: int) -> list[Row]:
         """See `sqlite_transaction.Aside`."""
-        path = beside(self._path)
+        path = fresh_beside(self._path)
         try:
             ((last,),) = self.execute("fresh_last")
             ((found,),) = self._file.execute("PRAGMA application_id").fetchall()

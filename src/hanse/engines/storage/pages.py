@@ -4,7 +4,6 @@ No row is written and nothing is migrated: any version of the schema will do. Wh
 takes something out of the tables has taken it here, too.
 """
 
-import contextlib
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -13,7 +12,7 @@ import apsw
 from hanse.engines.storage.append import left_aside
 from hanse.engines.storage.columns import decode_row
 from hanse.engines.storage.database import Row
-from hanse.engines.storage.keeper import beside
+from hanse.engines.storage.fresh import has_fresh, has_table, left_beside
 from hanse.engines.storage.overlay import Overlay
 from hanse.engines.storage.queries import load_queries
 from hanse.engines.storage.sqlite_transaction import SqliteTransaction
@@ -76,7 +75,7 @@ class SqlitePages:
         """Numbers of what is replaced or deleted by what is aside."""
         aside = Deferred()
         # Older versions had an index of whole ids, for which what all engines say will do.
-        engine = "sqlite" if _has_table(self._connection, "event_id") else ""
+        engine = "sqlite" if has_table(self._connection, "event_id") else ""
         overlay = Overlay(SqliteTransaction(self._connection, {}, engine=engine).among, aside)
         try:
             for newest, count, lines in rows:
@@ -134,32 +133,6 @@ def _lines(aside: list[tuple[int, int, bytes]], after: int, last: int, now_s: in
             if after < at <= last and not _has_expired(line, now_s):
                 found.append((at, line))
     return found
-
-
-def has_fresh(connection: apsw.Connection) -> bool:
-    """Whether events may be outside the tables, which they were not in the first versions."""
-    return _has_table(connection, "fresh")
-
-
-def _has_table(connection: apsw.Connection, name: str) -> bool:
-    sql = "SELECT 1 FROM sqlite_schema WHERE name = ?"
-    return connection.execute(sql, (name,)).fetchone() is not None
-
-
-def left_beside(
-    connection: apsw.Connection, path: Path, after: int
-) -> list[tuple[int, int, bytes]]:
-    """(last, count, lines) of what is in no table yet after a number, oldest first. Raises
-    apsw.Error."""
-    sql = load_queries()["fresh_after"]
-    rows: list[Row] = connection.execute(sql, (after,)).fetchall()
-    file = beside(str(path))
-    if Path(file).is_file():
-        with contextlib.closing(apsw.Connection(file, flags=apsw.SQLITE_OPEN_READWRITE)) as other:
-            other.set_busy_timeout(5000)
-            if has_fresh(other):  # not in one that a kill left before its table was made
-                rows += other.execute(sql, (after,)).fetchall()
-    return [(last, count, bytes(lines)) for last, count, lines in rows]
 
 
 def _has_expired(json: bytes, now_s: int) -> bool:

@@ -16,19 +16,13 @@ import structlog
 
 from hanse.engines.storage.files import sync_folder
 from hanse.engines.storage.folder import DATABASE, NEXT, OLD, any_of, beside, restoring
-from hanse.engines.storage.pages import has_fresh, left_beside
+from hanse.engines.storage.fresh import fresh_beside, gather
 from hanse.engines.storage.whole import Copied, check, opened
 from hanse.errors import Conflict, Invalid, NotFound, Unavailable
 
 log = structlog.get_logger("hanse")
 
 BACK = "take it back: hanse restore --forget"
-
-ASIDE = """
-INSERT INTO fresh (last, count, events) SELECT * FROM (SELECT ? AS last, ?, ?)
-WHERE last > (SELECT seq FROM position WHERE name = 'log') ON CONFLICT DO NOTHING
-"""
-"""What was in no table yet, into the database's own file."""
 
 
 def waits(folder: Path) -> bool:
@@ -114,10 +108,9 @@ def _gather(database: Path) -> None:
     file = str(database)
     try:
         with opened(database, apsw.SQLITE_OPEN_READWRITE) as db:
-            if has_fresh(db):
-                db.executemany(ASIDE, left_beside(db, database, 0))
+            gather(db, database)
             _close_log(db)
-        fresh = Path(f"{database}-fresh")
+        fresh = fresh_beside(database)
         if fresh.exists():
             with opened(fresh, apsw.SQLITE_OPEN_READWRITE) as db:
                 _close_log(db)

@@ -38,7 +38,8 @@ from hanse.engines.storage.database import (
     tell,
 )
 from hanse.engines.storage.filter_sql import SQLITE
-from hanse.engines.storage.keeper import Keeper, beside, gathered
+from hanse.engines.storage.fresh import fresh_beside
+from hanse.engines.storage.keeper import Keeper, gathered
 from hanse.engines.storage.known import Known
 from hanse.engines.storage.parts import Slices
 from hanse.engines.storage.sqlite_schema import migrate, newest
@@ -368,7 +369,7 @@ class SqliteDatabase:
 
     async def size_bytes(self) -> int:
         """See `database.Database`."""
-        names = (self.path, beside(self.path))
+        names = (self.path, fresh_beside(self.path))
         files = [Path(f"{name}{end}") for name in names for end in ("", "-wal")]
         return sum(file.stat().st_size for file in files if file.exists())
 
