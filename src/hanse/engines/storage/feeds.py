@@ -16,7 +16,7 @@ from typing import Any
 
 from apsw import carray
 
-from hanse.engines.storage.parts import SLICE_SHIFT, SMALL
+from hanse.engines.storage.parts import LARGE, SLICE_SHIFT, SMALL
 from hanse.engines.storage.plain import LISTED_MAX, padded
 from hanse.engines.storage.selection import ARRAY, BY_ID, COLUMNS, Selection, Try
 from hanse.engines.storage.tagged import NEVER
@@ -47,7 +47,7 @@ def guessed(whole: Selection, near: Selection, *, sampled: bool, recent: bool) -
         parts, worth = " CROSS JOIN part", f" AND {_worth('part', 'reach')}"
     ways = [asked + parts]
     if recent:
-        ways.insert(0, f"part CROSS JOIN {asked} WHERE part.n = {SMALL}")
+        ways = [f"part CROSS JOIN {asked} WHERE part.n = {n}" for n in (SMALL, LARGE)]
     each = f"SELECT ({_nth(whole)}) AS at FROM "
     looks = [f"(SELECT at FROM ({each}{way}) ORDER BY at DESC LIMIT 1 OFFSET ?)" for way in ways]
     # If the sample says nothing, nothing is looked for. Without a LIMIT it would be asked twice.
@@ -97,8 +97,8 @@ def is_sampled(found: Filter, column: str) -> bool:
 
 
 def is_recent(found: Filter, column: str) -> bool:
-    """Whether the small part is asked by itself first: of what is older it has little. Kinds are in
-    no parts."""
+    """Whether the small part is asked by itself, and the large one only if that is not enough: of
+    what is older the small one has little. Kinds are in no parts."""
     return found.until is None and column == "event.pubkey"
 
 
