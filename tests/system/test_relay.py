@@ -488,6 +488,18 @@ async def test_the_description_s_media_type_may_be_written_in_any_case(node: Nod
         assert json.loads(await response.text())["self"] == node.pubkey
 
 
+async def test_who_only_asks_whether_a_page_is_there_gets_its_head(node: Node) -> None:
+    for path in ("/", "/health", "/ready"):
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(node.http_url + path) as whole,
+            http.head(node.http_url + path) as head,
+        ):
+            assert (whole.status, head.status) == (200, 200)
+            assert head.headers["Content-Type"] == whole.headers["Content-Type"]
+            assert await head.read() == b"" != await whole.read()
+
+
 async def test_browsers_may_ask_for_the_description_from_anywhere(node: Node) -> None:
     headers = {"Origin": "https://any.example", "Access-Control-Request-Method": "GET"}
     async with (

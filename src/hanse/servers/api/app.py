@@ -67,6 +67,7 @@ class Api:
         app.add_exception_handler(Exception, reply.failure)
         add = app.add_api_route
         add("/", self._root, methods=["GET"], summary="NIP-11, or where to go")
+        add("/", self._root, methods=["HEAD"], include_in_schema=False)
         add("/api/v1/status", self._get_status, methods=["GET"], summary="How the node is")
         add("/api/v1/receipts/{id}", self._receipt, methods=["GET"], summary="One receipt")
         add("/api/v1/balance", self._balance, methods=["GET"], summary="Your balance")
