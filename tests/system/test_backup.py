@@ -188,9 +188,8 @@ def _with_an_author_of_another_kind(path: Path) -> None:
 
 def _newer_than_it_says(path: Path) -> None:
     with contextlib.closing(apsw.Connection(str(path))) as connection:
-        connection.execute(
-            "INSERT INTO tag SELECT 0, hash, created_at + 1, seq, kind, expires FROM tag LIMIT 1"
-        )
+        newer = "SELECT newest + 1 FROM slice WHERE n = 0"
+        connection.execute(f"INSERT INTO tag VALUES (0, 1, ({newer}), 1, 1, NULL)")
 
 
 def _without_a_slice(path: Path) -> None:
